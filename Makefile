@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The front door. Each target does all that it needs, and little when there is little to do.
+
+MAKEFLAGS += --no-print-directory
+PREFIX ?= /usr/local
+LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
+
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program demo setup test install clean
+# Both QEMUs share one source and one lock, and each uses all processors anyway.
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo         build everything, then migrate a ballooned guest with and without skip-balloon'
+	@echo 'make test         build everything, then run the tests'
+	@echo 'make qemu         QEMU with skip-balloon: build/bin/qemu-system-x86_64'
+	@echo 'make qemu-stock   the same QEMU without it: build/bin/qemu-system-x86_64-stock'
+	@echo 'make guest        the kernel and initramfs of the test guest: build/guest'
+	@echo 'make program      the program: build/bin/skip-balloon'
+	@echo 'make install      the program and its QEMU, under PREFIX (now $(PREFIX)) and DESTDIR'
+	@echo 'make qemu-tree    a git tree of QEMU to work in: build/qemu-tree'
+	@echo 'make qemu-series  write its commits back to qemu/series'
+	@echo 'make clean        remove build (downloads and compiler cache stay in ~/.cache/skip-balloon)'
+
+qemu:
+	@qemu/build.sh ours
+
+qemu-tests:
+	@qemu/build.sh ours --tests
+
+qemu-stock:
+	@qemu/build.sh stock
+
+qemu-tree:
+	@qemu/build.sh tree
+
+qemu-series:
+	@qemu/build.sh series
+
+guest:
+	@guest/build.sh
+
+program:
+	@scripts/program.sh
+
+demo: qemu qemu-stock guest program
+	@for backend in anon memfd; do \
+	    build/bin/skip-balloon demo --stock build/bin/qemu-system-x86_64-stock --backend $$backend || exit; \
+	done
+
+setup: qemu-tests qemu-stock guest program
+
+test: setup
+	@tests/run
+
+# The layout of build/, since each part finds the others from where it is.
+install: qemu guest program
+	@mkdir -p '$(LIB)/bin' '$(DESTDIR)$(PREFIX)/bin'
+	@install -m 755 build/bin/skip-balloon build/bin/qemu-system-x86_64 '$(LIB)/bin'
+	@install -d '$(LIB)/guest' '$(LIB)/share'
+	@install -m 644 build/guest/vmlinuz build/guest/initramfs.cpio.gz build/guest/kernel.version '$(LIB)/guest'
+	@cp -r build/share/qemu '$(LIB)/share/'
+	@ln -sfn ../lib/skip-balloon/bin/skip-balloon '$(DESTDIR)$(PREFIX)/bin/skip-balloon'
+	@echo 'installed $(DESTDIR)$(PREFIX)/bin/skip-balloon'
+
+clean:
+	@rm -rf build

@@ -1,0 +1,368 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# QEMU from Debian's source package.
+#
+#   qemu/build.sh ours [--tests]  with qemu/overlay and qemu/series: build/bin/qemu-system-x86_64;
+#                                 --tests adds qemu-system-alpha and QEMU's own test programs in build/qtest
+#   qemu/build.sh stock           without them: build/bin/qemu-system-x86_64-stock
+#   qemu/build.sh tree            a git tree to work in: build/qemu-tree, one commit for each patch of the series
+#   qemu/build.sh series          write the commits of that tree back to qemu/series
+#
+# QEMU_SOURCE=DIRECTORY|TARBALL   takes that QEMU in place of Debian's
+
+# shellcheck source=scripts/debian.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/debian.sh"
+
+QEMU_VERSION=1:10.0.13+ds-0+deb13u1
+QEMU_SERIES=10.0
+CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
+    --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-kvm --enable-system --enable-tcg
+    --disable-docs --disable-install-blobs)
+# Built by `ours --tests`. Names that this QEMU does not know are passed over.
+TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
+    tests/qtest/skip-balloon-test tests/unit/test-balloon-map)
+
+WORK=$BUILD/qemu
+STOCK=$WORK/stock # its src is never written to, hence also the pristine copy for the others
+OURS=$WORK/ours
+TREE=$BUILD/qemu-tree
+OVERLAY=$ROOT/qemu/overlay
+
+# The same relative layout everywhere lets ours, stock and any other clone share objects.
+export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache} CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+# Configure and ninja (which runs meson again by itself) both need the newer meson.
+export PYTHONPATH=$WORK/meson/usr/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1
+export NINJA_STATUS='[%f/%t] '
+
+# --- sources --------------------------------------------------------------------------------------------------------
+
+# unpack: the pristine source in $STOCK/src.
+unpack() {
+    local id dsc
+    if [[ -n ${QEMU_SOURCE:-} ]]; then
+        [[ -e $QEMU_SOURCE ]] || die "QEMU_SOURCE=$QEMU_SOURCE does not exist"
+        id=$(realpath "$QEMU_SOURCE")
+    else
+        dsc=$(source_fetch qemu "$QEMU_VERSION" "$QEMU_SERIES")
+        id=$dsc
+    fi
+    if [[ $(cat "$WORK/source" 2>/dev/null || true) != "$id" ]]; then
+        say "unpacking $(basename "$id")"
+        rm -rf "$STOCK" "$OURS" "$WORK/unpack" "$WORK/source"
+        mkdir -p "$STOCK" "$WORK/unpack"
+        if [[ -z ${QEMU_SOURCE:-} ]]; then
+            # apt has verified it against the signed lists.
+            logged unpack dpkg-source --no-check -x "$dsc" "$WORK/unpack/src"
+        elif [[ -d $QEMU_SOURCE ]]; then
+            cp -a --reflink=auto "$id" "$WORK/unpack/src"
+            rm -rf "$WORK/unpack/src/.git"
+        else
+            mkdir "$WORK/unpack/src"
+            logged unpack tar -C "$WORK/unpack/src" --strip-components=1 -xf "$id"
+        fi
+        [[ -x $WORK/unpack/src/configure && -e $WORK/unpack/src/VERSION ]] || die "$id is not a QEMU source"
+        # Two thirds of the tree: sources of firmware that this build does not make.
+        rm -rf "$WORK/unpack/src/roms" "$WORK/unpack/src/.pc"
+        mv "$WORK/unpack/src" "$STOCK/src"
+        rm -rf "$WORK/unpack"
+        printf '%s\n' "$id" >"$WORK/source"
+    fi
+}
+
+version() { cat "$STOCK/src/VERSION"; }
+
+# The series made for this QEMU, or else the newest one.
+series_dir() {
+    local v
+    v=$(version)
+    v=${v%.*}
+    if [[ -d $ROOT/qemu/series/$v ]]; then
+        printf '%s\n' "$ROOT/qemu/series/$v"
+    else
+        find "$ROOT/qemu/series" -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sort -V | tail -n 1
+    fi
+}
+
+# Paths as in QEMU's tree, sorted.
+overlay_files() { [[ ! -d $OVERLAY ]] || (cd "$OVERLAY" && find . -type f ! -name '.*' -printf '%P\n' | sort); }
+
+check_overlay() {
+    local f
+    while IFS= read -r f; do
+        [[ ! -e $STOCK/src/$f ]] ||
+            die "qemu/overlay/$f would overwrite a file of QEMU $(version)" \
+                "The overlay is for new files only; changes to QEMU's own belong to qemu/series (make qemu-tree)."
+    done < <(overlay_files)
+}
+
+# put FROM TO: copy where the content differs. Untouched files keep their time, so ninja rebuilds only what it must.
+put() {
+    cmp -s "$1" "$2" || {
+        mkdir -p "$(dirname "$2")"
+        cp --remove-destination "$1" "$2"
+    }
+}
+
+# apply_series DIR LISTED-IN: what the series makes of the files it touches, in DIR.
+apply_series() {
+    local stage=$1 list=$2 dir patch f log=$LOGS/series.log
+    dir=$(series_dir)
+    rm -rf "$stage"
+    mkdir -p "$stage"
+    : >"$log"
+    : >"$list"
+    [[ -n $dir ]] && compgen -G "$dir/*.patch" >/dev/null || return 0
+    sed -nE 's#^(---|\+\+\+) [ab]/([^[:space:]]+).*#\2#p' "$dir"/*.patch | sort -u >"$list"
+    while IFS= read -r f; do
+        [[ ! -e $OVERLAY/$f ]] || die "$f is in qemu/overlay and in ${dir#"$ROOT/"}: keep it in one of them"
+        [[ ! -e $STOCK/src/$f ]] || (cd "$STOCK/src" && cp --parents "$f" "$stage")
+    done <"$list"
+    for patch in "$dir"/*.patch; do
+        printf '# %s\n' "${patch##*/}" >>"$log"
+        patch -p1 --fuzz=0 --force --no-backup-if-mismatch -r - -d "$stage" <"$patch" >"$log.1" 2>&1 || {
+            cat "$log.1" >>"$log"
+            {
+                printf 'error: %s does not apply to QEMU %s\n' "${patch#"$ROOT/"}" "$(version)"
+                sed -nE 's/^(checking|patching) file (.*)/       in \2:/p; /FAILED|ignored|can.t find|malformed/s/^/       /p' "$log.1"
+                printf '       Hunks are numbered from 1 in each file. To repair it: make qemu-tree\n       full log: %s\n' "$log"
+            } >&2
+            exit 1
+        }
+        cat "$log.1" >>"$log"
+        rm "$log.1"
+    done
+}
+
+# sync_ours: $OURS/src = pristine source + overlay + series, writing only the files whose content changes.
+sync_ours() {
+    local f inputs
+    inputs=$({
+        cat "$WORK/source"
+        find "$OVERLAY" "$ROOT/qemu/series" -type f -print0 2>/dev/null | sort -z | xargs -0r sha256sum
+    } | sha256sum)
+    if [[ ! -d $OURS/src ]]; then
+        rm -rf "$OURS/src.tmp" "$OURS/inputs" "$OURS/changed"
+        mkdir -p "$OURS"
+        cp -a --reflink=auto "$STOCK/src" "$OURS/src.tmp"
+        mv "$OURS/src.tmp" "$OURS/src"
+    fi
+    [[ $(cat "$OURS/inputs" 2>/dev/null || true) != "$inputs" ]] || return 0
+    say "applying qemu/overlay and qemu/series to QEMU $(version)"
+    check_overlay
+    apply_series "$OURS/stage" "$OURS/touched"
+    overlay_files | sort -u - "$OURS/touched" >"$OURS/changed.new"
+    # Everything that may differ from the pristine source is on record before the first write, for an interrupted run.
+    touch "$OURS/changed"
+    sort -u -o "$OURS/changed" "$OURS/changed" "$OURS/changed.new"
+    while IFS= read -r f; do
+        if [[ -e $OVERLAY/$f ]]; then
+            put "$OVERLAY/$f" "$OURS/src/$f"
+        elif [[ -e $OURS/stage/$f ]]; then
+            put "$OURS/stage/$f" "$OURS/src/$f"
+        elif [[ -e $STOCK/src/$f ]] && ! grep -qxF "$f" "$OURS/touched"; then
+            put "$STOCK/src/$f" "$OURS/src/$f" # no longer patched
+        else
+            rm -f "$OURS/src/$f"
+        fi
+    done <"$OURS/changed"
+    mv "$OURS/changed.new" "$OURS/changed"
+    printf '%s\n' "$inputs" >"$OURS/inputs"
+}
+
+# --- building -------------------------------------------------------------------------------------------------------
+
+tools() {
+    need_packages build-essential pkgconf ninja-build ccache libglib2.0-dev libfdt-dev zlib1g-dev python3-venv \
+        dpkg-dev patch xz-utils bzip2
+    [[ -d $WORK/meson ]] || {
+        local deb
+        deb=$(deb_fetch meson)
+        rm -rf "$WORK/meson.tmp"
+        mkdir -p "$WORK"
+        dpkg-deb -x "$deb" "$WORK/meson.tmp"
+        mv "$WORK/meson.tmp" "$WORK/meson"
+    }
+}
+
+configure_in() { cd "$1/obj" && ../src/configure "${CONFIGURE[@]}"; }
+
+# compile NAME DIR NINJA-TARGET...: configure DIR/obj once, then build.
+compile() {
+    local name=$1 dir=$2
+    shift 2
+    # Without the mark the last configure was for other options or did not finish.
+    if [[ $(cat "$dir/configured" 2>/dev/null || true) != "${CONFIGURE[*]}" ]]; then
+        say "configuring $name"
+        rm -rf "$dir/obj"
+        mkdir -p "$dir/obj"
+        logged "$name-configure" configure_in "$dir"
+        printf '%s\n' "${CONFIGURE[*]}" >"$dir/configured"
+    fi
+    say "building $name (log: ${LOGS#"$ROOT/"}/$name.log)"
+    logged "$name" ninja -C "$dir/obj" "$@"
+}
+
+# publish FROM TO: a copy, so that QEMU finds build/share/qemu from where its binary is, and put in place by rename, so
+# that a running one is left alone.
+publish() {
+    mkdir -p "$(dirname "$2")"
+    cmp -s "$1" "$2" && return
+    cp --reflink=auto "$1" "$2.tmp"
+    mv "$2.tmp" "$2"
+}
+
+# firmware: build/share/qemu, which QEMU finds from build/bin by itself.
+firmware() {
+    local share=$BUILD/share/qemu fw=$WORK/firmware deb
+    [[ ! -d $share ]] || return 0
+    rm -rf "$fw" "$share.tmp"
+    mkdir -p "$fw" "$share.tmp"
+    deb=$(deb_fetch seabios)
+    dpkg-deb -x "$deb" "$fw"
+    deb=$(deb_fetch qemu-system-data)
+    dpkg-deb -x "$deb" "$fw"
+    cp -rL "$fw"/usr/share/seabios/*.bin \
+        "$fw"/usr/share/qemu/{kvmvapic,linuxboot,linuxboot_dma,multiboot,multiboot_dma,pvh}.bin \
+        "$fw"/usr/share/qemu/{palcode-clipper,keymaps} "$share.tmp"
+    mv "$share.tmp" "$share"
+    rm -rf "$fw"
+}
+
+ours() {
+    local targets=(qemu-system-x86_64) known t
+    tools
+    unpack
+    firmware
+    sync_ours
+    compile qemu "$OURS" "${targets[@]}"
+    publish "$OURS/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64"
+    [[ ${1:-} == --tests ]] || return 0
+    known=$(ninja -C "$OURS/obj" -t targets all)
+    targets=(qemu-system-alpha)
+    for t in "${TESTS[@]}"; do
+        # Not a pipe: grep -q would leave early and break it.
+        grep -q "^$t: " <<<"$known" && targets+=("$t")
+    done
+    compile qemu-tests "$OURS" "${targets[@]}"
+    publish "$OURS/obj/qemu-system-alpha" "$BUILD/bin/qemu-system-alpha"
+    for t in "${targets[@]:1}"; do
+        publish "$OURS/obj/$t" "$BUILD/qtest/${t##*/}"
+    done
+}
+
+stock() {
+    tools
+    unpack
+    firmware
+    compile qemu-stock "$STOCK" qemu-system-x86_64
+    publish "$STOCK/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64-stock"
+}
+
+# --- working on QEMU ------------------------------------------------------------------------------------------------
+
+g() { git -C "$TREE" "$@"; }
+
+# Whoever has no identity set must still be able to apply the series.
+as_someone() {
+    if ! g config user.email >/dev/null; then
+        g config user.name skip-balloon
+        g config user.email skip-balloon@localhost
+    fi
+}
+
+series_sum() { find "$1" -name '*.patch' -print0 2>/dev/null | sort -z | xargs -0r cat | sha256sum; }
+
+# The exported series, free of anything that depends on the user's settings or on how many objects the tree has.
+export_series() {
+    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git -C "$TREE" \
+        -c core.abbrev=12 format-patch -q -U1 --no-signature --zero-commit -N --no-renames --no-stat -o "$1" base
+}
+
+link_overlay() {
+    local f
+    check_overlay
+    # Links of files that the overlay no longer has.
+    find "$TREE" -path "$TREE/.git" -prune -o -type l -lname '*qemu/overlay/*' -print0 | xargs -0r rm -f
+    while IFS= read -r f; do
+        mkdir -p "$TREE/$(dirname "$f")"
+        ln -srfn "$OVERLAY/$f" "$TREE/$f"
+    done < <(overlay_files)
+    # They belong to the repository, not to the series.
+    overlay_files | sed 's#^#/#' >"$TREE/.git/info/exclude"
+}
+
+tree() {
+    local dir mark=$TREE/.git/skip-balloon sum
+    need_packages dpkg-dev git xz-utils
+    unpack
+    dir=$(series_dir)
+    sum=$(series_sum "${dir:-/nonexistent}")
+    if [[ ! -d $TREE ]]; then
+        say "making build/qemu-tree"
+        rm -rf "$TREE.tmp"
+        cp -a --reflink=auto "$STOCK/src" "$TREE.tmp"
+        git -C "$TREE.tmp" init -q -b base
+        git -C "$TREE.tmp" config gc.auto 0 # a gc in the background would keep our lock
+        git -C "$TREE.tmp" add -fA
+        # Fixed, so that every tree has the same base commit.
+        GIT_AUTHOR_DATE='2025-01-01T00:00:00Z' GIT_COMMITTER_DATE='2025-01-01T00:00:00Z' git -C "$TREE.tmp" \
+            -c user.name=skip-balloon -c user.email=skip-balloon@localhost -c commit.gpgsign=false \
+            commit -q -m "QEMU $(version)"
+        git -C "$TREE.tmp" switch -q -c skip-balloon
+        mv "$TREE.tmp" "$TREE"
+    elif [[ -e $mark && $(sed -n 1p "$mark") == "$sum" ]]; then
+        link_overlay
+        say "build/qemu-tree is up to date"
+        return
+    elif [[ -n $(g status --porcelain) || ( -e $mark && $(sed -n 2p "$mark") != $(g rev-parse HEAD) ) ]]; then
+        die "build/qemu-tree has changes of its own and qemu/series has changed too" \
+            "Commit and write yours over it with FORCE=1 make qemu-series (look at git diff then)," \
+            "or throw yours away with rm -r build/qemu-tree; make qemu-tree"
+    fi
+    as_someone
+    # An am that stopped half-way is started over.
+    g am --abort >/dev/null 2>&1 || true
+    g reset -q --hard base
+    if [[ -n $dir ]] && compgen -G "$dir/*.patch" >/dev/null; then
+        g am -q -C1 --no-gpg-sign "$dir"/*.patch || die "the series does not apply to QEMU $(version)" \
+            "Resolve it in build/qemu-tree (git am --show-current-patch; git am --continue), then FORCE=1 make qemu-series"
+    fi
+    link_overlay
+    printf '%s\n%s\n' "$sum" "$(g rev-parse HEAD)" >"$mark"
+    say "build/qemu-tree: commit there, then make qemu-series"
+}
+
+series() {
+    local dir mark=$TREE/.git/skip-balloon tmp f
+    [[ -d $TREE ]] || die "there is no build/qemu-tree" "make qemu-tree makes it from qemu/series"
+    dir=$ROOT/qemu/series/$(sed 's/\.[0-9]*$//' "$TREE/VERSION")
+    [[ -z $(g status --porcelain) ]] ||
+        die "build/qemu-tree has changes that are in no commit" "git -C build/qemu-tree commit -a, then again"
+    if [[ -z ${FORCE:-} && $(sed -n 1p "$mark" 2>/dev/null || true) != $(series_sum "$dir") ]]; then
+        die "qemu/series has changed since build/qemu-tree was made: its changes would be lost" \
+            "FORCE=1 make qemu-series writes the tree's commits over it (look at git diff then)"
+    fi
+    mkdir -p "$dir"
+    tmp=$(mktemp -d "$WORK/series.XXXXXX")
+    export_series "$tmp"
+    # Equal files are left alone, and a reordered series leaves no stale numbers behind.
+    for f in "$dir"/*.patch; do
+        [[ ! -e $f || -e $tmp/${f##*/} ]] || rm "$f"
+    done
+    for f in "$tmp"/*.patch; do
+        [[ ! -e $f ]] || put "$f" "$dir/${f##*/}"
+    done
+    rm -r "$tmp"
+    chmod -f 644 "$dir"/*.patch || true
+    printf '%s\n%s\n' "$(series_sum "$dir")" "$(g rev-parse HEAD)" >"$mark"
+    say "${dir#"$ROOT/"}: $(find "$dir" -name '*.patch' | wc -l) patches"
+}
+
+mkdir -p "$WORK"
+exec 8>"$WORK/lock"
+flock -n 8 || { say "another qemu/build.sh is at work in this clone, waiting for it" && flock 8; }
+case ${1:-} in
+ours | stock | tree | series) "$@" ;;
+*) die "usage: qemu/build.sh ours [--tests] | stock | tree | series" ;;
+esac
