@@ -80,7 +80,7 @@ series_dir() {
     if [[ -d $ROOT/qemu/series/$v ]]; then
         printf '%s\n' "$ROOT/qemu/series/$v"
     else
-        find "$ROOT/qemu/series" -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sort -V | tail -n 1
+        find "$ROOT/qemu/series" -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sort -V | tail -n 1 || true
     fi
 }
 
@@ -139,7 +139,7 @@ sync_ours() {
     local f inputs
     inputs=$({
         cat "$WORK/source"
-        find "$OVERLAY" "$ROOT/qemu/series" -type f -print0 2>/dev/null | sort -z | xargs -0r sha256sum
+        { find "$OVERLAY" "$ROOT/qemu/series" -type f -print0 2>/dev/null || true; } | sort -z | xargs -0r sha256sum
     } | sha256sum)
     if [[ ! -d $OURS/src ]]; then
         rm -rf "$OURS/src.tmp" "$OURS/inputs" "$OURS/changed"
@@ -271,7 +271,7 @@ as_someone() {
     fi
 }
 
-series_sum() { find "$1" -name '*.patch' -print0 2>/dev/null | sort -z | xargs -0r cat | sha256sum; }
+series_sum() { { find "$1" -name "*.patch" -print0 2>/dev/null || true; } | sort -z | xargs -0r cat | sha256sum; }
 
 # The exported series, free of anything that depends on the user's settings or on how many objects the tree has.
 export_series() {

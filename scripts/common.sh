@@ -20,8 +20,18 @@ die() {
     printf 'error: %s\n' "$1" >&2
     shift
     (($# == 0)) || printf '       %s\n' "$@" >&2
+    ((BASH_SUBSHELL == 0)) || exit 3 # passed on by on_error
     exit 1
 }
+
+# A command that failed without a word must not end the script in silence. 3 is die, which has spoken already.
+on_error() {
+    (($1 == 3)) || printf 'error: %s, line %s: exit code %s from: %s\n' "$2" "$3" "$1" "$4" >&2
+    ((BASH_SUBSHELL == 0)) || exit 3
+    exit 1
+}
+set -E
+trap 'on_error $? "${BASH_SOURCE[0]}" "$LINENO" "$BASH_COMMAND"' ERR
 
 # Reads the output of ninja; shows [n/total] in place on a terminal, now and then elsewhere.
 progress() {
