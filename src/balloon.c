@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "balloon.h"
+
+#include "error.h"
+#include "size.h"
+
+#define POLL_MS 100
+
+bool balloon_query(Vm *vm, uint64_t *bytes, GError **error)
+{
+    g_autoptr(JsonNode) result = vm_execute(vm, "query-balloon", NULL, error);
+
+    if (!result) {
+        return false;
+    }
+    *bytes = json_object_get_int_member(json_node_get_object(result),
+                                        "actual");
+    return true;
+}
+
+bool balloon_set(Vm *vm, uint64_t bytes, GError **error)
+{
+    JsonObject *arguments = json_object_new();
+
+    json_object_set_int_member(arguments, "value", bytes);
+    return vm_do(vm, "balloon", arguments, error);
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : b - a;
+}
+
+static char *stall_text(uint64_t now, uint64_t goal)
+{
+    g_autofree char *have = size_format(now);
+    g_autofree char *want = size_format(goal);
+
+    return g_strdup_printf("the balloon has stopped at %s on its way to %s",
+                           have, want);
+}
+
+bool balloon_reach(Session *session, Vm *vm, uint64_t bytes, GError **error)
+{
+    Stall stall = { 0 };
+    uint64_t first;
+    uint64_t now;
+
+    if (!balloon_query(vm, &first, error) || !balloon_set(vm, bytes, error)) {
+        return false;
+    }
+    for (now = first; now != bytes; ) {
+        g_autofree char *text = stall_text(now, bytes);
+
+        progress_update(session->progress,
+                        1 - distance(now, bytes) /
+                        (double)distance(first, bytes));
+        if (!guest_check(vm_guest(vm), error) ||
+            session_stalled(session, &stall, now, text, error) ||
+            !session_sleep(session, POLL_MS, error) ||
+            !balloon_query(vm, &now, error)) {
+            return false;
+        }
+    }
+    return true;
+}

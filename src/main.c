@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <glib.h>
+
+#include "command.h"
+
+static const Command *const commands[] = {
+    &demo_command,
+};
+
+static void print_help(void)
+{
+    printf("Usage: skip-balloon COMMAND [OPTION...]\n"
+           "\n"
+           "Migrates QEMU guests without what their balloons took away.\n"
+           "\n"
+           "Commands:\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    }
+    printf("\n"
+           "'skip-balloon COMMAND --help' tells more of a command.\n"
+           "\n"
+           "Exit status: 0 if all went well, 1 if not, 2 for a wrong command\n"
+           "line, 128 plus the number of the signal that ended it.\n");
+}
+
+static const Command *find_command(const char *name)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (!strcmp(name, commands[i]->name)) {
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int run_command(const Command *command, int argc, char **argv)
+{
+    g_autofree char *name = g_strdup_printf("skip-balloon %s", command->name);
+
+    argv[0] = name;
+    g_set_prgname(name);
+    return command->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    const Command *command;
+
+    setlocale(LC_CTYPE, "");
+    if (!word) {
+        print_help();
+        return EXIT_USAGE;
+    }
+    if (!strcmp(word, "--help") || !strcmp(word, "-h") ||
+        !strcmp(word, "help")) {
+        print_help();
+        return EXIT_OK;
+    }
+    if (!strcmp(word, "--version")) {
+        printf("skip-balloon %s\n", SKIP_BALLOON_VERSION);
+        return EXIT_OK;
+    }
+    command = find_command(word);
+    if (!command) {
+        fprintf(stderr, "skip-balloon: there is no %s '%s'\n"
+                "Try 'skip-balloon --help'.\n",
+                word[0] == '-' ? "option" : "command", word);
+        return EXIT_USAGE;
+    }
+    return run_command(command, argc - 1, argv + 1);
+}

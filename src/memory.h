@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_MEMORY_H
+#define SKIP_BALLOON_MEMORY_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/**
+ * memory_of_process: how much memory of the host a process is the reason of:
+ * its private memory, and all that is allocated in its memfds, whether mapped
+ * at this moment or not.
+ * @pid: the process
+ * @bytes: where to put it
+ * @error: set if /proc does not say
+ */
+bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error);
+
+/**
+ * memory_available: how much memory the host can give without swapping.
+ *
+ * Returns: bytes, UINT64_MAX if /proc does not say.
+ */
+uint64_t memory_available(void);
+
+/**
+ * memory_free_huge_pages: how many huge pages of 2 MiB the host has free.
+ *
+ * Returns: their number; 0 if it has none at all.
+ */
+uint64_t memory_free_huge_pages(void);
+
+#endif /* SKIP_BALLOON_MEMORY_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_MIGRATE_H
+#define SKIP_BALLOON_MIGRATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vm.h"
+
+/* What query-migrate says of a migration. */
+typedef struct MigrationStats {
+    char status[32];            /* "active", "completed"; "" before the first */
+    int64_t total_ms;
+    int64_t downtime_ms;
+    int64_t setup_ms;
+    uint64_t transferred;       /* bytes of RAM */
+    uint64_t remaining;         /* bytes of RAM */
+    uint64_t total;             /* bytes of RAM */
+    uint64_t duplicate;         /* zero-page records */
+    uint64_t normal;            /* pages sent with their content */
+    bool has_skip;              /* whether QEMU says anything of what follows */
+    char skip_status[32];       /* "active" or "disabled" */
+    char skip_reason[32];       /* why it is disabled, or "" */
+    uint64_t skipped_pages;     /* of 4 KiB */
+    uint64_t skipped_bytes;
+    uint64_t vetoed_pages;      /* of 4 KiB */
+} MigrationStats;
+
+/**
+ * migrate_set_capability: turn a migration capability on or off.
+ * @vm: either end
+ * @name: the capability
+ * @on: whether it is to be on
+ * @error: set as by vm_execute()
+ */
+bool migrate_set_capability(Vm *vm, const char *name, bool on,
+                            GError **error);
+
+/**
+ * migrate_has_capability: whether this QEMU knows a capability.
+ * @vm: the VM
+ * @name: the capability
+ * @known: where to put it
+ * @error: set as by vm_execute()
+ */
+bool migrate_has_capability(Vm *vm, const char *name, bool *known,
+                            GError **error);
+
+/**
+ * migrate_set_bandwidth: limit how fast a migration sends.
+ * @vm: the source; a running migration obeys at once
+ * @bytes: per second; 0 for as fast as can be
+ * @error: set as by vm_execute()
+ */
+bool migrate_set_bandwidth(Vm *vm, uint64_t bytes, GError **error);
+
+/**
+ * migrate_start: start a migration, do not wait for it.
+ * @session: in whose directory the socket is made
+ * @source: the VM that runs
+ * @destination: a VM that waits for a migration
+ * @error: set as by vm_execute()
+ */
+bool migrate_start(Session *session, Vm *source, Vm *destination,
+                   GError **error);
+
+/**
+ * migrate_query: how a migration goes.
+ * @source: its source
+ * @stats: where to put it
+ * @error: set as by vm_execute()
+ */
+bool migrate_query(Vm *source, MigrationStats *stats, GError **error);
+
+/**
+ * migrate_wait_status: wait until a migration has a status. Reports to the
+ * session's progress.
+ * @session: the session of the source
+ * @source: the source of the migration
+ * @status: "completed", "active", "cancelled" ...
+ * @stats: where to put the last answer
+ * @error: set as by vm_execute(), if it gets nowhere, or if it ends with
+ *         another status, with what QEMU says is the reason
+ */
+bool migrate_wait_status(Session *session, Vm *source, const char *status,
+                         MigrationStats *stats, GError **error);
+
+/**
+ * migrate_wait: wait until a migration has completed and the guest runs on
+ * the destination.
+ * @session: the session of both
+ * @source: the source of the migration
+ * @destination: its destination
+ * @stats: where to put the last answer of the source
+ * @error: as for migrate_wait_status()
+ */
+bool migrate_wait(Session *session, Vm *source, Vm *destination,
+                  MigrationStats *stats, GError **error);
+
+/**
+ * migrate_cancel: cancel a migration and wait until it is; the guest goes on
+ * at the source.
+ * @session: the session of the source
+ * @source: the source of the migration
+ * @error: as for migrate_wait_status()
+ */
+bool migrate_cancel(Session *session, Vm *source, GError **error);
+
+#endif /* SKIP_BALLOON_MIGRATE_H */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "run.h"
+
+#include "balloon.h"
+#include "memory.h"
+#include "size.h"
+
+/* Ticks without which a guest is not taken to be at rest, or to go on. */
+#define SETTLE_TICKS 6
+#define ALIVE_TICKS 4
+
+static void begin(Session *session, const RunConfig *config, const char *what)
+{
+    g_autofree char *stage = g_strdup_printf("%s: %s", config->label, what);
+
+    progress_begin(session->progress, stage);
+}
+
+static Vm *start(Session *session, const RunConfig *config, const char *role,
+                 bool incoming, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("%s-%s", config->label, role);
+    VmConfig vm = config->vm;
+
+    vm.name = name;
+    vm.incoming = incoming;
+    return vm_start(session, &vm, error);
+}
+
+static bool boot(Session *session, const RunConfig *config, Vm *vm,
+                 RunResult *result, GError **error)
+{
+    gint64 began = g_get_monotonic_time();
+
+    begin(session, config, "boot, fill all memory");
+    if (!guest_wait_ready(vm_guest(vm), error)) {
+        return false;
+    }
+    result->boot_secs = (g_get_monotonic_time() - began) / 1e6;
+    progress_end(session->progress, NULL);
+    return true;
+}
+
+static bool inflate(Session *session, const RunConfig *config, Vm *vm,
+                    RunResult *result, GError **error)
+{
+    gint64 began = g_get_monotonic_time();
+    g_autofree char *left = NULL;
+
+    begin(session, config, "inflate the balloon");
+    if (!balloon_reach(session, vm, config->balloon_to, error)) {
+        return false;
+    }
+    result->inflate_secs = (g_get_monotonic_time() - began) / 1e6;
+    if (!guest_wait_ticks(vm_guest(vm), SETTLE_TICKS, error) ||
+        !memory_of_process(vm_pid(vm), &result->source_before, error)) {
+        return false;
+    }
+    left = size_format(result->source_before);
+    progress_end(session->progress, left);
+    return true;
+}
+
+static bool set_up(const RunConfig *config, Vm *source, Vm *destination,
+                   GError **error)
+{
+    /* Never set by an off run: a stock QEMU does not know it. */
+    if (config->skip &&
+        (!migrate_set_capability(source, "skip-balloon", true, error) ||
+         !migrate_set_capability(destination, "skip-balloon", true, error))) {
+        return false;
+    }
+    return migrate_set_bandwidth(source, 0, error);
+}
+
+static bool migrate(Session *session, const RunConfig *config, Vm *source,
+                    Vm *destination, RunResult *result, GError **error)
+{
+    g_autofree char *took = NULL;
+
+    begin(session, config, "migrate");
+    if (!set_up(config, source, destination, error) ||
+        !migrate_start(session, source, destination, error) ||
+        !migrate_wait(session, source, destination, &result->migration,
+                      error) ||
+        !memory_of_process(vm_pid(source), &result->source_after, error) ||
+        !memory_of_process(vm_pid(destination), &result->destination_after,
+                           error)) {
+        return false;
+    }
+    took = g_strdup_printf("%.2f s by QEMU's count",
+                           result->migration.total_ms / 1e3);
+    progress_end(session->progress, took);
+    return true;
+}
+
+static bool verify(Session *session, const RunConfig *config, Vm *vm,
+                   GError **error)
+{
+    g_autofree char *answer = NULL;
+
+    begin(session, config, "verify on the destination");
+    if (!guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
+        return false;
+    }
+    answer = guest_command(vm_guest(vm), "verify", error);
+    if (!answer || !guest_wait_ticks(vm_guest(vm), 1, error)) {
+        return false;
+    }
+    progress_end(session->progress, "intact");
+    return true;
+}
+
+bool run_migration(Session *session, const RunConfig *config,
+                   RunResult *result, GError **error)
+{
+    g_autoptr(Vm) source = NULL;
+    g_autoptr(Vm) destination = NULL;
+
+    source = start(session, config, "source", false, error);
+    if (!source || !boot(session, config, source, result, error) ||
+        !inflate(session, config, source, result, error)) {
+        return false;
+    }
+    destination = start(session, config, "destination", true, error);
+    return destination &&
+           migrate(session, config, source, destination, result, error) &&
+           verify(session, config, destination, error);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_RUN_H
+#define SKIP_BALLOON_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "migrate.h"
+#include "vm.h"
+
+/* One migration of a guest whose balloon is full, and what it cost. */
+typedef struct RunConfig {
+    const char *label;          /* "off" or "on" */
+    VmConfig vm;                /* name, incoming are set by the run */
+    uint64_t balloon_to;        /* what the guest is left with, in bytes */
+    bool skip;                  /* whether to set the capability */
+} RunConfig;
+
+typedef struct RunResult {
+    uint64_t source_before;     /* bytes of the host, as are the next two */
+    uint64_t source_after;
+    uint64_t destination_after;
+    MigrationStats migration;
+    double boot_secs;
+    double inflate_secs;
+} RunResult;
+
+/**
+ * run_migration: boot a guest, fill its memory, inflate its balloon, migrate
+ * it, and check on the destination that it is intact and goes on.
+ * @session: the session
+ * @config: what to do
+ * @result: where to put what was measured; all of it is only valid on success
+ * @error: set if any of it fails
+ *
+ * Returns: whether the guest is intact.
+ */
+bool run_migration(Session *session, const RunConfig *config,
+                   RunResult *result, GError **error);
+
+#endif /* SKIP_BALLOON_RUN_H */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm-args.h"
+
+#include <string.h>
+
+static char *log_file(const Session *session, const VmConfig *config,
+                      const char *suffix)
+{
+    g_autofree char *name = g_strconcat(config->name, suffix, NULL);
+
+    return session_path(session, name);
+}
+
+char *vm_log_path(const Session *session, const VmConfig *config)
+{
+    return log_file(session, config, ".qemu.log");
+}
+
+char *vm_console_path(const Session *session, const VmConfig *config)
+{
+    return log_file(session, config, ".console.log");
+}
+
+static void __attribute__((format(printf, 3, 4)))
+add(GPtrArray *args, const char *option, const char *format, ...)
+{
+    va_list values;
+
+    g_ptr_array_add(args, g_strdup(option));
+    va_start(values, format);
+    g_ptr_array_add(args, g_strdup_vprintf(format, values));
+    va_end(values);
+}
+
+/* In QEMU's options a comma within a value is written twice. */
+static char *quote_commas(const char *value)
+{
+    g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+
+    return g_strjoinv(",,", parts);
+}
+
+static void add_machine(GPtrArray *args, const VmConfig *config)
+{
+    add(args, "-machine", "pc,memory-backend=ram0,usb=off");
+    if (config->kvm) {
+        add(args, "-accel", "kvm");
+    }
+    add(args, "-accel", "tcg");
+    add(args, "-smp", "%u", MAX(config->smp, 1));
+    /* Nothing that the guest does not need: each device is more to migrate. */
+    g_ptr_array_add(args, g_strdup("-nodefaults"));
+    g_ptr_array_add(args, g_strdup("-no-user-config"));
+    g_ptr_array_add(args, g_strdup("-no-reboot"));
+    add(args, "-display", "none");
+    add(args, "-vga", "none");
+    for (const char *const *dir = config->firmware; dir && *dir; dir++) {
+        add(args, "-L", "%s", *dir);
+    }
+}
+
+static void add_memory(GPtrArray *args, const VmConfig *config)
+{
+    static const char *const objects[] = {
+        [BACKEND_ANON] = "memory-backend-ram",
+        [BACKEND_MEMFD] = "memory-backend-memfd,share=on",
+        [BACKEND_HUGETLB] =
+            "memory-backend-memfd,share=on,hugetlb=on,hugetlbsize=2M",
+    };
+
+    add(args, "-m", "%" G_GUINT64_FORMAT "B", config->memory);
+    add(args, "-object", "%s,id=ram0,size=%" G_GUINT64_FORMAT "B",
+        objects[config->backend], config->memory);
+}
+
+static void add_channels(GPtrArray *args, const Session *session,
+                         const VmConfig *config)
+{
+    g_autofree char *console_path = vm_console_path(session, config);
+    g_autofree char *console = quote_commas(console_path);
+    g_autofree char *serial_path = log_file(session, config, ".serial.log");
+    g_autofree char *serial = quote_commas(serial_path);
+
+    add(args, "-chardev", "socket,id=qmp,fd=%d", VM_QMP_FD);
+    add(args, "-mon", "chardev=qmp,mode=control");
+    add(args, "-chardev", "socket,id=serial,fd=%d,logfile=%s", VM_SERIAL_FD,
+        serial);
+    add(args, "-serial", "chardev:serial");
+    add(args, "-chardev", "file,id=console,path=%s", console);
+    add(args, "-serial", "chardev:console");
+}
+
+static void add_guest(GPtrArray *args, const VmConfig *config)
+{
+    add(args, "-kernel", "%s", config->kernel);
+    add(args, "-initrd", "%s", config->initrd);
+    add(args, "-append", "console=ttyS1 loglevel=4 panic=-1"
+        " skip_balloon.workset=%" G_GUINT64_FORMAT "K skip_balloon.seed=%u",
+        config->workset >> 10, config->seed);
+}
+
+char **vm_args(const Session *session, const VmConfig *config)
+{
+    GPtrArray *args = g_ptr_array_new();
+
+    g_ptr_array_add(args, g_strdup(config->qemu));
+    add_machine(args, config);
+    add_memory(args, config);
+    add_channels(args, session, config);
+    if (config->kernel) {
+        add_guest(args, config);
+    }
+    if (!config->no_balloon) {
+        add(args, "-device", "virtio-balloon-pci,id=balloon0%s",
+            config->must_tell_host ? ",must-tell-host=on" : "");
+    }
+    if (config->incoming) {
+        add(args, "-incoming", "defer");
+    }
+    g_ptr_array_add(args, NULL);
+    return (char **)g_ptr_array_free(args, FALSE);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_VM_ARGS_H
+#define SKIP_BALLOON_VM_ARGS_H
+
+#include "vm.h"
+
+/* The file descriptors that a QEMU finds its sockets under. */
+#define VM_QMP_FD 3
+#define VM_SERIAL_FD 4
+
+/**
+ * vm_args: the command line of a QEMU, which is the same for the source and
+ * the destination of a migration but for -incoming.
+ * @session: whose directory gets the logs
+ * @config: how to start it
+ *
+ * Returns: the arguments, NULL-terminated; the caller frees them with
+ * g_strfreev().
+ */
+char **vm_args(const Session *session, const VmConfig *config);
+
+/**
+ * vm_log_path: the file that gets the standard error of a QEMU.
+ * @session: whose directory it is in
+ * @config: how the QEMU is started
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *vm_log_path(const Session *session, const VmConfig *config);
+
+/**
+ * vm_console_path: the file that gets the messages of the guest's kernel.
+ * @session: whose directory it is in
+ * @config: how the QEMU is started
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *vm_console_path(const Session *session, const VmConfig *config);
+
+#endif /* SKIP_BALLOON_VM_ARGS_H */
