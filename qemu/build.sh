@@ -315,14 +315,15 @@ tree() {
         link_overlay
         say "build/qemu-tree is up to date"
         return
-    elif [[ -n $(g status --porcelain) || ( -e $mark && $(sed -n 2p "$mark") != $(g rev-parse HEAD) ) ]]; then
+    elif [[ -d $TREE/.git/rebase-apply ]]; then
+        die "a patch is waiting for you in build/qemu-tree" "git am --continue there, then FORCE=1 make qemu-series;" \
+            "or git am --abort; or rm -r build/qemu-tree to begin anew"
+    elif [[ -n $(g status --porcelain) || $(sed -n 2p "$mark" 2>/dev/null || g rev-parse base) != $(g rev-parse HEAD) ]]; then
         die "build/qemu-tree has changes of its own and qemu/series has changed too" \
             "Commit and write yours over it with FORCE=1 make qemu-series (look at git diff then)," \
             "or throw yours away with rm -r build/qemu-tree; make qemu-tree"
     fi
     as_someone
-    # An am that stopped half-way is started over.
-    g am --abort >/dev/null 2>&1 || true
     g reset -q --hard base
     if [[ -n $dir ]] && compgen -G "$dir/*.patch" >/dev/null; then
         g am -q -C1 --no-gpg-sign "$dir"/*.patch || die "the series does not apply to QEMU $(version)" \
