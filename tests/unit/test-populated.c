@@ -1,0 +1,1070 @@
+/*
+ * Unit test of the question "is it populated?", against real memory
+ *
+ * Each test arranges memory so that it knows what is populated, and compares
+ * the answers with that.  What depends on speed is asserted on the number of
+ * system calls, never on time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <glib.h>
+
+#include "migration/populated.h"
+
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB 0x0004U
+#endif
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB (21U << 26)
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define MiB (UINT64_C(1) << 20)
+#define GiB (UINT64_C(1) << 30)
+#define HUGE_PAGE (2 * MiB)
+
+#define PM_ENTRY_SWAPPED (UINT64_C(1) << 62)
+
+/* As of Linux 6.7: the kernel's struct pm_scan_arg, twelve words */
+#define PM_SCAN_IOCTL _IOWR('f', 16, uint64_t[12])
+#define PM_SCAN_START 2
+#define PM_SCAN_END 3
+
+static uint64_t host_page;
+
+/*
+ * ioctl() of this program comes here, that of the code under test too: to
+ * see what is asked for, and to play a kernel without PAGEMAP_SCAN or one
+ * that is interrupted.
+ */
+static struct {
+    bool no_scan;
+    unsigned int interrupts;
+    unsigned int scans;
+    uint64_t lowest;
+    uint64_t highest;
+} fake;
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    void *arg;
+
+    va_start(ap, request);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+
+    if (request == PM_SCAN_IOCTL && arg) {
+        const uint64_t *word = arg;
+
+        if (fake.no_scan) {
+            errno = ENOTTY;
+            return -1;
+        }
+        if (fake.interrupts) {
+            fake.interrupts--;
+            errno = EINTR;
+            return -1;
+        }
+        fake.scans++;
+        fake.lowest = MIN(fake.lowest, word[PM_SCAN_START]);
+        fake.highest = MAX(fake.highest, word[PM_SCAN_END]);
+    }
+    return syscall(SYS_ioctl, fd, request, arg);
+}
+
+static void fake_reset(void)
+{
+    memset(&fake, 0, sizeof(fake));
+    fake.lowest = UINT64_MAX;
+}
+
+/* A kernel that knows the request objects to its argument (no size). */
+static bool kernel_has_scan(void)
+{
+    uint64_t arg[12] = { 0 };
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int ret;
+
+    g_assert_cmpint(fd, >=, 0);
+    ret = syscall(SYS_ioctl, fd, PM_SCAN_IOCTL, arg);
+    ret = ret < 0 ? errno : 0;
+    close(fd);
+    return ret != ENOTTY;
+}
+
+static uint64_t pagemap_entry(const void *host)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t entry;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pread(fd, &entry, sizeof(entry),
+                          (uintptr_t)host / host_page * sizeof(entry)),
+                    ==, sizeof(entry));
+    close(fd);
+    return entry;
+}
+
+static bool have_swap(void)
+{
+    g_autofree char *text = NULL;
+
+    /* One line is the heading. */
+    return g_file_get_contents("/proc/swaps", &text, NULL, NULL) &&
+           strchr(text, '\n') && strchr(text, '\n')[1];
+}
+
+/* Memory, and what of it, by host page, is populated */
+typedef struct Memory {
+    PopulatedMemory mem;
+    uint64_t pages;
+    bool *want;
+} Memory;
+
+static const PopulatedMethod methods[] = {
+    POPULATED_AUTO, POPULATED_PAGEMAP_READ,
+};
+
+/* What a test is run with: who is asked, how is it mapped */
+typedef struct Param {
+    const char *name;
+    PopulatedMethod method;
+    uint64_t fd_pages;
+    int advice;
+} Param;
+
+static void memory_map(Memory *m, uint64_t length, int fd,
+                       uint64_t fd_offset, bool shared)
+{
+    int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
+
+    m->mem.length = length;
+    m->mem.page_size = host_page;
+    m->mem.host_page_size = host_page;
+    m->mem.fd = fd;
+    m->mem.fd_offset = fd_offset;
+    m->mem.shared = shared;
+    m->mem.host = mmap(NULL, length, PROT_READ | PROT_WRITE,
+                       flags | (fd < 0 ? MAP_ANONYMOUS : 0), fd, fd_offset);
+    g_assert_true(m->mem.host != MAP_FAILED);
+    /* A huge page would populate more than was touched. */
+    madvise(m->mem.host, length, MADV_NOHUGEPAGE);
+    m->pages = length / host_page;
+    m->want = g_new0(bool, m->pages);
+}
+
+static void memory_unmap(Memory *m)
+{
+    munmap(m->mem.host, m->mem.length);
+    g_free(m->want);
+}
+
+static int new_memfd(uint64_t size)
+{
+    int fd = memfd_create("test-populated", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, size), ==, 0);
+    return fd;
+}
+
+static void touch_at(void *host, uint64_t page)
+{
+    /* volatile: nobody reads it, the compiler may not drop it all the same */
+    ((volatile char *)host)[page * host_page + page % host_page] = 1;
+}
+
+static void read_at(void *host, uint64_t page)
+{
+    /* volatile: as above, the access is what matters and not the value */
+    (void)((volatile char *)host)[page * host_page];
+}
+
+static void touch(Memory *m, uint64_t page)
+{
+    touch_at(m->mem.host, page);
+    m->want[page] = true;
+}
+
+static uint64_t rnd(uint64_t n)
+{
+    return g_test_rand_int_range(0, n + 1);
+}
+
+/* Touch stretches of random length through @alias, another mapping. */
+static void touch_random_via(Memory *m, void *alias)
+{
+    uint64_t at = rnd(40);
+
+    while (at < m->pages) {
+        uint64_t n = 1 + (rnd(2) ? rnd(3) : rnd(80));
+
+        for (; n && at < m->pages; n--, at++) {
+            touch_at(alias, at);
+            m->want[at] = true;
+        }
+        at += 1 + (rnd(2) ? rnd(3) : rnd(150));
+    }
+}
+
+static void touch_random(Memory *m)
+{
+    touch_random_via(m, m->mem.host);
+}
+
+static void discard(Memory *m, uint64_t page, uint64_t n)
+{
+    if (m->mem.shared) {
+        g_assert_cmpint(fallocate(m->mem.fd,
+                                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                  m->mem.fd_offset + page * host_page,
+                                  n * host_page), ==, 0);
+    } else {
+        g_assert_cmpint(madvise(m->mem.host + page * host_page,
+                                n * host_page, MADV_DONTNEED), ==, 0);
+    }
+    memset(m->want + page, 0, n * sizeof(bool));
+}
+
+static void discard_random(Memory *m)
+{
+    int i;
+
+    for (i = 0; i < 20; i++) {
+        uint64_t page = rnd(m->pages - 1);
+
+        discard(m, page, 1 + rnd(MIN(m->pages - page - 1, 60)));
+    }
+}
+
+/* Collect, by host page, what is populated in the pages [@from, @to). */
+static bool *collect(PopulatedScan *scan, const Memory *m, uint64_t from,
+                     uint64_t to)
+{
+    bool *got = g_new0(bool, m->pages);
+    uint64_t at = from * host_page;
+    uint64_t start, end;
+    int ret;
+
+    to *= host_page;
+    while ((ret = populated_scan_next(scan, at, to, &start, &end)) == 1) {
+        g_assert_cmpuint(start, >=, at);
+        g_assert_cmpuint(start, <, end);
+        g_assert_cmpuint(end, <=, to);
+        g_assert_cmpuint(start % host_page, ==, 0);
+        g_assert_cmpuint(end % host_page, ==, 0);
+        for (at = start; at < end; at += host_page) {
+            got[at / host_page] = true;
+        }
+    }
+    g_assert_cmpint(ret, ==, 0);
+    return got;
+}
+
+static void check_range(PopulatedScan *scan, const Memory *m, uint64_t from,
+                        uint64_t to)
+{
+    g_autofree bool *got = collect(scan, m, from, to);
+    uint64_t i;
+
+    for (i = from; i < to; i++) {
+        if (got[i] != m->want[i]) {
+            g_test_message("page %" PRIu64 " of [%" PRIu64 ", %" PRIu64 ")"
+                           " is %spopulated", i, from, to,
+                           m->want[i] ? "" : "not ");
+            g_test_fail();
+            return;
+        }
+    }
+}
+
+/* The whole, then random ranges with the answers at hand and with new ones */
+static void check_scan(PopulatedScan *scan, const Memory *m)
+{
+    int i;
+
+    populated_scan_window(scan, m->mem.length);
+    check_range(scan, m, 0, m->pages);
+    for (i = 0; i < 300 && !g_test_failed(); i++) {
+        uint64_t from = rnd(m->pages - 1);
+        uint64_t n = rnd(1) ? rnd(m->pages - from)
+                            : rnd(MIN(m->pages - from, 8));
+
+        if (rnd(7) == 0) {
+            populated_scan_window(scan, m->mem.length);
+        }
+        check_range(scan, m, from, from + n);
+    }
+}
+
+static void check_memory(const Memory *m, PopulatedMethod method)
+{
+    PopulatedScan *scan = populated_scan_new(&m->mem, method);
+
+    check_scan(scan, m);
+    populated_scan_free(scan);
+}
+
+static void test_private(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+
+    fake_reset();
+    memory_map(&m, 8 * MiB, -1, 0, false);
+    check_memory(&m, p->method);
+    touch_random(&m);
+    check_memory(&m, p->method);
+    discard_random(&m);
+    check_memory(&m, p->method);
+    discard(&m, 0, m.pages);
+    check_memory(&m, p->method);
+    /* The whole, and the very first and last page */
+    memset(m.mem.host, 1, m.mem.length);
+    memset(m.want, 1, m.pages * sizeof(bool));
+    check_memory(&m, p->method);
+    discard(&m, 1, m.pages - 2);
+    check_memory(&m, p->method);
+    g_assert_true((fake.scans > 0) ==
+                  (p->method == POPULATED_AUTO && kernel_has_scan()));
+    memory_unmap(&m);
+}
+
+/*
+ * With huge pages allowed the kernel decides how much a touch populates;
+ * mincore() is a second opinion.  The kernel may form a huge page at any
+ * time, so it is asked before and after.
+ */
+static void test_huge_allowed(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+    g_autofree unsigned char *before = NULL;
+    g_autofree unsigned char *after = NULL;
+    PopulatedScan *scan;
+    uint64_t i;
+
+    fake_reset();
+    memory_map(&m, 16 * MiB, -1, 0, false);
+    before = g_malloc(m.pages);
+    after = g_malloc(m.pages);
+    /* A new mapping in its place forgets the advice given by memory_map(). */
+    g_assert_true(mmap(m.mem.host, m.mem.length, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+                  m.mem.host);
+    madvise(m.mem.host, m.mem.length, p->advice);
+    for (i = 0; i < 10; i++) {
+        touch(&m, rnd(m.pages - 1));
+    }
+    /* A discard within a huge page splits it. */
+    discard(&m, rnd(m.pages - 1), 1);
+
+    scan = populated_scan_new(&m.mem, p->method);
+    for (i = 0; i < 30; i++) {
+        uint64_t from = rnd(m.pages - 1);
+        uint64_t to = from + rnd(m.pages - from);
+        g_autofree bool *got = NULL;
+        uint64_t j;
+
+        populated_scan_window(scan, m.mem.length);
+        g_assert_cmpint(mincore(m.mem.host, m.mem.length, before), ==, 0);
+        got = collect(scan, &m, from, to);
+        g_assert_cmpint(mincore(m.mem.host, m.mem.length, after), ==, 0);
+        for (j = from; j < to; j++) {
+            g_assert_true(got[j] || !m.want[j]);
+            g_assert_true(got[j] || !(before[j] & 1));
+            g_assert_true(!got[j] || m.want[j] || (after[j] & 1));
+        }
+    }
+    populated_scan_free(scan);
+    memory_unmap(&m);
+}
+
+/* More runs than fit into one answer, asked for at once and page by page */
+static void test_alternating(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t i;
+
+    fake_reset();
+    memory_map(&m, 64 * MiB, -1, 0, false);
+    for (i = 0; i < m.pages; i += 2) {
+        touch(&m, i);
+    }
+    scan = populated_scan_new(&m.mem, p->method);
+    check_range(scan, &m, 0, m.pages);
+    g_assert_cmpuint(populated_scan_calls(scan), <, m.pages / 2 / 100);
+    check_scan(scan, &m);
+    populated_scan_free(scan);
+
+    scan = populated_scan_new(&m.mem, p->method);
+    for (i = 0; i < m.pages; i++) {
+        uint64_t at = i * host_page;
+        uint64_t start, end;
+        int ret = populated_scan_next(scan, at, at + host_page, &start, &end);
+
+        g_assert_cmpint(ret, ==, m.want[i]);
+        if (ret) {
+            g_assert_cmpuint(start, ==, at);
+            g_assert_cmpuint(end, ==, at + host_page);
+        }
+    }
+    g_assert_cmpuint(populated_scan_calls(scan), <, m.pages / 100);
+    populated_scan_free(scan);
+    memory_unmap(&m);
+}
+
+static void test_zero_page(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+    uint64_t i;
+
+    if (p->method == POPULATED_AUTO && !kernel_has_scan()) {
+        g_test_skip("this kernel has no PAGEMAP_SCAN");
+        return;
+    }
+    fake_reset();
+    memory_map(&m, 4 * MiB, -1, 0, false);
+    touch_random(&m);
+    for (i = 0; i < m.pages; i++) {
+        read_at(m.mem.host, i);
+        /* Without PAGEMAP_SCAN it cannot be told apart; err on the safe side */
+        if (p->method == POPULATED_PAGEMAP_READ) {
+            m.want[i] = true;
+        }
+    }
+    check_memory(&m, p->method);
+    /* Written to after all */
+    touch(&m, m.pages / 2);
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+}
+
+/* What this test is all about: discarded memory costs next to nothing. */
+static void test_discarded(const void *data)
+{
+    const Param *p = data;
+    bool scans = p->method == POPULATED_AUTO && kernel_has_scan();
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t start, end, calls;
+    int i;
+
+    fake_reset();
+    memory_map(&m, 8 * GiB, -1, 0, false);
+    for (i = 0; i < 64; i++) {
+        touch(&m, i * (m.pages / 64) + 17);
+    }
+    discard(&m, 0, m.pages);
+    scan = populated_scan_new(&m.mem, p->method);
+    g_assert_cmpint(populated_scan_next(scan, 0, 8 * GiB, &start, &end),
+                    ==, 0);
+    calls = populated_scan_calls(scan);
+    /* Where the kernel tells page by page, still thousands of them a call */
+    g_assert_cmpuint(calls, <=, scans ? 4 : m.pages / 4096 + 4);
+    g_assert_cmpuint(calls, >, 0);
+
+    /* Few runs do not change that. */
+    for (i = 0; i < 64; i++) {
+        touch(&m, i * (m.pages / 64) + 17);
+    }
+    populated_scan_window(scan, 8 * GiB);
+    if (scans) {
+        check_range(scan, &m, 0, m.pages);
+        g_assert_cmpuint(populated_scan_calls(scan), <=, calls + 4);
+    }
+    populated_scan_free(scan);
+    memory_unmap(&m);
+}
+
+static void test_discarded_file(void)
+{
+    int fd = new_memfd(8 * GiB);
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t start, end, calls;
+
+    memory_map(&m, 8 * GiB, fd, 0, true);
+    touch(&m, 1000);
+    discard(&m, 0, m.pages);
+    scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+    g_assert_cmpint(populated_scan_next(scan, 0, 8 * GiB, &start, &end),
+                    ==, 0);
+    calls = populated_scan_calls(scan);
+    g_assert_cmpuint(calls, <=, 4);
+    /* The answer is still at hand. */
+    g_assert_cmpint(populated_scan_next(scan, 4 * GiB, 5 * GiB, &start, &end),
+                    ==, 0);
+    g_assert_cmpuint(populated_scan_calls(scan), ==, calls);
+
+    touch(&m, m.pages - 1);
+    populated_scan_window(scan, 8 * GiB);
+    check_range(scan, &m, 0, m.pages);
+    g_assert_cmpuint(populated_scan_calls(scan), <=, calls + 8);
+    populated_scan_free(scan);
+    memory_unmap(&m);
+    close(fd);
+}
+
+static void check_window(Memory *m, PopulatedMethod method)
+{
+    PopulatedScan *scan = populated_scan_new(&m->mem, method);
+    uint64_t limit = m->pages / 2;
+    uint64_t start, end;
+
+    /* Nothing is there, and the answers are at hand. */
+    populated_scan_window(scan, limit * host_page);
+    check_range(scan, m, 0, limit);
+
+    /* What comes after the answer is seen at the latest by a new window. */
+    touch(m, 1);
+    touch(m, limit - 1);
+    populated_scan_window(scan, limit * host_page);
+    check_range(scan, m, 0, limit);
+
+    /* Across the limit; the answer ends there. */
+    touch(m, limit);
+    touch(m, limit + 1);
+    populated_scan_window(scan, limit * host_page);
+    g_assert_cmpint(populated_scan_next(scan, 2 * host_page, m->mem.length,
+                                        &start, &end), ==, 1);
+    g_assert_cmpuint(start, ==, (limit - 1) * host_page);
+    g_assert_cmpuint(end, ==, limit * host_page);
+    g_assert_cmpint(populated_scan_next(scan, limit * host_page,
+                                        m->mem.length, &start, &end), ==, 0);
+    g_assert_cmpint(populated_scan_next(scan, m->mem.length - host_page,
+                                        m->mem.length, &start, &end), ==, 0);
+
+    /* A short question just below the limit does not look past it. */
+    populated_scan_window(scan, limit * host_page);
+    check_range(scan, m, limit - 2, limit);
+    if (fake.scans) {
+        g_assert_cmpuint(fake.lowest, >=, (uintptr_t)m->mem.host);
+        g_assert_cmpuint(fake.highest, <=,
+                         (uintptr_t)m->mem.host + limit * host_page);
+    }
+
+    /* Beyond it once the window is wider, gone what has been discarded */
+    discard(m, 0, limit);
+    touch(m, m->pages - 1);
+    populated_scan_window(scan, m->mem.length);
+    check_range(scan, m, 0, m->pages);
+
+    /* A limit beyond the mapping is the end of the mapping. */
+    populated_scan_window(scan, UINT64_MAX);
+    check_range(scan, m, 0, m->pages);
+    if (fake.scans) {
+        g_assert_cmpuint(fake.highest, <=,
+                         (uintptr_t)m->mem.host + m->mem.length);
+    }
+    populated_scan_free(scan);
+}
+
+static void test_window(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+    int fd;
+
+    fake_reset();
+    memory_map(&m, 2 * MiB, -1, 0, false);
+    check_window(&m, p->method);
+    memory_unmap(&m);
+
+    fake_reset();
+    fd = new_memfd(3 * MiB);
+    memory_map(&m, 2 * MiB, fd, 16 * host_page, true);
+    check_window(&m, p->method);
+    memory_unmap(&m);
+    close(fd);
+}
+
+/*
+ * A page table entry that is neither present nor empty.  Where nothing can
+ * be swapped out, the marker of a guard region looks the same.
+ */
+static void test_swap_entry(const void *data)
+{
+    const Param *p = data;
+    Memory m = { 0 };
+    uint64_t i;
+
+    fake_reset();
+    memory_map(&m, 2 * MiB, -1, 0, false);
+    if (madvise(m.mem.host, host_page, MADV_GUARD_INSTALL) < 0 ||
+        !(pagemap_entry(m.mem.host) & PM_ENTRY_SWAPPED)) {
+        g_test_skip("this kernel has no guard regions, or shows them not");
+        memory_unmap(&m);
+        return;
+    }
+    m.want[0] = true;
+    touch_random(&m);
+    for (i = 0; i < m.pages; i += 50) {
+        g_assert_cmpint(madvise(m.mem.host + i * host_page, host_page,
+                                MADV_GUARD_INSTALL), ==, 0);
+        m.want[i] = true;
+    }
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+}
+
+static void test_swapped(const void *data)
+{
+    const Param *p = data;
+    unsigned char resident;
+    Memory m = { 0 };
+    int tries, fd;
+
+    if (!have_swap()) {
+        g_test_skip("there is no swap");
+        return;
+    }
+
+    fake_reset();
+    memory_map(&m, 2 * MiB, -1, 0, false);
+    touch_random(&m);
+    touch(&m, 0);
+    for (tries = 0; tries < 50; tries++) {
+        madvise(m.mem.host, m.mem.length, MADV_PAGEOUT);
+        if (pagemap_entry(m.mem.host) & PM_ENTRY_SWAPPED) {
+            break;
+        }
+        g_usleep(10000);
+    }
+    if (tries == 50) {
+        g_test_skip("the kernel does not swap out");
+        memory_unmap(&m);
+        return;
+    }
+    check_memory(&m, p->method);
+    /* Asking brought nothing back. */
+    g_assert_true(pagemap_entry(m.mem.host) & PM_ENTRY_SWAPPED);
+    memory_unmap(&m);
+
+    fd = new_memfd(2 * MiB);
+    memory_map(&m, 2 * MiB, fd, 0, true);
+    touch_random(&m);
+    touch(&m, 0);
+    for (tries = 0; tries < 50; tries++) {
+        madvise(m.mem.host, m.mem.length, MADV_PAGEOUT);
+        g_assert_cmpint(mincore(m.mem.host, host_page, &resident), ==, 0);
+        if (!(resident & 1)) {
+            break;
+        }
+        g_usleep(10000);
+    }
+    g_test_message("shared memory %s", tries < 50 ? "is swapped out"
+                                                  : "stayed");
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+    close(fd);
+}
+
+/* A kernel without PAGEMAP_SCAN: the automatic choice reads instead. */
+static void test_fallback(void)
+{
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t calls;
+
+    fake_reset();
+    fake.no_scan = true;
+    memory_map(&m, 8 * MiB, -1, 0, false);
+    touch_random(&m);
+    scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+    check_scan(scan, &m);
+    /* It was found out once: the same question again takes the reads only. */
+    calls = populated_scan_calls(scan);
+    populated_scan_window(scan, m.mem.length);
+    check_range(scan, &m, 0, 1);
+    g_assert_cmpuint(populated_scan_calls(scan), ==, calls + 1);
+    populated_scan_free(scan);
+    memory_unmap(&m);
+    fake_reset();
+}
+
+static void test_interrupted(void)
+{
+    Memory m = { 0 };
+
+    if (!kernel_has_scan()) {
+        g_test_skip("this kernel has no PAGEMAP_SCAN");
+        return;
+    }
+    fake_reset();
+    fake.interrupts = 3;
+    memory_map(&m, 8 * MiB, -1, 0, false);
+    touch_random(&m);
+    check_memory(&m, POPULATED_AUTO);
+    g_assert_cmpuint(fake.interrupts, ==, 0);
+    memory_unmap(&m);
+}
+
+static void test_shared_file(const void *data)
+{
+    const Param *p = data;
+    uint64_t offset = p->fd_pages * host_page;
+    int fd = new_memfd(offset + 9 * MiB);
+    Memory m = { 0 }, outside = { 0 };
+    void *alias;
+
+    fake_reset();
+    /* Data in the file that is not in the mapping must not shine through. */
+    memory_map(&outside, offset + 9 * MiB, fd, 0, true);
+    memory_map(&m, 8 * MiB, fd, offset, true);
+    alias = outside.mem.host + offset;
+    touch(&outside, p->fd_pages + m.pages);
+    if (p->fd_pages) {
+        touch(&outside, 0);
+        touch(&outside, p->fd_pages - 1);
+    }
+    check_memory(&m, p->method);
+
+    /* The page tables of the mapping under test never see these. */
+    touch_random_via(&m, alias);
+    check_memory(&m, p->method);
+    touch_random(&m);
+    check_memory(&m, p->method);
+    discard_random(&m);
+    check_memory(&m, p->method);
+    discard(&m, 0, m.pages);
+    check_memory(&m, p->method);
+    g_assert_cmpuint(fake.scans, ==, 0);
+    memory_unmap(&m);
+    memory_unmap(&outside);
+    close(fd);
+}
+
+/* Pages of the file and pages of our own, one, the other, or both */
+static void test_private_file(const void *data)
+{
+    const Param *p = data;
+    uint64_t offset = p->fd_pages * host_page;
+    int fd = new_memfd(offset + 8 * MiB);
+    Memory m = { 0 }, file = { 0 };
+    g_autofree bool *own = NULL;
+    uint64_t i;
+
+    fake_reset();
+    memory_map(&file, 8 * MiB, fd, offset, true);
+    memory_map(&m, 8 * MiB, fd, offset, false);
+
+    touch_random(&file);
+    memcpy(m.want, file.want, m.pages * sizeof(bool));
+    check_memory(&m, p->method);
+
+    /*
+     * Writing makes a copy, of a page that the file gets for this purpose
+     * where it had none; take that away again and the copy stays.
+     */
+    memset(m.want, 0, m.pages * sizeof(bool));
+    touch_random(&m);
+    own = g_new(bool, m.pages);
+    memcpy(own, m.want, m.pages * sizeof(bool));
+    for (i = 0; i < m.pages; i++) {
+        m.want[i] |= file.want[i];
+    }
+    check_memory(&m, p->method);
+    discard(&file, 0, file.pages / 2);
+    memcpy(m.want, own, m.pages / 2 * sizeof(bool));
+    check_memory(&m, p->method);
+
+    /* And a copy gone uncovers the page of the file. */
+    g_assert_cmpint(madvise(m.mem.host, m.mem.length, MADV_DONTNEED), ==, 0);
+    memset(m.want, 0, m.pages / 2 * sizeof(bool));
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+    memory_unmap(&file);
+    close(fd);
+}
+
+static void test_short_file(void)
+{
+    int fd = new_memfd(1 * MiB);
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t start, end;
+    int shared;
+
+    for (shared = 0; shared < 2; shared++) {
+        memory_map(&m, 2 * MiB, fd, 0, shared);
+        scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+        g_assert_cmpint(populated_scan_next(scan, 0, 2 * MiB, &start, &end),
+                        <, 0);
+        /* No answer does not turn into one later on. */
+        g_assert_cmpint(populated_scan_next(scan, 0, 2 * MiB, &start, &end),
+                        <, 0);
+        g_assert_cmpint(populated_scan_next(scan, 1 * MiB, 2 * MiB,
+                                            &start, &end), <, 0);
+        populated_scan_free(scan);
+        memory_unmap(&m);
+    }
+
+    /* With data up to the end of the file, then an error at the latest */
+    memory_map(&m, 2 * MiB, fd, 0, true);
+    touch(&m, MiB / host_page - 1);
+    scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+    g_assert_cmpint(populated_scan_next(scan, 0, 2 * MiB, &start, &end),
+                    ==, 1);
+    g_assert_cmpuint(start, ==, MiB - host_page);
+    g_assert_cmpuint(end, ==, MiB);
+    g_assert_cmpint(populated_scan_next(scan, end, 2 * MiB, &start, &end),
+                    <, 0);
+
+    /* It shrinks while the scan is under way. */
+    g_assert_cmpint(ftruncate(fd, 2 * MiB), ==, 0);
+    populated_scan_window(scan, 2 * MiB);
+    check_range(scan, &m, 0, m.pages);
+    g_assert_cmpint(ftruncate(fd, 0), ==, 0);
+    populated_scan_window(scan, 2 * MiB);
+    g_assert_cmpint(populated_scan_next(scan, 0, 2 * MiB, &start, &end),
+                    <, 0);
+    populated_scan_free(scan);
+    memory_unmap(&m);
+    close(fd);
+}
+
+static void test_bad_file(void)
+{
+    int fd = new_memfd(1 * MiB);
+    /* A number that nobody takes again in the meantime */
+    int closed = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+    Memory m = { 0 };
+    int fds[] = { closed, INT_MAX };
+    int shared, pipes[2];
+    uint64_t start, end;
+    PopulatedScan *scan;
+    unsigned int i;
+
+    g_assert_cmpint(closed, >=, 500);
+    close(closed);
+    memory_map(&m, 1 * MiB, fd, 0, true);
+    for (i = 0; i < G_N_ELEMENTS(fds); i++) {
+        for (shared = 0; shared < 2; shared++) {
+            m.mem.fd = fds[i];
+            m.mem.shared = shared;
+            scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+            g_assert_cmpint(populated_scan_next(scan, 0, 1 * MiB,
+                                                &start, &end), ==, -EBADF);
+            populated_scan_free(scan);
+        }
+    }
+
+    g_assert_cmpint(pipe(pipes), ==, 0);
+    m.mem.fd = pipes[0];
+    scan = populated_scan_new(&m.mem, POPULATED_AUTO);
+    g_assert_cmpint(populated_scan_next(scan, 0, 1 * MiB, &start, &end),
+                    ==, -ESPIPE);
+    populated_scan_free(scan);
+    close(pipes[0]);
+    close(pipes[1]);
+    memory_unmap(&m);
+    close(fd);
+}
+
+/* 2 MiB hugetlb memory; the page tables of this process are all there is. */
+static void test_hugetlb(const void *data)
+{
+    const char *free_path =
+        "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+    const Param *p = data;
+    g_autofree char *text = NULL;
+    uint64_t small = HUGE_PAGE / host_page;
+    Memory m = { 0 };
+    int fd;
+
+    if (!g_file_get_contents(free_path, &text, NULL, NULL) ||
+        g_ascii_strtoull(text, NULL, 10) < 2) {
+        g_test_skip("no two free huge pages of 2 MiB; see nr_hugepages");
+        return;
+    }
+    fd = memfd_create("test-populated", MFD_CLOEXEC | MFD_HUGETLB |
+                                        MFD_HUGE_2MB);
+    if (fd < 0 || ftruncate(fd, 4 * HUGE_PAGE) < 0) {
+        g_test_skip("no huge pages of 2 MiB");
+        return;
+    }
+    fake_reset();
+    memory_map(&m, 4 * HUGE_PAGE, fd, 0, true);
+    m.mem.page_size = HUGE_PAGE;
+    check_memory(&m, p->method);
+    touch_at(m.mem.host, 1 * small + rnd(small - 1));
+    memset(m.want + small, 1, small * sizeof(bool));
+    check_memory(&m, p->method);
+    touch_at(m.mem.host, 3 * small + rnd(small - 1));
+    memset(m.want + 3 * small, 1, small * sizeof(bool));
+    check_memory(&m, p->method);
+    discard(&m, small, small);
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+
+    /* A private mapping has a page of its own as soon as it is written to. */
+    memory_map(&m, 4 * HUGE_PAGE, fd, 0, false);
+    m.mem.page_size = HUGE_PAGE;
+    touch_at(m.mem.host, 2 * small + rnd(small - 1));
+    memset(m.want + 2 * small, 1, small * sizeof(bool));
+    check_memory(&m, p->method);
+    memory_unmap(&m);
+    close(fd);
+}
+
+static bool certain(bool shared, int fd, uint64_t page_size)
+{
+    PopulatedMemory mem = {
+        .host = (void *)(uintptr_t)HUGE_PAGE,
+        .length = HUGE_PAGE,
+        .page_size = page_size,
+        .host_page_size = host_page,
+        .fd = fd,
+        .shared = shared,
+    };
+    PopulatedScan *scan = populated_scan_new(&mem, POPULATED_AUTO);
+    bool ret = populated_scan_certain(scan);
+
+    /* Known from the description; nobody has to be asked. */
+    g_assert_cmpuint(populated_scan_calls(scan), ==, 0);
+    populated_scan_free(scan);
+    return ret;
+}
+
+static void test_certain(void)
+{
+    int fd = new_memfd(HUGE_PAGE);
+
+    g_assert_true(certain(false, -1, host_page));
+    g_assert_true(certain(false, fd, host_page));
+    g_assert_true(certain(true, fd, host_page));
+    g_assert_false(certain(true, -1, host_page));
+    g_assert_false(certain(true, fd, HUGE_PAGE));
+    g_assert_false(certain(true, -1, HUGE_PAGE));
+    g_assert_true(certain(false, -1, HUGE_PAGE));
+    close(fd);
+}
+
+/*
+ * A private mapping of a hugetlbfs file: what the file holds, for it may
+ * have been there before or come from another process, is read through the
+ * mapping, while the page tables here know nothing of it.
+ */
+static void test_certain_huge_file(void)
+{
+    int fd = new_memfd(HUGE_PAGE);
+
+    if (certain(false, fd, HUGE_PAGE)) {
+        g_test_incomplete("certain() trusts page tables that do not know");
+    }
+    close(fd);
+}
+
+static void test_free(void)
+{
+    Memory m = { 0 };
+    PopulatedScan *scan;
+    uint64_t start, end;
+    int before, after, i;
+
+    populated_scan_free(NULL);
+
+    /* No file descriptor is left behind. */
+    memory_map(&m, MiB, -1, 0, false);
+    before = dup(0);
+    close(before);
+    for (i = 0; i < 3; i++) {
+        scan = populated_scan_new(&m.mem, methods[i % 2]);
+        g_assert_cmpint(populated_scan_next(scan, 0, MiB, &start, &end),
+                        ==, 0);
+        /* The empty question, anywhere */
+        g_assert_cmpint(populated_scan_next(scan, 0, 0, &start, &end), ==, 0);
+        g_assert_cmpint(populated_scan_next(scan, MiB, MiB, &start, &end),
+                        ==, 0);
+        populated_scan_free(scan);
+    }
+    after = dup(0);
+    close(after);
+    g_assert_cmpint(after, ==, before);
+    memory_unmap(&m);
+}
+
+static void add(const char *what, const Param *p, GTestDataFunc func)
+{
+    char *path = g_strdup_printf("/populated/%s/%s", what, p->name);
+
+    g_test_add_data_func(path, p, func);
+    g_free(path);
+}
+
+int main(int argc, char **argv)
+{
+    static const Param by_method[] = {
+        { "auto", POPULATED_AUTO, 0, 0 },
+        { "pagemap-read", POPULATED_PAGEMAP_READ, 0, 0 },
+    };
+    static const Param by_advice[] = {
+        { "auto/no-advice", POPULATED_AUTO, 0, MADV_NORMAL },
+        { "auto/huge", POPULATED_AUTO, 0, MADV_HUGEPAGE },
+        { "pagemap-read/no-advice", POPULATED_PAGEMAP_READ, 0, MADV_NORMAL },
+        { "pagemap-read/huge", POPULATED_PAGEMAP_READ, 0, MADV_HUGEPAGE },
+    };
+    static const Param by_offset[] = {
+        { "auto/at-start", POPULATED_AUTO, 0, 0 },
+        { "auto/at-offset", POPULATED_AUTO, 37, 0 },
+        { "pagemap-read/at-start", POPULATED_PAGEMAP_READ, 0, 0 },
+        { "pagemap-read/at-offset", POPULATED_PAGEMAP_READ, 513, 0 },
+    };
+    unsigned int i;
+
+    host_page = getauxval(AT_PAGESZ);
+    g_test_init(&argc, &argv, NULL);
+    for (i = 0; i < G_N_ELEMENTS(by_method); i++) {
+        add("private", &by_method[i], test_private);
+        add("alternating", &by_method[i], test_alternating);
+        add("zero-page", &by_method[i], test_zero_page);
+        add("discarded", &by_method[i], test_discarded);
+        add("window", &by_method[i], test_window);
+        add("swap-entry", &by_method[i], test_swap_entry);
+        add("swapped", &by_method[i], test_swapped);
+        add("hugetlb", &by_method[i], test_hugetlb);
+    }
+    for (i = 0; i < G_N_ELEMENTS(by_advice); i++) {
+        add("huge-allowed", &by_advice[i], test_huge_allowed);
+    }
+    for (i = 0; i < G_N_ELEMENTS(by_offset); i++) {
+        add("shared-file", &by_offset[i], test_shared_file);
+        add("private-file", &by_offset[i], test_private_file);
+    }
+    g_test_add_func("/populated/discarded-file", test_discarded_file);
+    g_test_add_func("/populated/fallback", test_fallback);
+    g_test_add_func("/populated/interrupted", test_interrupted);
+    g_test_add_func("/populated/short-file", test_short_file);
+    g_test_add_func("/populated/bad-file", test_bad_file);
+    g_test_add_func("/populated/certain", test_certain);
+    g_test_add_func("/populated/certain/huge-file", test_certain_huge_file);
+    g_test_add_func("/populated/free", test_free);
+    return g_test_run();
+}
