@@ -70,7 +70,6 @@ Channel *channel_new(int fd, ChannelLineFunc *line_func, void *opaque,
         close(fd);
         return NULL;
     }
-    g_socket_set_timeout(socket, SEND_TIMEOUT_SECS);
     channel = g_new0(Channel, 1);
     channel->socket = socket;
     channel->pending = g_string_new(NULL);
@@ -103,16 +102,18 @@ bool channel_is_closed(const Channel *channel)
 bool channel_send(Channel *channel, const char *text, GError **error)
 {
     size_t left = strlen(text);
+    gssize n = 0;
 
-    while (left) {
-        gssize n = g_socket_send_with_blocking(channel->socket, text, left,
-                                               TRUE, NULL, error);
-
-        if (n < 0) {
-            return false;
+    /* Only here: reading may well have to wait for longer. */
+    g_socket_set_timeout(channel->socket, SEND_TIMEOUT_SECS);
+    while (left && n >= 0) {
+        n = g_socket_send_with_blocking(channel->socket, text, left, TRUE,
+                                        NULL, error);
+        if (n > 0) {
+            text += n;
+            left -= n;
         }
-        text += n;
-        left -= n;
     }
-    return true;
+    g_socket_set_timeout(channel->socket, 0);
+    return n >= 0;
 }

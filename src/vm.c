@@ -17,7 +17,7 @@
 /* How much of what a dead QEMU has said goes into the error. */
 #define TAIL_LINES 6
 /* A closed QMP connection means that the process is about to be gone. */
-#define EXIT_WAIT_MS 3000
+#define EXIT_WAIT_MS 20000
 
 struct Vm {
     Session *session;
