@@ -1,0 +1,69 @@
+/*
+ * Balloon map: the balloon bitmaps of all RAM blocks
+ *
+ * What the guest gave back through virtio-balloon and the host really let go
+ * of.  The balloon device keeps it up to date; migration reads it.  All
+ * functions must be called with the BQL held.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_BALLOON_MAP_H
+#define MIGRATION_BALLOON_MAP_H
+
+#include "exec/cpu-common.h"
+#include "exec/hwaddr.h"
+#include "migration/balloon-bitmap.h"
+#include "qemu/typedefs.h"
+
+/**
+ * balloon_map_attach: Start to keep a balloon map, for a device being realized
+ * @vdev: the virtio-balloon device; there can be one at a time
+ */
+void balloon_map_attach(VirtIODevice *vdev);
+
+/**
+ * balloon_map_detach: Drop the balloon map, for a device being unrealized
+ * @vdev: the device; nothing happens if it is not the attached one
+ */
+void balloon_map_detach(VirtIODevice *vdev);
+
+/**
+ * balloon_map_device: The attached virtio-balloon device, or NULL
+ */
+VirtIODevice *balloon_map_device(void);
+
+/**
+ * balloon_map_inflate: Discard memory that the guest gave back
+ * @rb: the RAM block
+ * @offset: offset in the block, in bytes, aligned to the page size of @rb
+ * @length: bytes, a multiple of the page size of @rb
+ *
+ * Only what could be discarded enters the map.  An error has been reported
+ * already, and the guest need not care.
+ */
+void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
+
+/**
+ * balloon_map_deflate: Note that the guest takes memory back
+ * @mr: RAM memory region
+ * @offset: offset in the region, in bytes
+ * @length: bytes
+ */
+void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
+
+/**
+ * balloon_map_reset: Empty the map: whatever runs in the guest next does not
+ * know of the pages that its predecessor gave back
+ */
+void balloon_map_reset(void);
+
+/**
+ * balloon_map_of_block: The bitmap of a RAM block
+ *
+ * Returns: the bitmap, owned by the balloon map; NULL if no page of @rb is,
+ * or was, in the balloon
+ */
+const BalloonBitmap *balloon_map_of_block(RAMBlock *rb);
+
+#endif

@@ -1,0 +1,300 @@
+/*
+ * Balloon map: the balloon bitmaps of all RAM blocks
+ *
+ * A bitmap belongs to a RAM block, not to a range of ram_addr_t, which may
+ * differ on the other host, and covers it up to its maximum length, so that
+ * a resize does not have to move it.  It comes into being with the first page
+ * of the block that the guest gives back.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "qemu/queue.h"
+#include "qemu/rcu.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-skip-balloon.h"
+#include "exec/memory.h"
+#include "exec/ramblock.h"
+#include "hw/virtio/virtio.h"
+#include "migration/balloon-map.h"
+#include "ram.h"
+#include "trace.h"
+
+/* Bounds the work and the answer of one query-balloon-map */
+#define QUERY_RUNS_DEFAULT 1024
+#define QUERY_RUNS_MAX 65536
+
+typedef struct BalloonMapBlock {
+    RAMBlock *rb;
+    BalloonBitmap *bitmap;
+    QLIST_ENTRY(BalloonMapBlock) next;
+} BalloonMapBlock;
+
+static struct {
+    VirtIODevice *vdev;
+    QLIST_HEAD(, BalloonMapBlock) blocks;
+} balloon_map;
+
+static uint64_t to_page(uint64_t bytes)
+{
+    return bytes >> BALLOON_BITMAP_PAGE_SHIFT;
+}
+
+static BalloonMapBlock *find_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (block->rb == rb) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static BalloonMapBlock *find_block_by_host(void *host)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (block->rb->host == host) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    if (!block) {
+        block = g_new0(BalloonMapBlock, 1);
+        block->rb = rb;
+        block->bitmap = balloon_bitmap_new(to_page(rb->max_length));
+        QLIST_INSERT_HEAD(&balloon_map.blocks, block, next);
+    }
+    return block;
+}
+
+static void drop_block(BalloonMapBlock *block)
+{
+    QLIST_REMOVE(block, next);
+    balloon_bitmap_free(block->bitmap);
+    g_free(block);
+}
+
+static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
+                                      size_t size, size_t max_size)
+{
+    BalloonMapBlock *block = find_block_by_host(host);
+
+    if (block) {
+        drop_block(block);
+    }
+}
+
+static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
+                                      size_t old_size, size_t new_size)
+{
+    BalloonMapBlock *block = find_block_by_host(host);
+
+    if (block && new_size < old_size) {
+        uint64_t start = to_page(new_size);
+
+        balloon_bitmap_clear(block->bitmap, start,
+                             balloon_bitmap_size(block->bitmap) - start);
+    }
+}
+
+static RAMBlockNotifier balloon_map_ram_notifier = {
+    .ram_block_removed = balloon_map_block_removed,
+    .ram_block_resized = balloon_map_block_resized,
+};
+
+/*
+ * Take a range out of the map.  Its content counts again, and a migration
+ * that skipped it, or sent what it held before it was given back, has to
+ * send it.
+ */
+static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+{
+    if (balloon_bitmap_clear(block->bitmap, page, npages)) {
+        ram_mark_dirty_range(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                             npages << BALLOON_BITMAP_PAGE_SHIFT);
+    }
+}
+
+static void empty_block(BalloonMapBlock *block)
+{
+    BalloonRun run;
+
+    while (balloon_bitmap_next_run(block->bitmap, 0, &run)) {
+        take_out(block, run.start, run.end - run.start);
+    }
+}
+
+void balloon_map_attach(VirtIODevice *vdev)
+{
+    assert(bql_locked());
+    assert(!balloon_map.vdev);
+    balloon_map.vdev = vdev;
+    ram_block_notifier_add(&balloon_map_ram_notifier);
+}
+
+void balloon_map_detach(VirtIODevice *vdev)
+{
+    assert(bql_locked());
+    if (balloon_map.vdev != vdev) {
+        return;
+    }
+    balloon_map_reset();
+    ram_block_notifier_remove(&balloon_map_ram_notifier);
+    assert(QLIST_EMPTY(&balloon_map.blocks));
+    balloon_map.vdev = NULL;
+}
+
+VirtIODevice *balloon_map_device(void)
+{
+    assert(bql_locked());
+    return balloon_map.vdev;
+}
+
+void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
+{
+    BalloonMapBlock *block;
+
+    if (ram_block_discard_range(rb, offset, length)) {
+        return;
+    }
+    if (balloon_map.vdev) {
+        block = find_or_add_block(rb);
+        balloon_bitmap_set(block->bitmap, to_page(offset), to_page(length));
+    }
+}
+
+void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
+{
+    BalloonMapBlock *block = find_block(mr->ram_block);
+
+    if (block) {
+        take_out(block, to_page(offset), to_page(length));
+    }
+}
+
+void balloon_map_reset(void)
+{
+    BalloonMapBlock *block, *next;
+
+    assert(bql_locked());
+    QLIST_FOREACH_SAFE(block, &balloon_map.blocks, next, next) {
+        trace_balloon_map_reset(block->rb->idstr,
+                                balloon_bitmap_count(block->bitmap),
+                                balloon_bitmap_runs(block->bitmap));
+        empty_block(block);
+        drop_block(block);
+    }
+}
+
+const BalloonBitmap *balloon_map_of_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    return block ? block->bitmap : NULL;
+}
+
+/*
+ * List runs of @bitmap from page @from on, @max_runs at most.  Returns the
+ * page to go on from, or the size of the bitmap if there is nothing left.
+ */
+static uint64_t list_runs(const BalloonBitmap *bitmap, uint64_t from,
+                          uint32_t max_runs, BalloonMapRunList **runs)
+{
+    BalloonRun run;
+    uint32_t n;
+
+    for (n = 0; n < max_runs; n++) {
+        BalloonMapRun *value;
+
+        if (!balloon_bitmap_next_run(bitmap, from, &run)) {
+            return balloon_bitmap_size(bitmap);
+        }
+        value = g_new0(BalloonMapRun, 1);
+        value->offset = run.start << BALLOON_BITMAP_PAGE_SHIFT;
+        value->length = (run.end - run.start) << BALLOON_BITMAP_PAGE_SHIFT;
+        QAPI_LIST_APPEND(runs, value);
+        from = run.end;
+    }
+    return balloon_bitmap_next_run(bitmap, from, &run)
+           ? run.start : balloon_bitmap_size(bitmap);
+}
+
+static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
+                                   uint32_t max_runs)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    BalloonMapInfo *info = g_new0(BalloonMapInfo, 1);
+    uint64_t next;
+
+    info->id = g_strdup(rb->idstr);
+    info->size = rb->used_length;
+    if (!bitmap) {
+        return info;
+    }
+    info->pages = balloon_bitmap_count(bitmap);
+    info->run_count = balloon_bitmap_runs(bitmap);
+    next = list_runs(bitmap, to_page(offset), max_runs, &info->runs);
+    if (next < balloon_bitmap_size(bitmap)) {
+        info->has_next_offset = true;
+        info->next_offset = next << BALLOON_BITMAP_PAGE_SHIFT;
+    }
+    return info;
+}
+
+BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
+                                          uint64_t offset, bool has_max_runs,
+                                          uint32_t max_runs, Error **errp)
+{
+    BalloonMapInfoList *list = NULL, **tail = &list;
+    RAMBlock *rb;
+
+    if (!balloon_map_device()) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE,
+                  "No balloon device has been activated");
+        return NULL;
+    }
+    if (has_offset && !id) {
+        error_setg(errp, "Parameter 'offset' needs parameter 'id'");
+        return NULL;
+    }
+    if (!has_max_runs) {
+        max_runs = QUERY_RUNS_DEFAULT;
+    } else if (max_runs > QUERY_RUNS_MAX) {
+        error_setg(errp, "Parameter 'max-runs' must be at most %d",
+                   QUERY_RUNS_MAX);
+        return NULL;
+    }
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        BalloonMapInfo *info;
+        BalloonMapRunList *run;
+
+        if (id && strcmp(id, rb->idstr)) {
+            continue;
+        }
+        info = query_block(rb, has_offset ? offset : 0, max_runs);
+        for (run = info->runs; run; run = run->next) {
+            max_runs--;
+        }
+        QAPI_LIST_APPEND(tail, info);
+    }
+    if (id && !list) {
+        error_setg(errp, "There is no RAM block '%s'", id);
+    }
+    return list;
+}

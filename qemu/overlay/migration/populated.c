@@ -1,0 +1,382 @@
+/*
+ * Populated: does the host have memory, or swap, behind a page of guest RAM?
+ *
+ * Two places know.  The page cache knows of memory that belongs to a file
+ * (memfd, shmem): lseek() with SEEK_DATA and SEEK_HOLE tells, swapped-out
+ * pages included.  The page tables of this process know of private memory:
+ * the PAGEMAP_SCAN ioctl() of /proc/self/pagemap (Linux 6.7) tells in runs,
+ * and read() of the same file, eight bytes a page, tells on older kernels.
+ * A private mapping of a file has pages in both places.  hugetlbfs does not
+ * know holes, so for that the page tables are all there is.
+ *
+ * The kernel's page of zeroes, which a read of untouched private memory
+ * maps, does not count as populated: it takes no memory and reads as zero.
+ * Only PAGEMAP_SCAN can tell it apart.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <glib.h>
+
+#include "migration/populated.h"
+
+/* A look-up reads this far ahead of a shorter question: one page table. */
+#define READ_AHEAD (UINT64_C(2) << 20)
+
+#define MAX_REGIONS 512
+#define MAX_ENTRIES 4096
+
+/*
+ * Kernel interface as of Linux 6.7 (see the kernel's documentation of
+ * pagemap).  Kernel headers may be older than the running kernel, so the
+ * names are our own.
+ */
+#define PM_CATEGORY_PRESENT (1 << 3)
+#define PM_CATEGORY_SWAPPED (1 << 4)
+#define PM_CATEGORY_ZERO_PFN (1 << 5)
+
+struct pm_region {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+};
+
+struct pm_scan {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+};
+
+#define PM_SCAN_IOCTL _IOWR('f', 16, struct pm_scan)
+
+/* Bits of an entry read from /proc/self/pagemap */
+#define PM_ENTRY_PRESENT (UINT64_C(1) << 63)
+#define PM_ENTRY_SWAPPED (UINT64_C(1) << 62)
+
+/* What one source answered for [start, end): its populated runs, in order */
+typedef struct Answers {
+    uint64_t start;
+    uint64_t end;
+    unsigned int n;
+    unsigned int next;
+    struct {
+        uint64_t start;
+        uint64_t end;
+    } run[MAX_REGIONS];
+} Answers;
+
+struct PopulatedScan {
+    PopulatedMemory mem;
+    uint64_t limit;
+    uint64_t calls;
+    bool ask_file;
+    bool ask_pagemap;
+    bool has_scan_ioctl;
+    int pagemap_fd;
+    Answers file;
+    Answers pagemap;
+    struct pm_region regions[MAX_REGIONS];
+    uint64_t entries[MAX_ENTRIES];
+};
+
+PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
+                                  PopulatedMethod method)
+{
+    PopulatedScan *scan = g_new0(PopulatedScan, 1);
+    bool huge = mem->page_size > mem->host_page_size;
+
+    scan->mem = *mem;
+    scan->limit = mem->length;
+    scan->ask_file = mem->fd >= 0 && !huge;
+    scan->ask_pagemap = !(scan->ask_file && mem->shared);
+    scan->has_scan_ioctl = method == POPULATED_AUTO;
+    scan->pagemap_fd = -1;
+    return scan;
+}
+
+void populated_scan_free(PopulatedScan *scan)
+{
+    if (scan) {
+        if (scan->pagemap_fd >= 0) {
+            close(scan->pagemap_fd);
+        }
+        g_free(scan);
+    }
+}
+
+bool populated_scan_certain(const PopulatedScan *scan)
+{
+    return scan->ask_file || !scan->mem.shared;
+}
+
+uint64_t populated_scan_calls(const PopulatedScan *scan)
+{
+    return scan->calls;
+}
+
+static void forget(Answers *a)
+{
+    a->start = a->end = 0;
+    a->n = a->next = 0;
+}
+
+void populated_scan_window(PopulatedScan *scan, uint64_t limit)
+{
+    scan->limit = MIN(limit, scan->mem.length);
+    forget(&scan->file);
+    forget(&scan->pagemap);
+}
+
+static void begin(Answers *a, uint64_t from)
+{
+    forget(a);
+    a->start = a->end = from;
+}
+
+static void add_run(Answers *a, uint64_t start, uint64_t end)
+{
+    a->run[a->n].start = start;
+    a->run[a->n].end = end;
+    a->n++;
+}
+
+/*
+ * Look up where data lies in the file from offset @from on: one hole and one
+ * stretch of data.  What the file system has no hole for counts as data.
+ */
+static int look_up_file(PopulatedScan *scan, uint64_t from)
+{
+    Answers *a = &scan->file;
+    uint64_t base = scan->mem.fd_offset;
+    off_t data, hole;
+
+    begin(a, from);
+    scan->calls++;
+    data = lseek(scan->mem.fd, base + from, SEEK_DATA);
+    if (data < 0) {
+        if (errno != ENXIO) {
+            return -errno;
+        }
+        /* No data up to the end of the file; is the mapping within it? */
+        scan->calls++;
+        data = lseek(scan->mem.fd, 0, SEEK_END);
+        if (data < 0) {
+            return -errno;
+        }
+        if ((uint64_t)data < base + scan->limit) {
+            return -ERANGE;
+        }
+        a->end = scan->limit;
+        return 0;
+    }
+    if ((uint64_t)data >= base + scan->limit) {
+        a->end = scan->limit;
+        return 0;
+    }
+    scan->calls++;
+    hole = lseek(scan->mem.fd, data, SEEK_HOLE);
+    if (hole < 0) {
+        return -errno;
+    }
+    a->end = MIN((uint64_t)hole - base, scan->limit);
+    add_run(a, (uint64_t)data - base, a->end);
+    return 0;
+}
+
+/*
+ * Look up page tables with PAGEMAP_SCAN.  Wanted: (present or swapped) and
+ * not the page of zeroes.
+ */
+static int look_up_pagemap_scan(PopulatedScan *scan, uint64_t from,
+                                uint64_t to)
+{
+    Answers *a = &scan->pagemap;
+    uint64_t host = (uintptr_t)scan->mem.host;
+    struct pm_scan arg = {
+        .size = sizeof(arg),
+        .start = host + from,
+        .end = host + to,
+        .vec = (uintptr_t)scan->regions,
+        .vec_len = MAX_REGIONS,
+        .category_inverted = PM_CATEGORY_ZERO_PFN,
+        .category_mask = PM_CATEGORY_ZERO_PFN,
+        .category_anyof_mask = PM_CATEGORY_PRESENT | PM_CATEGORY_SWAPPED,
+        .return_mask = PM_CATEGORY_ZERO_PFN,
+    };
+    int n, i;
+
+    do {
+        scan->calls++;
+        n = ioctl(scan->pagemap_fd, PM_SCAN_IOCTL, &arg);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return -errno;
+    }
+
+    begin(a, from);
+    for (i = 0; i < n; i++) {
+        add_run(a, scan->regions[i].start - host, scan->regions[i].end - host);
+    }
+    a->end = arg.walk_end - host;
+    return a->end > from ? 0 : -EIO;
+}
+
+/* Look up page tables by reading an entry for each host page. */
+static int look_up_pagemap_read(PopulatedScan *scan, uint64_t from,
+                                uint64_t to)
+{
+    Answers *a = &scan->pagemap;
+    uint64_t page = scan->mem.host_page_size;
+    uint64_t first = ((uintptr_t)scan->mem.host + from) / page;
+    uint64_t want = MIN((to - from + page - 1) / page, MAX_ENTRIES);
+    uint64_t i, n;
+    ssize_t got;
+
+    do {
+        scan->calls++;
+        got = pread(scan->pagemap_fd, scan->entries, want * sizeof(uint64_t),
+                    first * sizeof(uint64_t));
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return -errno;
+    }
+    n = got / sizeof(uint64_t);
+    if (n == 0) {
+        return -EIO;
+    }
+
+    begin(a, from);
+    for (i = 0; i < n; i++) {
+        uint64_t at = from + i * page;
+
+        if (!(scan->entries[i] & (PM_ENTRY_PRESENT | PM_ENTRY_SWAPPED))) {
+            continue;
+        }
+        if (a->n && a->run[a->n - 1].end == at) {
+            a->run[a->n - 1].end += page;
+        } else if (a->n < MAX_REGIONS) {
+            add_run(a, at, at + page);
+        } else {
+            break;
+        }
+    }
+    a->end = from + i * page;
+    return 0;
+}
+
+static int look_up_pagemap(PopulatedScan *scan, uint64_t from, uint64_t to)
+{
+    uint64_t page = scan->mem.host_page_size;
+    int ret;
+
+    from -= from % page;
+    to += (page - to % page) % page;
+
+    if (scan->pagemap_fd < 0) {
+        scan->calls++;
+        scan->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        if (scan->pagemap_fd < 0) {
+            return -errno;
+        }
+    }
+    if (scan->has_scan_ioctl) {
+        ret = look_up_pagemap_scan(scan, from, to);
+        if (ret != -ENOTTY && ret != -EINVAL) {
+            return ret;
+        }
+        scan->has_scan_ioctl = false;
+    }
+    return look_up_pagemap_read(scan, from, to);
+}
+
+/* First run of @a that overlaps [@from, @to); the caller asks in order. */
+static bool next_answer(Answers *a, uint64_t from, uint64_t to,
+                        uint64_t *start, uint64_t *end)
+{
+    while (a->next < a->n && a->run[a->next].end <= from) {
+        a->next++;
+    }
+    if (a->next == a->n || a->run[a->next].start >= to) {
+        return false;
+    }
+    *start = MAX(a->run[a->next].start, from);
+    *end = MIN(a->run[a->next].end, to);
+    return true;
+}
+
+/*
+ * Next populated run according to one source, looking up more as needed.
+ * Return value as of populated_scan_next().
+ */
+static int next_of_source(PopulatedScan *scan, Answers *a, uint64_t from,
+                          uint64_t to, uint64_t *start, uint64_t *end)
+{
+    while (from < to) {
+        int ret;
+
+        if (from < a->start || from >= a->end) {
+            uint64_t ahead = MIN(MAX(to, from + READ_AHEAD), scan->limit);
+
+            ret = a == &scan->file ? look_up_file(scan, from)
+                                   : look_up_pagemap(scan, from, ahead);
+            if (ret < 0) {
+                forget(a);
+                return ret;
+            }
+        } else if (a->next && a->run[a->next - 1].end > from) {
+            /* The caller went back; the runs are few, start over. */
+            a->next = 0;
+        }
+        if (next_answer(a, from, to, start, end)) {
+            return 1;
+        }
+        from = a->end;
+    }
+    return 0;
+}
+
+int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
+                        uint64_t *start, uint64_t *end)
+{
+    uint64_t s, e;
+    int found = 0;
+    int ret;
+
+    to = MIN(to, scan->limit);
+    if (scan->ask_file) {
+        ret = next_of_source(scan, &scan->file, from, to, start, end);
+        if (ret < 0) {
+            return ret;
+        }
+        found = ret;
+    }
+    if (scan->ask_pagemap) {
+        ret = next_of_source(scan, &scan->pagemap, from, to, &s, &e);
+        if (ret < 0) {
+            return ret;
+        }
+        if (ret && (!found || s < *start)) {
+            *start = s;
+            *end = e;
+            found = 1;
+        }
+    }
+    return found;
+}

@@ -1,0 +1,363 @@
+/*
+ * Migration capability skip-balloon: do not scan and do not send memory that
+ * the guest gave back through virtio-balloon
+ *
+ * The rule: a page is skipped only if the guest gave it back (the balloon map
+ * says so) and the host has let go of it (it is not populated).  A page of
+ * the map that is populated is sent all the same; that veto makes it safe
+ * against a guest that uses memory without telling.
+ *
+ * After each synchronization of the dirty bitmap, what is dirty, in the map
+ * and not populated is cleared from the dirty bitmap.  The first time that is
+ * the whole balloon, later on what was ballooned in between.  A guest may
+ * write to a page at any moment of this, so for each chunk of memory the
+ * order is: arm the tracking of writes, then ask whether the page is
+ * populated, then clear its bit.  A write before the question populates the
+ * page and makes it be sent; a write after it is tracked, and makes it be sent
+ * next time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "exec/ramblock.h"
+#include "exec/target_page.h"
+#include "hw/virtio/virtio.h"
+#include "migration/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/populated.h"
+#include "migration/skip-balloon.h"
+#include "migration.h"
+#include "options.h"
+#include "ram.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "trace.h"
+
+/* All of it is protected by the BQL. */
+static struct {
+    NotifierWithReturn setup_notifier[MIG_MODE__MAX];
+    NotifierWithReturn precopy_notifier;
+    /* A migration has been started since QEMU runs */
+    bool decided;
+    /* The migration that status is about is under way */
+    bool running;
+    SkipBalloonStatus status;
+    SkipBalloonReason reason;
+    uint64_t skipped_pages;
+    uint64_t vetoed_pages;
+} skip_balloon;
+
+/* One pass over the dirty bitmap of one RAM block */
+typedef struct SkipPass {
+    RAMBlock *rb;
+    PopulatedScan *scan;
+    /* Target pages below this one have their writes tracked */
+    uint64_t armed_end;
+    uint64_t skipped;
+    uint64_t vetoed;
+    uint64_t runs;
+    uint64_t calls;
+} SkipPass;
+
+static bool migrate_skip_balloon(void)
+{
+    return migrate_get_current()->capabilities[
+        MIGRATION_CAPABILITY_SKIP_BALLOON];
+}
+
+static bool must_tell_host(void)
+{
+    return virtio_vdev_has_feature(balloon_map_device(),
+                                   VIRTIO_BALLOON_F_MUST_TELL_HOST);
+}
+
+static void decide(void)
+{
+    skip_balloon.decided = true;
+    skip_balloon.running = true;
+    skip_balloon.skipped_pages = 0;
+    skip_balloon.vetoed_pages = 0;
+    skip_balloon.status = SKIP_BALLOON_STATUS_DISABLED;
+
+    if (!balloon_map_device()) {
+        skip_balloon.reason = SKIP_BALLOON_REASON_NO_DEVICE;
+    } else if (!must_tell_host()) {
+        skip_balloon.reason = SKIP_BALLOON_REASON_MUST_TELL_HOST;
+    } else if (ram_block_discard_is_disabled()) {
+        skip_balloon.reason = SKIP_BALLOON_REASON_DISCARD_INHIBITED;
+    } else {
+        skip_balloon.status = SKIP_BALLOON_STATUS_ACTIVE;
+    }
+
+    trace_skip_balloon_setup(
+        SkipBalloonStatus_str(skip_balloon.status),
+        skip_balloon.status == SKIP_BALLOON_STATUS_ACTIVE
+        ? "" : SkipBalloonReason_str(skip_balloon.reason));
+}
+
+/* Arm the tracking of writes for the chunk of memory that @page lies in. */
+static void arm_chunk(SkipPass *pass, uint64_t page)
+{
+    RAMBlock *rb = pass->rb;
+    uint64_t chunk = UINT64_C(1) << rb->clear_bmap_shift;
+
+    pass->armed_end = QEMU_ALIGN_DOWN(page, chunk) + chunk;
+    ram_clear_dirty_log_range(rb, page, 1);
+    populated_scan_window(pass->scan,
+                          pass->armed_end << qemu_target_page_bits());
+}
+
+/*
+ * Find the first target pages in [@start, @end) that are populated.  Returns
+ * true if there are any: *@veto_start up to *@veto_end.
+ */
+static bool find_veto(SkipPass *pass, uint64_t start, uint64_t end,
+                      uint64_t *veto_start, uint64_t *veto_end)
+{
+    int bits = qemu_target_page_bits();
+    uint64_t s, e;
+    int ret;
+
+    ret = populated_scan_next(pass->scan, start << bits, end << bits, &s, &e);
+    if (ret < 0) {
+        /* Then the balloon map alone decides. */
+        trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
+                                       strerror(-ret));
+    }
+    if (ret <= 0) {
+        return false;
+    }
+    *veto_start = s >> bits;
+    *veto_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
+    return true;
+}
+
+/* Skip dirty target pages that lie in one chunk, but for the populated ones. */
+static void skip_pages(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+    uint64_t veto_start, veto_end;
+
+    while (start < end) {
+        if (!find_veto(pass, start, end, &veto_start, &veto_end)) {
+            veto_start = veto_end = end;
+        }
+        bitmap_clear(dirty, start, veto_start - start);
+        pass->skipped += veto_start - start;
+        pass->vetoed += veto_end - veto_start;
+        start = veto_end;
+    }
+}
+
+/* Skip what is dirty in a run of target pages that the guest gave back. */
+static void skip_run(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+
+    while ((start = find_next_bit(dirty, end, start)) < end) {
+        uint64_t dirty_end = find_next_zero_bit(dirty, end, start);
+
+        pass->runs++;
+        while (start < dirty_end) {
+            uint64_t piece_end;
+
+            if (start >= pass->armed_end) {
+                arm_chunk(pass, start);
+            }
+            piece_end = MIN(dirty_end, pass->armed_end);
+            skip_pages(pass, start, piece_end);
+            start = piece_end;
+        }
+    }
+}
+
+static PopulatedScan *scan_of_block(RAMBlock *rb)
+{
+    PopulatedMemory mem = {
+        .host = rb->host,
+        .length = rb->used_length,
+        .page_size = rb->page_size,
+        .host_page_size = qemu_real_host_page_size(),
+        .fd = rb->fd,
+        .fd_offset = rb->fd_offset,
+        .shared = qemu_ram_is_shared(rb),
+    };
+
+    return populated_scan_new(&mem, POPULATED_AUTO);
+}
+
+/* Called with the bitmap_mutex held, for each RAM block that is migrated */
+static uint64_t skip_block(RAMBlock *rb, void *opaque)
+{
+    SkipPass *total = opaque;
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    uint64_t unit = MAX(qemu_target_page_size(), rb->page_size)
+                    >> BALLOON_BITMAP_PAGE_SHIFT;
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    SkipPass pass = { .rb = rb };
+    BalloonRun run;
+    uint64_t from;
+
+    if (!bitmap) {
+        return 0;
+    }
+
+    pass.scan = scan_of_block(rb);
+    for (from = 0; balloon_bitmap_next_run(bitmap, from, &run);) {
+        from = run.end;
+        if (balloon_run_shrink(&run, unit)) {
+            skip_run(&pass, run.start >> shift, run.end >> shift);
+        }
+    }
+    total->calls += populated_scan_calls(pass.scan);
+    populated_scan_free(pass.scan);
+
+    total->skipped += pass.skipped;
+    total->vetoed += pass.vetoed;
+    total->runs += pass.runs;
+    return pass.skipped;
+}
+
+static void skip_dirty_pages(void)
+{
+    SkipPass total = { };
+    int64_t start = get_clock();
+
+    trace_skip_balloon_sync_begin();
+    ram_skip_dirty_pages(skip_block, &total);
+    skip_balloon.skipped_pages += total.skipped;
+    skip_balloon.vetoed_pages += total.vetoed;
+    trace_skip_balloon_sync_end(total.skipped, total.vetoed, total.runs,
+                                total.calls,
+                                (get_clock() - start) / SCALE_US);
+}
+
+static int skip_balloon_precopy_notify(NotifierWithReturn *n, void *data,
+                                       Error **errp)
+{
+    PrecopyNotifyData *pnd = data;
+
+    if (pnd->reason != PRECOPY_NOTIFY_AFTER_BITMAP_SYNC ||
+        !skip_balloon.running ||
+        skip_balloon.status != SKIP_BALLOON_STATUS_ACTIVE) {
+        return 0;
+    }
+    assert(bql_locked());
+
+    /* The device may have gone, or be driven by another driver, since. */
+    if (balloon_map_device() && must_tell_host()) {
+        skip_dirty_pages();
+    }
+    return 0;
+}
+
+static int skip_balloon_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
+                                     Error **errp)
+{
+    assert(bql_locked());
+
+    if (e->type != MIG_EVENT_PRECOPY_SETUP) {
+        skip_balloon.running = false;
+        return 0;
+    }
+    skip_balloon.decided = false;
+    if (!migrate_skip_balloon()) {
+        return 0;
+    }
+    if (migrate_mode() != MIG_MODE_NORMAL) {
+        error_setg(errp, "Capability 'skip-balloon' does not support "
+                   "migration mode '%s'", MigMode_str(migrate_mode()));
+        return -EINVAL;
+    }
+    decide();
+    return 0;
+}
+
+bool skip_balloon_caps_check(const bool *caps, Error **errp)
+{
+    static const MigrationCapability unsupported[] = {
+        MIGRATION_CAPABILITY_POSTCOPY_RAM,
+        MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT,
+        MIGRATION_CAPABILITY_MAPPED_RAM,
+        MIGRATION_CAPABILITY_X_IGNORE_SHARED,
+        MIGRATION_CAPABILITY_X_COLO,
+        MIGRATION_CAPABILITY_RDMA_PIN_ALL,
+    };
+    int i;
+
+    if (!caps[MIGRATION_CAPABILITY_SKIP_BALLOON]) {
+        return true;
+    }
+    for (i = 0; i < ARRAY_SIZE(unsupported); i++) {
+        if (caps[unsupported[i]]) {
+            error_setg(errp, "Capability 'skip-balloon' cannot be used "
+                       "together with capability '%s'",
+                       MigrationCapability_str(unsupported[i]));
+            return false;
+        }
+    }
+    return true;
+}
+
+void skip_balloon_fill_info(MigrationInfo *info)
+{
+    SkipBalloonInfo *skip;
+
+    if (!skip_balloon.decided || !migrate_skip_balloon()) {
+        return;
+    }
+    skip = g_new0(SkipBalloonInfo, 1);
+    skip->status = skip_balloon.status;
+    if (skip->status == SKIP_BALLOON_STATUS_ACTIVE) {
+        skip->has_skipped_pages = true;
+        skip->skipped_pages = skip_balloon.skipped_pages;
+        skip->has_skipped_bytes = true;
+        skip->skipped_bytes =
+            skip_balloon.skipped_pages << qemu_target_page_bits();
+        skip->has_vetoed_pages = true;
+        skip->vetoed_pages = skip_balloon.vetoed_pages;
+    } else {
+        skip->has_reason = true;
+        skip->reason = skip_balloon.reason;
+    }
+    info->skip_balloon = skip;
+}
+
+void skip_balloon_print_info(Monitor *mon, const MigrationInfo *info)
+{
+    const SkipBalloonInfo *skip = info->skip_balloon;
+
+    if (!skip) {
+        return;
+    }
+    monitor_printf(mon, "skip-balloon: %s",
+                   SkipBalloonStatus_str(skip->status));
+    if (skip->has_reason) {
+        monitor_printf(mon, " (%s)", SkipBalloonReason_str(skip->reason));
+    }
+    monitor_printf(mon, "\n");
+    if (skip->status == SKIP_BALLOON_STATUS_ACTIVE) {
+        monitor_printf(mon, "skip-balloon skipped: %" PRIu64 " pages, "
+                       "%" PRIu64 " kbytes\n",
+                       skip->skipped_pages, skip->skipped_bytes / KiB);
+        monitor_printf(mon, "skip-balloon vetoed: %" PRIu64 " pages\n",
+                       skip->vetoed_pages);
+    }
+}
+
+void skip_balloon_init(void)
+{
+    MigMode mode;
+
+    skip_balloon.precopy_notifier.notify = skip_balloon_precopy_notify;
+    precopy_add_notifier(&skip_balloon.precopy_notifier);
+    for (mode = 0; mode < MIG_MODE__MAX; mode++) {
+        migration_add_notifier_mode(&skip_balloon.setup_notifier[mode],
+                                    skip_balloon_setup_notify, mode);
+    }
+}

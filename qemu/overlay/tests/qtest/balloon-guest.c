@@ -1,0 +1,482 @@
+/*
+ * A guest for tests of virtio-balloon: driver, memory and migration
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "qobject/qnum.h"
+#include "qobject/qstring.h"
+#include "balloon-guest.h"
+
+#define RAM_SIZE_DEFAULT (UINT64_C(64) << 20)
+#define WAIT_SECONDS 60
+
+/* Where the device sits */
+#define DEVICE_SLOT 5
+#define DEVICE_IO 0xc000
+
+/* Legacy virtio-pci registers, and PCI configuration registers */
+#define REG_FEATURES 0
+#define REG_DRIVER_FEATURES 4
+#define REG_QUEUE_PFN 8
+#define REG_QUEUE_SIZE 12
+#define REG_QUEUE_SELECT 14
+#define REG_QUEUE_NOTIFY 16
+#define REG_STATUS 18
+#define PCI_COMMAND_REG 0x04
+#define PCI_BAR0_REG 0x10
+
+/* Memory of the driver: a ring for each queue, and the requests */
+#define RING_BASE (UINT64_C(1) << 20)
+#define RING_STRIDE UINT64_C(0x10000)
+#define RING_ALIGN 4096
+#define REQUEST_BASE (RING_BASE + BG_QUEUES * RING_STRIDE)
+#define REQUEST_MAX ((BG_RAM_START - REQUEST_BASE) / sizeof(uint32_t))
+
+/* Alpha (clipper): where PCI configuration and I/O space are in memory */
+#define ALPHA_PCI_IO UINT64_C(0x801fc000000)
+#define ALPHA_PCI_CONF UINT64_C(0x801fe000000)
+
+static bool is_alpha(void)
+{
+    return !strcmp(qtest_get_arch(), "alpha");
+}
+
+static void pci_config_write(BGuest *g, unsigned int reg, uint32_t value)
+{
+    if (is_alpha()) {
+        qtest_writel(g->qts, ALPHA_PCI_CONF | DEVICE_SLOT << 11 | reg, value);
+    } else {
+        qtest_outl(g->qts, 0xcf8, 1U << 31 | DEVICE_SLOT << 11 | reg);
+        qtest_outl(g->qts, 0xcfc, value);
+    }
+}
+
+static void reg_write(BGuest *g, unsigned int reg, unsigned int size,
+                      uint32_t value)
+{
+    if (is_alpha()) {
+        uint64_t addr = ALPHA_PCI_IO + DEVICE_IO + reg;
+
+        size == 1 ? qtest_writeb(g->qts, addr, value) :
+        size == 2 ? qtest_writew(g->qts, addr, value) :
+                    qtest_writel(g->qts, addr, value);
+    } else {
+        size == 1 ? qtest_outb(g->qts, DEVICE_IO + reg, value) :
+        size == 2 ? qtest_outw(g->qts, DEVICE_IO + reg, value) :
+                    qtest_outl(g->qts, DEVICE_IO + reg, value);
+    }
+}
+
+static uint32_t reg_readl(BGuest *g, unsigned int reg)
+{
+    return is_alpha() ? qtest_readl(g->qts, ALPHA_PCI_IO + DEVICE_IO + reg)
+                      : qtest_inl(g->qts, DEVICE_IO + reg);
+}
+
+static uint16_t reg_readw(BGuest *g, unsigned int reg)
+{
+    return is_alpha() ? qtest_readw(g->qts, ALPHA_PCI_IO + DEVICE_IO + reg)
+                      : qtest_inw(g->qts, DEVICE_IO + reg);
+}
+
+static const char *backend_args(BGBackend backend)
+{
+    switch (backend) {
+    case BG_ANON:
+        return "memory-backend-ram";
+    case BG_MEMFD:
+        return "memory-backend-memfd,share=on";
+    case BG_PRIVATE_MEMFD:
+        return "memory-backend-memfd,share=off";
+    case BG_HUGETLB:
+        return "memory-backend-memfd,share=on,hugetlb=on,hugetlbsize=2M";
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static char *device_args(const BGOptions *options)
+{
+    if (options->no_device) {
+        return g_strdup("");
+    }
+    return g_strdup_printf("-device virtio-balloon-pci,id=balloon0,addr=%d,"
+                           "ioeventfd=off%s", DEVICE_SLOT,
+                           options->no_must_tell_host ? ""
+                                                      : ",must-tell-host=on");
+}
+
+/* Find the address that QEMU has the main memory at. */
+static void find_ram(BGuest *g)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'x-query-ramblock' }");
+    g_auto(GStrv) lines = g_strsplit(
+        qdict_get_str(rsp, "human-readable-text"), "\n", -1);
+    g_autofree char *path = NULL;
+    int i;
+
+    g->ram_id = "ram0";
+    for (i = 0; lines[i]; i++) {
+        char id[256], size[16], unit[16];
+        uint64_t offset, used, total, hva;
+
+        if (sscanf(lines[i], " %255s %15s %15s 0x%" SCNx64 " 0x%" SCNx64
+                   " 0x%" SCNx64 " 0x%" SCNx64, id, size, unit, &offset,
+                   &used, &total, &hva) == 7 && !strcmp(id, g->ram_id)) {
+            g->hva = hva;
+        }
+    }
+    qobject_unref(rsp);
+    g_assert_cmphex(g->hva, !=, 0);
+
+    path = g_strdup_printf("/proc/%d/mem", (int)qtest_pid(g->qts));
+    g->mem_fd = open(path, O_RDONLY);
+    g_assert_cmpint(g->mem_fd, >=, 0);
+}
+
+static BGuest *start(const BGOptions *options, const char *socket)
+{
+    BGuest *g = g_new0(BGuest, 1);
+    g_autofree char *device = device_args(options);
+    g_autofree char *incoming = NULL;
+    g_autofree char *args = NULL;
+    uint64_t size;
+
+    g->options = *options;
+    if (!g->options.ram_size) {
+        g->options.ram_size = RAM_SIZE_DEFAULT;
+    }
+    size = g->options.ram_size;
+    g->socket = g_strdup(socket);
+    incoming = socket ? g_strdup_printf("-incoming unix:%s", socket)
+                      : g_strdup("");
+    args = g_strdup_printf("-machine %s,memory-backend=ram0 -nodefaults "
+                           "-object %s,id=ram0,size=%" PRIu64 " "
+                           "-m %" PRIu64 "M%s %s %s %s",
+                           is_alpha() ? "clipper" : "pc",
+                           backend_args(options->backend), size, size >> 20,
+                           is_alpha() ? "" : ",slots=2,maxmem=2G",
+                           device, incoming,
+                           options->args ? options->args : "");
+    g->qts = qtest_init(args);
+    find_ram(g);
+    return g;
+}
+
+BGuest *bg_start(const BGOptions *options)
+{
+    return start(options, NULL);
+}
+
+BGuest *bg_start_incoming(const BGuest *source)
+{
+    static int n;
+    g_autofree char *socket = g_strdup_printf(
+        "%s/skip-balloon-%d-%d.sock", g_get_tmp_dir(), getpid(), n++);
+
+    return start(&source->options, socket);
+}
+
+void bg_quit(BGuest *g)
+{
+    qtest_quit(g->qts);
+    close(g->mem_fd);
+    if (g->socket) {
+        unlink(g->socket);
+        g_free(g->socket);
+    }
+    g_free(g);
+}
+
+uint32_t bg_driver_start(BGuest *g, uint32_t features)
+{
+    int i;
+
+    pci_config_write(g, PCI_BAR0_REG, DEVICE_IO);
+    pci_config_write(g, PCI_COMMAND_REG, 7);
+    reg_write(g, REG_STATUS, 1, 0);
+    reg_write(g, REG_STATUS, 1, 3);
+    features &= reg_readl(g, REG_FEATURES);
+    reg_write(g, REG_DRIVER_FEATURES, 4, features);
+    for (i = 0; i < BG_QUEUES; i++) {
+        BGQueue *q = &g->queue[i];
+
+        q->ring = RING_BASE + i * RING_STRIDE;
+        q->added = 0;
+        reg_write(g, REG_QUEUE_SELECT, 2, i);
+        q->size = reg_readw(g, REG_QUEUE_SIZE);
+        q->avail = q->ring + q->size * 16;
+        q->used = QEMU_ALIGN_UP(q->avail + 6 + q->size * 2, RING_ALIGN);
+        g_assert_cmphex(q->used + 6 + q->size * 8, <=,
+                        q->ring + RING_STRIDE);
+        qtest_memset(g->qts, q->ring, 0, RING_STRIDE);
+        reg_write(g, REG_QUEUE_PFN, 4, q->ring / 4096);
+    }
+    reg_write(g, REG_STATUS, 1, 7);
+    return features;
+}
+
+void bg_driver_reset(BGuest *g)
+{
+    reg_write(g, REG_STATUS, 1, 0);
+}
+
+void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
+{
+    BGQueue *q = &g->queue[queue];
+    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
+    uint64_t desc = q->ring;
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    size_t i;
+
+    g_assert_cmpuint(n, <=, REQUEST_MAX);
+    for (i = 0; i < n; i++) {
+        le_pfns[i] = cpu_to_le32(pfns[i]);
+    }
+    qtest_bufwrite(g->qts, REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    qtest_writeq(g->qts, desc, REQUEST_BASE);
+    qtest_writel(g->qts, desc + 8, n * sizeof(*le_pfns));
+    qtest_writel(g->qts, desc + 12, 0);
+    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
+    q->added++;
+    qtest_writew(g->qts, q->avail + 2, q->added);
+    reg_write(g, REG_QUEUE_NOTIFY, 2, queue);
+    while (qtest_readw(g->qts, q->used + 2) != q->added) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
+{
+    uint64_t n = length / BALLOON_PAGE;
+    g_autofree uint32_t *pfns = g_new(uint32_t, n);
+    uint64_t i;
+
+    for (i = 0; i < n; i++) {
+        pfns[i] = start / BALLOON_PAGE + i;
+    }
+    bg_request(g, queue, pfns, n);
+}
+
+void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
+{
+    uint64_t addr;
+
+    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
+        uint8_t value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
+
+        qtest_memset(g->qts, addr, value, BALLOON_PAGE);
+    }
+}
+
+/* The memfd of the main memory, opened anew so that seeking is harmless */
+static int open_memfd(BGuest *g)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd",
+                                           (int)qtest_pid(g->qts));
+    GDir *d = g_dir_open(dir, 0, NULL);
+    const char *name;
+    int fd = -1;
+
+    g_assert_nonnull(d);
+    while (fd < 0 && (name = g_dir_read_name(d))) {
+        g_autofree char *path = g_strdup_printf("%s/%s", dir, name);
+        g_autofree char *target = g_file_read_link(path, NULL);
+
+        if (target && strstr(target, "memfd:memory-backend-memfd")) {
+            fd = open(path, O_RDONLY);
+        }
+    }
+    g_dir_close(d);
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+static bool in_page_tables(BGuest *g, uint64_t addr)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/pagemap",
+                                            (int)qtest_pid(g->qts));
+    int fd = open(path, O_RDONLY);
+    uint64_t entry;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pread(fd, &entry, sizeof(entry),
+                          (g->hva + addr) / qemu_real_host_page_size() * sizeof(entry)),
+                    ==, sizeof(entry));
+    close(fd);
+    return entry >> 62;
+}
+
+static bool in_file(BGuest *g, uint64_t addr)
+{
+    int fd = open_memfd(g);
+    off_t data = lseek(fd, addr, SEEK_DATA);
+
+    close(fd);
+    return data == (off_t)addr;
+}
+
+bool bg_populated(BGuest *g, uint64_t addr)
+{
+    switch (g->options.backend) {
+    case BG_MEMFD:
+        return in_file(g, addr);
+    case BG_PRIVATE_MEMFD:
+        return in_file(g, addr) || in_page_tables(g, addr);
+    default:
+        return in_page_tables(g, addr);
+    }
+}
+
+uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length)
+{
+    uint64_t addr, n = 0;
+
+    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
+        n += bg_populated(g, addr);
+    }
+    return n;
+}
+
+static void read_memory(BGuest *g, uint64_t addr, void *buf, size_t size)
+{
+    g_assert_cmpint(pread(g->mem_fd, buf, size, g->hva + addr), ==, size);
+}
+
+bool bg_is_zero(BGuest *g, uint64_t addr)
+{
+    static const uint8_t zero[BALLOON_PAGE];
+    uint8_t page[BALLOON_PAGE];
+
+    read_memory(g, addr, page, sizeof(page));
+    return !memcmp(page, zero, sizeof(page));
+}
+
+void bg_assert_same_memory(BGuest *a, BGuest *b)
+{
+    uint8_t page_a[BALLOON_PAGE], page_b[BALLOON_PAGE];
+    uint64_t addr;
+
+    for (addr = 0; addr < a->options.ram_size; addr += BALLOON_PAGE) {
+        read_memory(a, addr, page_a, sizeof(page_a));
+        read_memory(b, addr, page_b, sizeof(page_b));
+        if (memcmp(page_a, page_b, sizeof(page_a))) {
+            g_error("page 0x%" PRIx64 " differs: %02x and %02x", addr,
+                    page_a[0], page_b[0]);
+        }
+    }
+}
+
+uint64_t bg_map_pages(BGuest *g, uint64_t *runs)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map' }");
+    QListEntry *entry;
+    uint64_t pages = 0, n = 0;
+
+    g_assert(qdict_haskey(rsp, "return"));
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
+        QDict *info = qobject_to(QDict, qlist_entry_obj(entry));
+
+        pages += qdict_get_int(info, "pages");
+        n += qdict_get_int(info, "run-count");
+    }
+    qobject_unref(rsp);
+    if (runs) {
+        *runs = n;
+    }
+    return pages;
+}
+
+void bg_set_capability(BGuest *g, const char *name, bool on)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': %s, 'state': %i } ] } }",
+        name, on);
+}
+
+void bg_migrate_start(BGuest *source, BGuest *dest)
+{
+    g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);
+
+    qtest_qmp_assert_success(
+        source->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }",
+        uri);
+}
+
+static QDict *query_migrate(BGuest *g)
+{
+    return qtest_qmp_assert_success_ref(g->qts,
+                                        "{ 'execute': 'query-migrate' }");
+}
+
+/* True once the migration is completed; a failed one ends the test. */
+static bool migrate_completed(BGuest *g)
+{
+    QDict *info = query_migrate(g);
+    const char *status = qdict_get_try_str(info, "status");
+    bool completed;
+
+    g_assert_nonnull(status);
+    if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
+        g_error("migration %s: %s", status,
+                qdict_get_try_str(info, "error-desc") ?: "");
+    }
+    completed = !strcmp(status, "completed");
+    qobject_unref(info);
+    return completed;
+}
+
+void bg_migrate_wait(BGuest *source, BGuest *dest)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+
+    while (!migrate_completed(source) || !migrate_completed(dest)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+}
+
+void bg_migrate_wait_pass(BGuest *source, int64_t n)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    int64_t pass = 0;
+
+    while (pass < n) {
+        QDict *info = query_migrate(source);
+        QDict *ram = qdict_get_qdict(info, "ram");
+
+        g_assert_cmpstr(qdict_get_str(info, "status"), !=, "completed");
+        pass = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+void bg_migrate_limit(BGuest *source, uint64_t bytes)
+{
+    qtest_qmp_assert_success(
+        source->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
+        " 'max-bandwidth': %" PRIu64 ", 'downtime-limit': %d } }",
+        bytes, bytes ? 1 : 2000);
+}
+
+QDict *bg_skip_info(BGuest *source)
+{
+    QDict *info = query_migrate(source);
+    QDict *skip = qdict_get_qdict(info, "skip-balloon");
+
+    if (skip) {
+        qobject_ref(skip);
+    }
+    qobject_unref(info);
+    return skip;
+}

@@ -1,0 +1,168 @@
+/*
+ * A guest for tests of virtio-balloon: driver, memory and migration
+ *
+ * The driver is a legacy virtio-pci one of a few registers, so that it works
+ * alike on x86 and on alpha.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_BALLOON_GUEST_H
+#define TESTS_BALLOON_GUEST_H
+
+#include "libqtest.h"
+
+#define BALLOON_PAGE UINT64_C(4096)
+
+/* Guest memory below this offset is the driver's, and the firmware's. */
+#define BG_RAM_START (UINT64_C(4) << 20)
+
+enum {
+    BG_INFLATE = 0,
+    BG_DEFLATE = 1,
+    BG_QUEUES = 2,
+};
+
+typedef enum BGBackend {
+    BG_ANON,
+    BG_MEMFD,
+    BG_PRIVATE_MEMFD,
+    BG_HUGETLB,
+} BGBackend;
+
+typedef struct BGOptions {
+    BGBackend backend;
+    uint64_t ram_size;          /* bytes; 0: 64 MiB */
+    bool no_device;             /* no balloon device */
+    bool no_must_tell_host;     /* property must-tell-host is off */
+    const char *args;           /* further arguments for QEMU, or NULL */
+} BGOptions;
+
+typedef struct BGQueue {
+    uint64_t ring;              /* guest physical addresses */
+    uint64_t avail;
+    uint64_t used;
+    uint16_t size;              /* entries */
+    uint16_t added;             /* how many requests were ever added */
+} BGQueue;
+
+typedef struct BGuest {
+    QTestState *qts;
+    BGOptions options;
+    BGQueue queue[BG_QUEUES];
+    const char *ram_id;         /* RAM block of the main memory */
+    uint64_t hva;               /* where QEMU has the main memory */
+    int mem_fd;                 /* /proc/PID/mem of QEMU */
+    char *socket;               /* incoming migration */
+} BGuest;
+
+/**
+ * bg_start: Start QEMU; its guest has no driver yet
+ */
+BGuest *bg_start(const BGOptions *options);
+
+/**
+ * bg_start_incoming: Start a QEMU that @source can migrate to
+ */
+BGuest *bg_start_incoming(const BGuest *source);
+
+/**
+ * bg_quit: End the QEMU of @g, and free @g
+ */
+void bg_quit(BGuest *g);
+
+/**
+ * bg_driver_start: Reset the device and drive it
+ * @features: what the driver accepts of the features offered
+ *
+ * Returns: the features that were negotiated
+ */
+uint32_t bg_driver_start(BGuest *g, uint32_t features);
+
+/**
+ * bg_driver_reset: Write 0 to the device status
+ */
+void bg_driver_reset(BGuest *g);
+
+/**
+ * bg_request: Send one request of @n PFNs, and wait until it is served
+ */
+void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n);
+
+/**
+ * bg_request_range: Send one request for adjacent pages, ascending
+ * @start: guest physical address
+ * @length: bytes
+ */
+void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
+
+/**
+ * bg_fill: Write a pattern that depends on @seed to guest memory
+ * @start: guest physical address
+ * @length: bytes
+ */
+void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
+
+/**
+ * bg_populated: Does the host back the page at guest physical address @addr?
+ */
+bool bg_populated(BGuest *g, uint64_t addr);
+
+/**
+ * bg_count_populated: How many 4 KiB pages of a range does the host back?
+ */
+uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bg_is_zero: Does the page at @addr read as zero?  May populate it.
+ */
+bool bg_is_zero(BGuest *g, uint64_t addr);
+
+/**
+ * bg_assert_same_memory: The memory of @a and @b has the same content
+ *
+ * May populate all of it.
+ */
+void bg_assert_same_memory(BGuest *a, BGuest *b);
+
+/**
+ * bg_map_pages: Pages in the balloon map, over all RAM blocks
+ * @runs: if not NULL, set to the number of runs
+ */
+uint64_t bg_map_pages(BGuest *g, uint64_t *runs);
+
+/**
+ * bg_set_capability: Set a migration capability
+ */
+void bg_set_capability(BGuest *g, const char *name, bool on);
+
+/**
+ * bg_migrate_start: Start to migrate @source to @dest, and take the driver
+ * along
+ */
+void bg_migrate_start(BGuest *source, BGuest *dest);
+
+/**
+ * bg_migrate_wait: Wait until the migration is completed
+ */
+void bg_migrate_wait(BGuest *source, BGuest *dest);
+
+/**
+ * bg_migrate_wait_pass: Wait until the @n-th pass over memory has begun
+ */
+void bg_migrate_wait_pass(BGuest *source, int64_t n);
+
+/**
+ * bg_migrate_limit: Limit the bandwidth of migration
+ * @bytes: bytes per second; 0 is without limit
+ */
+void bg_migrate_limit(BGuest *source, uint64_t bytes);
+
+/**
+ * bg_skip_info: Member skip-balloon of query-migrate
+ *
+ * Returns: NULL if it is absent; else to be unreferenced by the caller
+ */
+QDict *bg_skip_info(BGuest *source);
+
+#endif
