@@ -307,7 +307,8 @@ static bool in_page_tables(BGuest *g, uint64_t addr)
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(pread(fd, &entry, sizeof(entry),
-                          (g->hva + addr) / qemu_real_host_page_size() * sizeof(entry)),
+                          (g->hva + addr) / qemu_real_host_page_size()
+                          * sizeof(entry)),
                     ==, sizeof(entry));
     close(fd);
     return entry >> 62;
