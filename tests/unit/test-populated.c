@@ -924,12 +924,16 @@ static void test_hugetlb(const void *data)
     check_memory(&m, p->method);
     memory_unmap(&m);
 
-    /* A private mapping has a page of its own as soon as it is written to. */
+    /*
+     * A private mapping has a page of its own as soon as it is written to.
+     * The last page, which the file still holds, goes unseen: not certain.
+     */
     memory_map(&m, 4 * HUGE_PAGE, fd, 0, false);
     m.mem.page_size = HUGE_PAGE;
     touch_at(m.mem.host, 2 * small + rnd(small - 1));
     memset(m.want + 2 * small, 1, small * sizeof(bool));
     check_memory(&m, p->method);
+    g_assert_true(memchr(m.mem.host + 3 * HUGE_PAGE, 1, HUGE_PAGE));
     memory_unmap(&m);
     close(fd);
 }
