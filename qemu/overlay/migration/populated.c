@@ -123,7 +123,7 @@ void populated_scan_free(PopulatedScan *scan)
 
 bool populated_scan_certain(const PopulatedScan *scan)
 {
-    return scan->ask_file || !scan->mem.shared;
+    return scan->ask_file || (!scan->mem.shared && scan->mem.fd < 0);
 }
 
 uint64_t populated_scan_calls(const PopulatedScan *scan)

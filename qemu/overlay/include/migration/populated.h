@@ -76,9 +76,10 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
 /**
  * populated_scan_certain: Is "not populated" a certain answer?
  *
- * It is not for shared memory of which only this process' page tables can
- * be asked (hugetlbfs, or shared memory without a file descriptor): another
- * process may have populated a page.  "Populated" is always certain.
+ * It is not where only this process' page tables can be asked although the
+ * memory is not its own: hugetlbfs, or shared memory without a file
+ * descriptor.  Another process may have populated a page there, or the file
+ * have held it from the start.  "Populated" is always certain.
  */
 bool populated_scan_certain(const PopulatedScan *scan);
 
