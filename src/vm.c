@@ -100,7 +100,8 @@ static GError *exit_error(const Vm *vm)
                        vm->name, how, source, said[0] ? "\n" : "", said);
 }
 
-static void on_process_exit(GObject *object, GAsyncResult *result, gpointer opaque)
+static void on_process_exit(GObject *object, GAsyncResult *result,
+                            gpointer opaque)
 {
     Vm *vm = opaque;
 
@@ -253,6 +254,11 @@ void vm_free(Vm *vm)
     g_free(vm->log_path);
     g_free(vm->console_path);
     g_free(vm);
+}
+
+void vm_expect_exit(Vm *vm)
+{
+    vm->expected = true;
 }
 
 pid_t vm_pid(const Vm *vm)

@@ -76,6 +76,13 @@ void vm_free(Vm *vm);
 void vm_kill(Vm *vm);
 
 /**
+ * vm_expect_exit: should the process end on its own from now on, as one does
+ * that waits for a migration and loses its source, the session goes on.
+ * @vm: the VM
+ */
+void vm_expect_exit(Vm *vm);
+
+/**
  * vm_pid: the process.
  * @vm: the VM, running
  */

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "harness.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define STALL_SECS 60
+#define ALIVE_TICKS 3
+/* Such that the 300 MiB or so that are not ballooned take seconds. */
+#define SLOW_BANDWIDTH (40 * SIZE_MIB)
+#define SKIPPED_SHARE 0.8
+
+typedef struct Case {
+    CaseFunc *func;
+    Backend backend;
+    Needs needs;
+} Case;
+
+/* A path from the environment, or where the build puts such a file. */
+static const char *binary(const char *variable, const char *preset)
+{
+    const char *path = g_getenv(variable);
+
+    return path && path[0] ? path : preset;
+}
+
+static const char *qemu_path(void)
+{
+    return binary("QEMU_BINARY", BUILD_DIR "/bin/qemu-system-x86_64");
+}
+
+static const char *stock_path(void)
+{
+    return binary("QEMU_STOCK_BINARY",
+                  BUILD_DIR "/bin/qemu-system-x86_64-stock");
+}
+
+static const char *kernel_path(void)
+{
+    return binary("SB_KERNEL", BUILD_DIR "/guest/vmlinuz");
+}
+
+static const char *initrd_path(void)
+{
+    return binary("SB_INITRD", BUILD_DIR "/guest/initramfs.cpio.gz");
+}
+
+/* The first of the files that a case needs and that is not there, or NULL. */
+static const char *missing(Needs needs)
+{
+    const char *const files[] = {
+        qemu_path(),
+        needs & NEEDS_STOCK ? stock_path() : NULL,
+        needs & NEEDS_GUEST ? kernel_path() : NULL,
+        needs & NEEDS_GUEST ? initrd_path() : NULL,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(files); i++) {
+        if (files[i] && access(files[i], R_OK)) {
+            return files[i];
+        }
+    }
+    return NULL;
+}
+
+static void run_case(gconstpointer opaque)
+{
+    const Case *test = opaque;
+    const char *file = missing(test->needs);
+    const char *firmware = g_getenv("SB_FIRMWARE");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Session) session = NULL;
+    g_auto(GStrv) dirs = firmware ? g_strsplit(firmware, ":", -1) : NULL;
+    Bench bench = {
+        .backend = test->backend,
+        .qemu = qemu_path(),
+        .stock = stock_path(),
+        .config = {
+            .firmware = (const char *const *)dirs,
+            .kernel = test->needs & NEEDS_GUEST ? kernel_path() : NULL,
+            .initrd = initrd_path(),
+            .memory = TEST_MEMORY,
+            .workset = TEST_WORKSET,
+            .seed = 1,
+            .backend = test->backend,
+        },
+    };
+
+    if (file) {
+        g_autofree char *why = g_strdup_printf("there is no %s", file);
+
+        g_test_skip(why);
+        return;
+    }
+    session = session_new(g_getenv("SB_KEEP_LOGS"), STALL_SECS, &error);
+    bench.session = session;
+    if (!session || !test->func(&bench, &error)) {
+        g_test_fail_printf("%s", error->message);
+    }
+}
+
+void bench_add(const char *path, CaseFunc *func, Backend backend, Needs needs)
+{
+    g_autofree char *full = g_strdup_printf("%s/%s", path,
+                                            backend_name(backend));
+    Case *test = g_new0(Case, 1);
+
+    test->func = func;
+    test->backend = backend;
+    test->needs = needs;
+    g_test_add_data_func_full(full, test, (GTestDataFunc)run_case, g_free);
+}
+
+Vm *bench_start(Bench *bench, const char *name, const char *qemu,
+                bool must_tell_host, bool incoming, GError **error)
+{
+    VmConfig config = bench->config;
+
+    config.name = name;
+    config.qemu = qemu;
+    config.must_tell_host = must_tell_host;
+    config.incoming = incoming;
+    return vm_start(bench->session, &config, error);
+}
+
+Vm *bench_boot(Bench *bench, const char *qemu, bool must_tell_host,
+               GError **error)
+{
+    g_autoptr(Vm) vm = bench_start(bench, "source", qemu, must_tell_host,
+                                   false, error);
+
+    if (!vm || !guest_wait_ready(vm_guest(vm), error) ||
+        !balloon_reach(bench->session, vm, TEST_TO, error) ||
+        !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&vm);
+}
+
+bool bench_skip(Vm *source, Vm *destination, GError **error)
+{
+    return migrate_set_capability(source, "skip-balloon", true, error) &&
+           migrate_set_capability(destination, "skip-balloon", true, error);
+}
+
+bool bench_intact(Vm *vm, GError **error)
+{
+    g_autofree char *answer = NULL;
+
+    if (!guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
+        return false;
+    }
+    answer = guest_command(vm_guest(vm), "verify", error);
+    return answer && guest_wait_ticks(vm_guest(vm), 1, error);
+}
+
+bool bench_migrate(Bench *bench, Vm *source, Vm *destination,
+                   MigrationStats *stats, GError **error)
+{
+    return migrate_set_bandwidth(source, 0, error) &&
+           migrate_start(bench->session, source, destination, error) &&
+           migrate_wait(bench->session, source, destination, stats, error) &&
+           bench_intact(destination, error);
+}
+
+bool bench_start_slow(Bench *bench, Vm *source, Vm *destination,
+                      GError **error)
+{
+    MigrationStats stats;
+
+    return migrate_set_bandwidth(source, SLOW_BANDWIDTH, error) &&
+           migrate_start(bench->session, source, destination, error) &&
+           migrate_wait_status(bench->session, source, "active", &stats,
+                               error);
+}
+
+bool bench_skipped(const MigrationStats *stats, uint64_t ballooned,
+                   GError **error)
+{
+    FAIL_UNLESS(stats->has_skip && !strcmp(stats->skip_status, "active"),
+                "skip-balloon is '%s', reason '%s'", stats->skip_status,
+                stats->skip_reason);
+    FAIL_UNLESS(stats->skipped_bytes >= SKIPPED_SHARE * ballooned,
+                "%" G_GUINT64_FORMAT " bytes skipped of %" G_GUINT64_FORMAT
+                ", %" G_GUINT64_FORMAT " pages vetoed", stats->skipped_bytes,
+                ballooned, stats->vetoed_pages);
+    FAIL_UNLESS(stats->skipped_bytes == stats->skipped_pages * 4096,
+                "%" G_GUINT64_FORMAT " pages are not %" G_GUINT64_FORMAT
+                " bytes", stats->skipped_pages, stats->skipped_bytes);
+    return true;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_TEST_HARNESS_H
+#define SKIP_BALLOON_TEST_HARNESS_H
+
+#include "balloon.h"
+#include "error.h"
+#include "memory.h"
+#include "migrate.h"
+#include "size.h"
+#include "vm.h"
+
+/* Large enough that the balloon matters, small enough to boot in seconds. */
+#define TEST_MEMORY (1 * SIZE_GIB)
+#define TEST_TO (384 * SIZE_MIB)
+#define TEST_BALLOONED (TEST_MEMORY - TEST_TO)
+#define TEST_WORKSET (64 * SIZE_MIB)
+
+/*
+ * What a test case gets. Cases report failures as errors instead of aborting,
+ * so that no QEMU and no directory outlives them.
+ */
+typedef struct Bench {
+    Session *session;
+    Backend backend;
+    const char *qemu;           /* with skip-balloon */
+    const char *stock;          /* without */
+    VmConfig config;            /* of a source with the balloon property on */
+} Bench;
+
+typedef bool CaseFunc(Bench *bench, GError **error);
+
+/* What a case needs besides the QEMU with skip-balloon. */
+typedef enum Needs {
+    NEEDS_NOTHING = 0,
+    NEEDS_GUEST = 1,            /* the kernel and the initial RAM disk */
+    NEEDS_STOCK = 2,            /* a stock QEMU */
+} Needs;
+
+/**
+ * FAIL_UNLESS: leave the function with an error unless a condition holds.
+ */
+#define FAIL_UNLESS(condition, ...)                                     \
+    do {                                                                \
+        if (!(condition)) {                                             \
+            g_set_error(error, SB_ERROR, SB_ERROR_GUEST, __VA_ARGS__);  \
+            return false;                                               \
+        }                                                               \
+    } while (0)
+
+/**
+ * bench_add: add a test case.
+ * @path: its path; "/anon" or "/memfd" is appended
+ * @func: the case
+ * @backend: what it runs on
+ * @needs: what it needs; it is skipped where that is missing
+ */
+void bench_add(const char *path, CaseFunc *func, Backend backend,
+               Needs needs);
+
+/**
+ * bench_start: start one more QEMU.
+ * @bench: the bench
+ * @name: unique within the case
+ * @qemu: the QEMU to start
+ * @must_tell_host: the property of the balloon device
+ * @incoming: whether it is to wait for a migration
+ * @error: set as by vm_start()
+ */
+Vm *bench_start(Bench *bench, const char *name, const char *qemu,
+                bool must_tell_host, bool incoming, GError **error);
+
+/**
+ * bench_boot: start a QEMU, boot the guest in it, inflate its balloon.
+ * @bench: the bench
+ * @qemu: the QEMU to start
+ * @must_tell_host: the property of the balloon device
+ * @error: set if any of it fails
+ */
+Vm *bench_boot(Bench *bench, const char *qemu, bool must_tell_host,
+               GError **error);
+
+/**
+ * bench_skip: turn skip-balloon on at both ends.
+ * @source: one end
+ * @destination: the other
+ * @error: set as by vm_execute()
+ */
+bool bench_skip(Vm *source, Vm *destination, GError **error);
+
+/**
+ * bench_migrate: migrate as fast as can be and check that the guest is
+ * intact and goes on.
+ * @bench: the bench
+ * @source: its source
+ * @destination: its destination
+ * @stats: where to put what QEMU counted
+ * @error: set if any of it fails
+ */
+bool bench_migrate(Bench *bench, Vm *source, Vm *destination,
+                   MigrationStats *stats, GError **error);
+
+/**
+ * bench_start_slow: start a migration that takes several seconds, and wait
+ * until it sends.
+ * @bench: the bench
+ * @source: its source
+ * @destination: its destination
+ * @error: set if any of it fails
+ */
+bool bench_start_slow(Bench *bench, Vm *source, Vm *destination,
+                      GError **error);
+
+/**
+ * bench_intact: check that a guest goes on and all of its memory is right.
+ * @vm: its VM
+ * @error: set if not
+ */
+bool bench_intact(Vm *vm, GError **error);
+
+/**
+ * bench_skipped: check that most of the balloon was skipped.
+ * @stats: what QEMU counted
+ * @ballooned: the size of the balloon, in bytes
+ * @error: set if not
+ */
+bool bench_skipped(const MigrationStats *stats, uint64_t ballooned,
+                   GError **error);
+
+#endif /* SKIP_BALLOON_TEST_HARNESS_H */

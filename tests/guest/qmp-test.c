@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the capability says to management software. No guest is needed. */
+#include "harness.h"
+
+#include <string.h>
+
+#define SMALL_MEMORY (64 * SIZE_MIB)
+
+static bool refused_with(Vm *vm, const char *first, const char *second,
+                         GError **error)
+{
+    g_autoptr(GError) refusal = NULL;
+
+    if (!migrate_set_capability(vm, first, true, error)) {
+        return false;
+    }
+    FAIL_UNLESS(!migrate_set_capability(vm, second, true, &refusal),
+                "'%s' was accepted along with '%s'", second, first);
+    FAIL_UNLESS(refusal->code == SB_ERROR_QMP &&
+                strstr(refusal->message, first) &&
+                strstr(refusal->message, second),
+                "not a refusal that names '%s' and '%s': %s", first, second,
+                refusal->message);
+    return migrate_set_capability(vm, first, false, error);
+}
+
+static bool test_postcopy(Bench *bench, GError **error)
+{
+    g_autoptr(Vm) vm = NULL;
+
+    bench->config.memory = SMALL_MEMORY;
+    vm = bench_start(bench, "vm", bench->qemu, true, false, error);
+    return vm &&
+           refused_with(vm, "skip-balloon", "postcopy-ram", error) &&
+           refused_with(vm, "postcopy-ram", "skip-balloon", error);
+}
+
+static bool check_reason(Bench *bench, const char *reason, GError **error)
+{
+    g_autoptr(Vm) source = NULL;
+    g_autoptr(Vm) destination = NULL;
+    MigrationStats stats;
+
+    bench->config.memory = SMALL_MEMORY;
+    source = bench_start(bench, "source", bench->qemu, true, false, error);
+    destination = source ? bench_start(bench, "destination", bench->qemu,
+                                       true, true, error) : NULL;
+    if (!destination || !bench_skip(source, destination, error) ||
+        !migrate_set_bandwidth(source, 0, error) ||
+        !migrate_start(bench->session, source, destination, error) ||
+        !migrate_wait(bench->session, source, destination, &stats, error)) {
+        return false;
+    }
+    FAIL_UNLESS(stats.has_skip && !strcmp(stats.skip_status, "disabled") &&
+                !strcmp(stats.skip_reason, reason),
+                "skip-balloon is '%s', reason '%s', not '%s'",
+                stats.skip_status, stats.skip_reason, reason);
+    return true;
+}
+
+static bool test_no_device(Bench *bench, GError **error)
+{
+    bench->config.no_balloon = true;
+    return check_reason(bench, "no-device", error);
+}
+
+/* A firmware has no driver for the balloon that could promise anything. */
+static bool test_no_driver(Bench *bench, GError **error)
+{
+    return check_reason(bench, "must-tell-host", error);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    bench_add("/qmp/postcopy", test_postcopy, BACKEND_ANON, NEEDS_NOTHING);
+    bench_add("/qmp/no-device", test_no_device, BACKEND_ANON, NEEDS_NOTHING);
+    bench_add("/qmp/no-driver", test_no_driver, BACKEND_MEMFD,
+              NEEDS_NOTHING);
+    return g_test_run();
+}
