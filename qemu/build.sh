@@ -276,7 +276,7 @@ series_sum() { { find "$1" -name "*.patch" -print0 2>/dev/null || true; } | sort
 # The exported series, free of anything that depends on the user's settings or on how many objects the tree has.
 export_series() {
     GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git -C "$TREE" \
-        -c core.abbrev=12 format-patch -q -U1 --no-signature --zero-commit -N --no-renames --no-stat -o "$1" base
+        -c core.abbrev=8 format-patch -q -U1 --no-signature --zero-commit -N --no-renames -o "$1" base
 }
 
 link_overlay() {
