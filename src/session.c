@@ -3,35 +3,62 @@
 
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <string.h>
 
 #include "error.h"
+
+/* The name of a socket has 107 bytes; ours adds up to 40 of them. */
+#define TMP_DIR_MAX 64
+
+static char *make_log_dir(const char *name, GError **error)
+{
+    if (g_mkdir_with_parents(name, 0700)) {
+        g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
+                    "cannot make the directory '%s': %s", name,
+                    g_strerror(errno));
+        return NULL;
+    }
+    return g_canonicalize_filename(name, NULL);
+}
+
+static char *make_private_dir(GError **error)
+{
+    char *dir;
+
+    if (strlen(g_get_tmp_dir()) > TMP_DIR_MAX) {
+        g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
+                    "the name '%s' is too long for sockets in it; set TMPDIR "
+                    "to a shorter one", g_get_tmp_dir());
+        return NULL;
+    }
+    dir = g_dir_make_tmp("skip-balloon-XXXXXX", error);
+    if (!dir) {
+        g_prefix_error(error, "cannot make a directory, TMPDIR says where: ");
+    }
+    return dir;
+}
 
 Session *session_new(const char *log_dir, unsigned stall_secs, GError **error)
 {
     g_autofree char *dir = NULL;
+    g_autofree char *logs = NULL;
     Session *session;
 
     if (log_dir) {
-        if (g_mkdir_with_parents(log_dir, 0700)) {
-            g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
-                        "cannot make the directory '%s': %s", log_dir,
-                        g_strerror(errno));
+        logs = make_log_dir(log_dir, error);
+        if (!logs) {
             return NULL;
         }
-        dir = g_canonicalize_filename(log_dir, NULL);
-    } else {
-        dir = g_dir_make_tmp("skip-balloon-XXXXXX", error);
-        if (!dir) {
-            g_prefix_error(error, "cannot make a temporary directory, "
-                           "TMPDIR says where: ");
-            return NULL;
-        }
+    }
+    dir = make_private_dir(error);
+    if (!dir) {
+        return NULL;
     }
     session = g_new0(Session, 1);
     session->cancellable = g_cancellable_new();
     session->stall_secs = stall_secs;
+    session->log_dir = logs ? g_steal_pointer(&logs) : g_strdup(dir);
     session->dir = g_steal_pointer(&dir);
-    session->keep_dir = log_dir;
     return session;
 }
 
@@ -54,18 +81,22 @@ void session_free(Session *session)
     if (!session) {
         return;
     }
-    if (!session->keep_dir) {
-        remove_dir(session->dir);
-    }
+    remove_dir(session->dir);
     g_object_unref(session->cancellable);
     g_clear_error(&session->failure);
     g_free(session->dir);
+    g_free(session->log_dir);
     g_free(session);
 }
 
 char *session_path(const Session *session, const char *name)
 {
     return g_build_filename(session->dir, name, NULL);
+}
+
+char *session_log_path(const Session *session, const char *name)
+{
+    return g_build_filename(session->log_dir, name, NULL);
 }
 
 void session_fail(Session *session, GError *failure)

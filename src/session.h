@@ -18,8 +18,8 @@ typedef struct Session {
     GCancellable *cancellable;
     GError *failure;            /* sticky; the death of a process */
     unsigned stall_secs;        /* without progress, after which we give up */
-    char *dir;                  /* sockets and logs */
-    bool keep_dir;
+    char *dir;                  /* private, removed at the end */
+    char *log_dir;              /* the same, or one that is kept */
     Progress *progress;         /* NULL: silent; not owned */
 } Session;
 
@@ -31,10 +31,10 @@ typedef struct Stall {
 
 /**
  * session_new: begin, with a private directory.
- * @log_dir: the directory to use, made if needed and kept at the end; NULL
- *           for one that is removed by session_free()
+ * @log_dir: where to put logs, made if needed and kept; NULL for the private
+ *           directory, which session_free() removes
  * @stall_secs: how long anything may go on without progress, in seconds
- * @error: set if the directory cannot be made
+ * @error: set if a directory cannot be made
  *
  * Returns: the session, NULL on failure; free it with session_free().
  */
@@ -47,13 +47,23 @@ Session *session_new(const char *log_dir, unsigned stall_secs, GError **error);
 void session_free(Session *session);
 
 /**
- * session_path: the name of a file in the session's directory.
+ * session_path: the name of a file in the session's private directory, short
+ * enough for a socket.
  * @session: the session
  * @name: the file
  *
  * Returns: a new string; the caller frees it.
  */
 char *session_path(const Session *session, const char *name);
+
+/**
+ * session_log_path: the name of a file in the directory for logs.
+ * @session: the session
+ * @name: the file
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *session_log_path(const Session *session, const char *name);
 
 /**
  * session_fail: note that the work cannot go on; all waiting fails from now.

@@ -8,7 +8,7 @@ static char *log_file(const Session *session, const VmConfig *config,
 {
     g_autofree char *name = g_strconcat(config->name, suffix, NULL);
 
-    return session_path(session, name);
+    return session_log_path(session, name);
 }
 
 char *vm_log_path(const Session *session, const VmConfig *config)

@@ -42,7 +42,7 @@ static GPtrArray *command_line(const char *const *args)
 {
     GPtrArray *argv = g_ptr_array_new();
 
-    g_ptr_array_add(argv, (gpointer)setting("SKIP_BALLOON",
+    g_ptr_array_add(argv, (gpointer)setting("SKIP_BALLOON_BINARY",
                                             BUILD_DIR "/bin/skip-balloon"));
     for (; *args; args++) {
         g_ptr_array_add(argv, (gpointer)*args);

@@ -242,7 +242,7 @@ static bool test_not_told(Bench *bench, GError **error)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
+    bench_init(argc, argv);
     BOTH_BACKENDS("/guest/migrate", test_migrate, NEEDS_GUEST);
     BOTH_BACKENDS("/guest/two-hops", test_two_hops, NEEDS_GUEST);
     BOTH_BACKENDS("/guest/deflate", test_deflate, NEEDS_GUEST);

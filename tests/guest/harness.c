@@ -99,6 +99,18 @@ static void run_case(gconstpointer opaque)
     }
 }
 
+void bench_init(int argc, char **argv)
+{
+    /* Kept by GLib for as long as the program runs. */
+    static char *args[16];
+    char **kept = args;
+
+    g_assert(argc < (int)G_N_ELEMENTS(args) - 1);
+    memcpy(args, argv, argc * sizeof(*argv));
+    args[argc++] = (char *)"-k";
+    g_test_init(&argc, &kept, NULL);
+}
+
 void bench_add(const char *path, CaseFunc *func, Backend backend, Needs needs)
 {
     g_autofree char *full = g_strdup_printf("%s/%s", path,

@@ -48,6 +48,13 @@ typedef enum Needs {
     } while (0)
 
 /**
+ * bench_init: g_test_init(), and let the other cases run when one has failed.
+ * @argc: how many arguments main() got
+ * @argv: the arguments
+ */
+void bench_init(int argc, char **argv);
+
+/**
  * bench_add: add a test case.
  * @path: its path; "/anon" or "/memfd" is appended
  * @func: the case

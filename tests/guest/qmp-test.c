@@ -72,7 +72,7 @@ static bool test_no_driver(Bench *bench, GError **error)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
+    bench_init(argc, argv);
     bench_add("/qmp/postcopy", test_postcopy, BACKEND_ANON, NEEDS_NOTHING);
     bench_add("/qmp/no-device", test_no_device, BACKEND_ANON, NEEDS_NOTHING);
     bench_add("/qmp/no-driver", test_no_driver, BACKEND_MEMFD,
