@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
 #include <glib.h>
 
 #include "migration/balloon-bitmap.h"
@@ -169,6 +170,61 @@ uint64_t balloon_bitmap_clear(BalloonBitmap *b, uint64_t start,
                               uint64_t npages)
 {
     return fill(b, start, npages, 0);
+}
+
+void balloon_bitmap_get_raw(const BalloonBitmap *b, uint64_t start,
+                            uint64_t npages, uint8_t *bits)
+{
+    const uint64_t *word = b->words + start / WORD_BITS;
+    uint64_t value;
+
+    for (; npages >= WORD_BITS; npages -= WORD_BITS, word++, bits += 8) {
+        value = GUINT64_TO_LE(*word);
+        memcpy(bits, &value, 8);
+    }
+    if (npages) {
+        value = GUINT64_TO_LE(*word & (WORD_ALL >> (WORD_BITS - npages)));
+        memcpy(bits, &value, (npages + 7) / 8);
+    }
+}
+
+/* How many runs start in word @i, or right behind it, if it were @value */
+static int run_starts_of_word(const BalloonBitmap *b, uint64_t i,
+                              uint64_t value)
+{
+    uint64_t before = i > 0 ? b->words[i - 1] >> (WORD_BITS - 1) : 0;
+    bool set_behind = balloon_bitmap_test(b, (i + 1) * WORD_BITS);
+
+    return __builtin_popcountll(value & ~(value << 1 | before)) +
+           (set_behind && !(value >> (WORD_BITS - 1)));
+}
+
+static void set_bits_of_word(BalloonBitmap *b, uint64_t i, uint64_t bits)
+{
+    uint64_t old = b->words[i];
+    uint64_t new = old | bits;
+
+    b->runs += run_starts_of_word(b, i, new) - run_starts_of_word(b, i, old);
+    b->count += __builtin_popcountll(old ^ new);
+    b->words[i] = new;
+}
+
+void balloon_bitmap_set_raw(BalloonBitmap *b, uint64_t start,
+                            uint64_t npages, const uint8_t *bits)
+{
+    uint64_t i = start / WORD_BITS;
+    uint64_t value;
+
+    for (; npages >= WORD_BITS; npages -= WORD_BITS, i++, bits += 8) {
+        memcpy(&value, bits, 8);
+        set_bits_of_word(b, i, GUINT64_FROM_LE(value));
+    }
+    if (npages) {
+        value = 0;
+        memcpy(&value, bits, (npages + 7) / 8);
+        value = GUINT64_FROM_LE(value) & (WORD_ALL >> (WORD_BITS - npages));
+        set_bits_of_word(b, i, value);
+    }
 }
 
 bool balloon_run_shrink(BalloonRun *run, uint64_t unit_pages)

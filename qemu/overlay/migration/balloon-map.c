@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitmap.h"
 #include "qemu/main-loop.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
@@ -18,6 +19,7 @@
 #include "exec/memory.h"
 #include "exec/ramblock.h"
 #include "hw/virtio/virtio.h"
+#include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "ram.h"
 #include "trace.h"
@@ -29,11 +31,15 @@
 typedef struct BalloonMapBlock {
     RAMBlock *rb;
     BalloonBitmap *bitmap;
+    /* A bit for each chunk: changed since balloon_map_changes_reset()? */
+    unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
 } BalloonMapBlock;
 
 static struct {
     VirtIODevice *vdev;
+    /* A migration under way relies on the map */
+    bool tracking;
     QLIST_HEAD(, BalloonMapBlock) blocks;
 } balloon_map;
 
@@ -68,6 +74,11 @@ static BalloonMapBlock *find_block_by_host(void *host)
     return NULL;
 }
 
+static uint64_t block_chunks(const BalloonMapBlock *block)
+{
+    return balloon_codec_chunks(balloon_bitmap_size(block->bitmap));
+}
+
 static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
 {
     BalloonMapBlock *block = find_block(rb);
@@ -76,6 +87,7 @@ static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
         block = g_new0(BalloonMapBlock, 1);
         block->rb = rb;
         block->bitmap = balloon_bitmap_new(to_page(rb->max_length));
+        block->changed = bitmap_new(block_chunks(block));
         QLIST_INSERT_HEAD(&balloon_map.blocks, block, next);
     }
     return block;
@@ -85,7 +97,28 @@ static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
     balloon_bitmap_free(block->bitmap);
+    g_free(block->changed);
     g_free(block);
+}
+
+static void note_change(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    uint64_t first = page >> BALLOON_CHUNK_SHIFT;
+    uint64_t last = (page + npages - 1) >> BALLOON_CHUNK_SHIFT;
+
+    bitmap_set(block->changed, first, last - first + 1);
+}
+
+/* Take a range out of the map.  Returns true if any page of it was in. */
+static bool clear_range(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    if (!balloon_bitmap_clear(block->bitmap, page, npages)) {
+        return false;
+    }
+    note_change(block, page, npages);
+    return true;
 }
 
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
@@ -104,10 +137,7 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
     BalloonMapBlock *block = find_block_by_host(host);
 
     if (block && new_size < old_size) {
-        uint64_t start = to_page(new_size);
-
-        balloon_bitmap_clear(block->bitmap, start,
-                             balloon_bitmap_size(block->bitmap) - start);
+        clear_range(block, to_page(new_size), to_page(old_size - new_size));
     }
 }
 
@@ -118,12 +148,12 @@ static RAMBlockNotifier balloon_map_ram_notifier = {
 
 /*
  * Take a range out of the map.  Its content counts again, and a migration
- * that skipped it, or sent what it held before it was given back, has to
- * send it.
+ * that relied on the map, and skipped it or sent what it held before it was
+ * given back, has to send it.
  */
 static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    if (balloon_bitmap_clear(block->bitmap, page, npages)) {
+    if (clear_range(block, page, npages) && balloon_map.tracking) {
         ram_mark_dirty_range(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
                              npages << BALLOON_BITMAP_PAGE_SHIFT);
     }
@@ -132,8 +162,10 @@ static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 static void empty_block(BalloonMapBlock *block)
 {
     BalloonRun run;
+    uint64_t from;
 
-    while (balloon_bitmap_next_run(block->bitmap, 0, &run)) {
+    for (from = 0; balloon_bitmap_next_run(block->bitmap, from, &run);
+         from = run.end) {
         take_out(block, run.start, run.end - run.start);
     }
 }
@@ -148,13 +180,17 @@ void balloon_map_attach(VirtIODevice *vdev)
 
 void balloon_map_detach(VirtIODevice *vdev)
 {
+    BalloonMapBlock *block, *next;
+
     assert(bql_locked());
     if (balloon_map.vdev != vdev) {
         return;
     }
     balloon_map_reset();
+    QLIST_FOREACH_SAFE(block, &balloon_map.blocks, next, next) {
+        drop_block(block);
+    }
     ram_block_notifier_remove(&balloon_map_ram_notifier);
-    assert(QLIST_EMPTY(&balloon_map.blocks));
     balloon_map.vdev = NULL;
 }
 
@@ -174,29 +210,43 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
     if (balloon_map.vdev) {
         block = find_or_add_block(rb);
         balloon_bitmap_set(block->bitmap, to_page(offset), to_page(length));
+        note_change(block, to_page(offset), to_page(length));
     }
 }
 
 void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
 {
-    BalloonMapBlock *block = find_block(mr->ram_block);
+    RAMBlock *rb = mr->ram_block;
+    BalloonMapBlock *block = find_block(rb);
+
+    /* Whoever uses a part of a huge page populates all of it. */
+    if (block) {
+        hwaddr start = QEMU_ALIGN_DOWN(offset, rb->page_size);
+        hwaddr end = QEMU_ALIGN_UP(offset + length, rb->page_size);
+
+        take_out(block, to_page(start), to_page(end - start));
+    }
+}
+
+void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages)
+{
+    BalloonMapBlock *block = find_block(rb);
 
     if (block) {
-        take_out(block, to_page(offset), to_page(length));
+        clear_range(block, page, npages);
     }
 }
 
 void balloon_map_reset(void)
 {
-    BalloonMapBlock *block, *next;
+    BalloonMapBlock *block;
 
     assert(bql_locked());
-    QLIST_FOREACH_SAFE(block, &balloon_map.blocks, next, next) {
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
         trace_balloon_map_reset(block->rb->idstr,
                                 balloon_bitmap_count(block->bitmap),
                                 balloon_bitmap_runs(block->bitmap));
         empty_block(block);
-        drop_block(block);
     }
 }
 
@@ -205,6 +255,54 @@ const BalloonBitmap *balloon_map_of_block(RAMBlock *rb)
     BalloonMapBlock *block = find_block(rb);
 
     return block ? block->bitmap : NULL;
+}
+
+BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb)
+{
+    return find_or_add_block(rb)->bitmap;
+}
+
+void balloon_map_track(bool on)
+{
+    assert(bql_locked());
+    balloon_map.tracking = on;
+}
+
+bool balloon_map_is_empty(void)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (balloon_bitmap_count(block->bitmap)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void balloon_map_changes_reset(void)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        bitmap_zero(block->changed, block_chunks(block));
+    }
+}
+
+bool balloon_map_next_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
+{
+    BalloonMapBlock *block = find_block(rb);
+    uint64_t chunks;
+
+    if (!block) {
+        return false;
+    }
+    chunks = block_chunks(block);
+    *start = find_next_bit(block->changed, chunks, *start);
+    *end = find_next_zero_bit(block->changed, chunks, *start);
+    return *start < chunks;
 }
 
 /*
@@ -284,7 +382,7 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
         BalloonMapInfo *info;
         BalloonMapRunList *run;
 
-        if (id && strcmp(id, rb->idstr)) {
+        if (id ? strcmp(id, rb->idstr) : !rb->idstr[0]) {
             continue;
         }
         info = query_block(rb, has_offset ? offset : 0, max_runs);

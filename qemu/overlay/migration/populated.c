@@ -6,8 +6,13 @@
  * pages included.  The page tables of this process know of private memory:
  * the PAGEMAP_SCAN ioctl() of /proc/self/pagemap (Linux 6.7) tells in runs,
  * and read() of the same file, eight bytes a page, tells on older kernels.
- * A private mapping of a file has pages in both places.  hugetlbfs does not
- * know holes, so for that the page tables are all there is.
+ * A private mapping of a file has pages in both places.
+ *
+ * hugetlbfs does not tell holes, so for that the page tables are asked, and
+ * the number of blocks of the file tells if there is more than they know: a
+ * page that another process (a vhost-user back end) has populated.  Whoever
+ * does that behind our back, after we compared, has to log it, and is seen
+ * when the page is asked for next.
  *
  * The kernel's page of zeroes, which a read of untouched private memory
  * maps, does not count as populated: it takes no memory and reads as zero.
@@ -23,6 +28,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <glib.h>
 
@@ -82,6 +89,18 @@ typedef struct Answers {
     } run[MAX_REGIONS];
 } Answers;
 
+/*
+ * File systems of which SEEK_HOLE is known to tell the truth about pages that
+ * have been written to through a mapping only
+ */
+#define FS_TMPFS 0x01021994
+#define FS_EXT4 0xef53
+#define FS_XFS 0x58465342
+#define FS_BTRFS 0x9123683e
+
+/* /proc/self/pagemap, opened once: a later open() might not be permitted. */
+static int pagemap_fd = -1;
+
 struct PopulatedScan {
     PopulatedMemory mem;
     uint64_t limit;
@@ -89,41 +108,48 @@ struct PopulatedScan {
     bool ask_file;
     bool ask_pagemap;
     bool has_scan_ioctl;
-    int pagemap_fd;
+    bool checked;
+    int silent;
     Answers file;
     Answers pagemap;
     struct pm_region regions[MAX_REGIONS];
     uint64_t entries[MAX_ENTRIES];
 };
 
+static int open_pagemap(void)
+{
+    if (pagemap_fd < 0) {
+        pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    }
+    return pagemap_fd < 0 ? -errno : 0;
+}
+
+void populated_init(void)
+{
+    open_pagemap();
+}
+
+static bool is_huge(const PopulatedScan *scan)
+{
+    return scan->mem.page_size > scan->mem.host_page_size;
+}
+
 PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
                                   PopulatedMethod method)
 {
     PopulatedScan *scan = g_new0(PopulatedScan, 1);
-    bool huge = mem->page_size > mem->host_page_size;
 
     scan->mem = *mem;
     scan->limit = mem->length;
-    scan->ask_file = mem->fd >= 0 && !huge;
+    scan->ask_file = mem->fd >= 0 && !is_huge(scan);
     scan->ask_pagemap = !(scan->ask_file && mem->shared);
     scan->has_scan_ioctl = method == POPULATED_AUTO;
-    scan->pagemap_fd = -1;
     return scan;
 }
 
 void populated_scan_free(PopulatedScan *scan)
 {
-    if (scan) {
-        if (scan->pagemap_fd >= 0) {
-            close(scan->pagemap_fd);
-        }
-        g_free(scan);
-    }
-}
-
-bool populated_scan_certain(const PopulatedScan *scan)
-{
-    return scan->ask_file || (!scan->mem.shared && scan->mem.fd < 0);
+    g_free(scan);
 }
 
 uint64_t populated_scan_calls(const PopulatedScan *scan)
@@ -195,6 +221,9 @@ static int look_up_file(PopulatedScan *scan, uint64_t from)
     if (hole < 0) {
         return -errno;
     }
+    if ((uint64_t)data < base + from || hole <= data) {
+        return -EIO;
+    }
     a->end = MIN((uint64_t)hole - base, scan->limit);
     add_run(a, (uint64_t)data - base, a->end);
     return 0;
@@ -224,7 +253,7 @@ static int look_up_pagemap_scan(PopulatedScan *scan, uint64_t from,
 
     do {
         scan->calls++;
-        n = ioctl(scan->pagemap_fd, PM_SCAN_IOCTL, &arg);
+        n = ioctl(pagemap_fd, PM_SCAN_IOCTL, &arg);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
         return -errno;
@@ -251,7 +280,7 @@ static int look_up_pagemap_read(PopulatedScan *scan, uint64_t from,
 
     do {
         scan->calls++;
-        got = pread(scan->pagemap_fd, scan->entries, want * sizeof(uint64_t),
+        got = pread(pagemap_fd, scan->entries, want * sizeof(uint64_t),
                     first * sizeof(uint64_t));
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
@@ -289,12 +318,9 @@ static int look_up_pagemap(PopulatedScan *scan, uint64_t from, uint64_t to)
     from -= from % page;
     to += (page - to % page) % page;
 
-    if (scan->pagemap_fd < 0) {
-        scan->calls++;
-        scan->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-        if (scan->pagemap_fd < 0) {
-            return -errno;
-        }
+    ret = open_pagemap();
+    if (ret < 0) {
+        return ret;
     }
     if (scan->has_scan_ioctl) {
         ret = look_up_pagemap_scan(scan, from, to);
@@ -352,6 +378,81 @@ static int next_of_source(PopulatedScan *scan, Answers *a, uint64_t from,
     return 0;
 }
 
+/* How many bytes of the mapping do the page tables know, or -errno? */
+static int64_t count_mapped(PopulatedScan *scan)
+{
+    Answers *a = &scan->pagemap;
+    uint64_t limit = scan->limit;
+    uint64_t at = 0, start, end;
+    int64_t total = 0;
+    int ret;
+
+    scan->limit = scan->mem.length;
+    forget(a);
+    while ((ret = next_of_source(scan, a, at, scan->limit, &start,
+                                 &end)) > 0) {
+        total += end - start;
+        at = end;
+    }
+    scan->limit = limit;
+    forget(a);
+    return ret < 0 ? ret : total;
+}
+
+/* Can another process have populated more of hugetlbfs than we know? */
+static int check_huge(PopulatedScan *scan)
+{
+    struct stat st;
+    int64_t mapped = 0;
+
+    scan->calls++;
+    if (fstat(scan->mem.fd, &st) < 0) {
+        return -errno;
+    }
+    if (scan->mem.shared) {
+        mapped = count_mapped(scan);
+        if (mapped < 0) {
+            return mapped;
+        }
+    }
+    return st.st_blocks * 512 == mapped ? 0 : -EBUSY;
+}
+
+static int check_file(PopulatedScan *scan)
+{
+    struct statfs fs;
+    struct stat st;
+
+    scan->calls += 2;
+    if (fstat(scan->mem.fd, &st) < 0 || fstatfs(scan->mem.fd, &fs) < 0) {
+        return -errno;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return -ENOTSUP;
+    }
+    switch ((uint32_t)fs.f_type) {
+    case FS_TMPFS:
+    case FS_EXT4:
+    case FS_XFS:
+    case FS_BTRFS:
+        return 0;
+    default:
+        return -ENOTSUP;
+    }
+}
+
+/* Does the host know for certain?  0, or -errno. */
+static int check(PopulatedScan *scan)
+{
+    if (scan->ask_file) {
+        return check_file(scan);
+    }
+    if (scan->mem.fd >= 0) {
+        return check_huge(scan);
+    }
+    return scan->mem.shared ? -ENOTSUP : 0;
+}
+
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *start, uint64_t *end)
 {
@@ -359,6 +460,13 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     int found = 0;
     int ret;
 
+    if (!scan->checked) {
+        scan->checked = true;
+        scan->silent = check(scan);
+    }
+    if (scan->silent) {
+        return scan->silent;
+    }
     to = MIN(to, scan->limit);
     if (scan->ask_file) {
         ret = next_of_source(scan, &scan->file, from, to, start, end);

@@ -16,6 +16,13 @@
  * page and makes it be sent; a write after it is tracked, and makes it be sent
  * next time.
  *
+ * Where the host cannot answer, a page counts as populated: only a guest that
+ * keeps its word would be safe if the map alone decided.
+ *
+ * A page with a veto leaves the balloon map: the guest, or something else,
+ * uses it.  So what is in the map in the end is not populated, and the
+ * destination, which gets the map (see balloon-section.c), may discard it.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -29,8 +36,9 @@
 #include "exec/target_page.h"
 #include "hw/virtio/virtio.h"
 #include "migration/balloon-map.h"
+#include "migration/balloon-section.h"
 #include "migration/misc.h"
-#include "migration/populated.h"
+#include "migration/populated-block.h"
 #include "migration/skip-balloon.h"
 #include "migration.h"
 #include "options.h"
@@ -46,10 +54,15 @@ static struct {
     bool decided;
     /* The migration that status is about is under way */
     bool running;
+    /* No pass over the dirty bitmap has been made yet */
+    bool first_pass;
     SkipBalloonStatus status;
     SkipBalloonReason reason;
     uint64_t skipped_pages;
     uint64_t vetoed_pages;
+    uint64_t undecided_pages;
+    uint64_t map_bytes;
+    uint64_t final_map_bytes;
 } skip_balloon;
 
 /* One pass over the dirty bitmap of one RAM block */
@@ -60,6 +73,8 @@ typedef struct SkipPass {
     uint64_t armed_end;
     uint64_t skipped;
     uint64_t vetoed;
+    /* Of these, how many because the host could not answer */
+    uint64_t undecided;
     uint64_t runs;
     uint64_t calls;
 } SkipPass;
@@ -76,12 +91,28 @@ static bool must_tell_host(void)
                                    VIRTIO_BALLOON_F_MUST_TELL_HOST);
 }
 
+bool skip_balloon_active(void)
+{
+    return skip_balloon.running &&
+           skip_balloon.status == SKIP_BALLOON_STATUS_ACTIVE;
+}
+
+bool skip_balloon_usable(void)
+{
+    return balloon_map_device() && must_tell_host() &&
+           !ram_block_discard_is_disabled();
+}
+
 static void decide(void)
 {
     skip_balloon.decided = true;
     skip_balloon.running = true;
+    skip_balloon.first_pass = true;
     skip_balloon.skipped_pages = 0;
     skip_balloon.vetoed_pages = 0;
+    skip_balloon.undecided_pages = 0;
+    skip_balloon.map_bytes = 0;
+    skip_balloon.final_map_bytes = 0;
     skip_balloon.status = SKIP_BALLOON_STATUS_DISABLED;
 
     if (!balloon_map_device()) {
@@ -94,6 +125,7 @@ static void decide(void)
         skip_balloon.status = SKIP_BALLOON_STATUS_ACTIVE;
     }
 
+    balloon_map_track(skip_balloon_active());
     trace_skip_balloon_setup(
         SkipBalloonStatus_str(skip_balloon.status),
         skip_balloon.status == SKIP_BALLOON_STATUS_ACTIVE
@@ -125,16 +157,31 @@ static bool find_veto(SkipPass *pass, uint64_t start, uint64_t end,
 
     ret = populated_scan_next(pass->scan, start << bits, end << bits, &s, &e);
     if (ret < 0) {
-        /* Then the balloon map alone decides. */
-        trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
-                                       strerror(-ret));
+        /* Who cannot tell cannot promise, so better send it. */
+        if (!pass->undecided) {
+            trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
+                                           strerror(-ret));
+        }
+        pass->undecided += end - start;
+        *veto_start = start;
+        *veto_end = end;
+        return true;
     }
-    if (ret <= 0) {
+    if (ret == 0) {
         return false;
     }
     *veto_start = s >> bits;
     *veto_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
     return true;
+}
+
+/* Take target pages out of the map; they stay dirty, and are sent. */
+static void veto(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+
+    balloon_map_forget(pass->rb, start << shift, (end - start) << shift);
+    pass->vetoed += end - start;
 }
 
 /* Skip dirty target pages that lie in one chunk, but for the populated ones. */
@@ -149,7 +196,9 @@ static void skip_pages(SkipPass *pass, uint64_t start, uint64_t end)
         }
         bitmap_clear(dirty, start, veto_start - start);
         pass->skipped += veto_start - start;
-        pass->vetoed += veto_end - veto_start;
+        if (veto_start < veto_end) {
+            veto(pass, veto_start, veto_end);
+        }
         start = veto_end;
     }
 }
@@ -176,19 +225,22 @@ static void skip_run(SkipPass *pass, uint64_t start, uint64_t end)
     }
 }
 
-static PopulatedScan *scan_of_block(RAMBlock *rb)
+/*
+ * Pages of the map that share a unit with pages that are not in the map.  They
+ * cannot be skipped.  If they are dirty they are going to be sent, whoever
+ * wrote to the unit, so they leave the map.
+ */
+static void forget_dirty_edge(RAMBlock *rb, uint64_t start, uint64_t end)
 {
-    PopulatedMemory mem = {
-        .host = rb->host,
-        .length = rb->used_length,
-        .page_size = rb->page_size,
-        .host_page_size = qemu_real_host_page_size(),
-        .fd = rb->fd,
-        .fd_offset = rb->fd_offset,
-        .shared = qemu_ram_is_shared(rb),
-    };
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
 
-    return populated_scan_new(&mem, POPULATED_AUTO);
+    if (start < end) {
+        uint64_t dirty_end = ((end - 1) >> shift) + 1;
+
+        if (find_next_bit(rb->bmap, dirty_end, start >> shift) < dirty_end) {
+            balloon_map_forget(rb, start, end - start);
+        }
+    }
 }
 
 /* Called with the bitmap_mutex held, for each RAM block that is migrated */
@@ -203,15 +255,22 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
     BalloonRun run;
     uint64_t from;
 
-    if (!bitmap) {
+    /* Getting here may have let the guest reset the device. */
+    if (!bitmap || !skip_balloon_usable()) {
         return 0;
     }
 
-    pass.scan = scan_of_block(rb);
+    pass.scan = populated_scan_of_block(rb);
     for (from = 0; balloon_bitmap_next_run(bitmap, from, &run);) {
+        BalloonRun whole = run;
+
         from = run.end;
-        if (balloon_run_shrink(&run, unit)) {
-            skip_run(&pass, run.start >> shift, run.end >> shift);
+        if (balloon_run_shrink(&whole, unit)) {
+            forget_dirty_edge(rb, run.start, whole.start);
+            forget_dirty_edge(rb, whole.end, run.end);
+            skip_run(&pass, whole.start >> shift, whole.end >> shift);
+        } else {
+            forget_dirty_edge(rb, run.start, run.end);
         }
     }
     total->calls += populated_scan_calls(pass.scan);
@@ -219,6 +278,7 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
 
     total->skipped += pass.skipped;
     total->vetoed += pass.vetoed;
+    total->undecided += pass.undecided;
     total->runs += pass.runs;
     return pass.skipped;
 }
@@ -232,6 +292,7 @@ static void skip_dirty_pages(void)
     ram_skip_dirty_pages(skip_block, &total);
     skip_balloon.skipped_pages += total.skipped;
     skip_balloon.vetoed_pages += total.vetoed;
+    skip_balloon.undecided_pages += total.undecided;
     trace_skip_balloon_sync_end(total.skipped, total.vetoed, total.runs,
                                 total.calls,
                                 (get_clock() - start) / SCALE_US);
@@ -243,14 +304,21 @@ static int skip_balloon_precopy_notify(NotifierWithReturn *n, void *data,
     PrecopyNotifyData *pnd = data;
 
     if (pnd->reason != PRECOPY_NOTIFY_AFTER_BITMAP_SYNC ||
-        !skip_balloon.running ||
-        skip_balloon.status != SKIP_BALLOON_STATUS_ACTIVE) {
+        !skip_balloon_active()) {
         return 0;
     }
     assert(bql_locked());
 
-    /* The device may have gone, or be driven by another driver, since. */
-    if (balloon_map_device() && must_tell_host()) {
+    /*
+     * This pass makes nothing of what changes behind it, so the map that is
+     * sent at setup is complete but for changes noted from here on.
+     */
+    if (skip_balloon.first_pass) {
+        skip_balloon.first_pass = false;
+        balloon_map_changes_reset();
+    }
+
+    if (skip_balloon_usable() && !balloon_map_is_empty()) {
         skip_dirty_pages();
     }
     return 0;
@@ -263,6 +331,7 @@ static int skip_balloon_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
 
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
         skip_balloon.running = false;
+        balloon_map_track(false);
         return 0;
     }
     skip_balloon.decided = false;
@@ -276,6 +345,14 @@ static int skip_balloon_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     }
     decide();
     return 0;
+}
+
+void skip_balloon_count_map_bytes(uint64_t bytes, bool final)
+{
+    skip_balloon.map_bytes += bytes;
+    if (final) {
+        skip_balloon.final_map_bytes += bytes;
+    }
 }
 
 bool skip_balloon_caps_check(const bool *caps, Error **errp)
@@ -321,6 +398,12 @@ void skip_balloon_fill_info(MigrationInfo *info)
             skip_balloon.skipped_pages << qemu_target_page_bits();
         skip->has_vetoed_pages = true;
         skip->vetoed_pages = skip_balloon.vetoed_pages;
+        skip->has_undecided_pages = true;
+        skip->undecided_pages = skip_balloon.undecided_pages;
+        skip->has_map_bytes = true;
+        skip->map_bytes = skip_balloon.map_bytes;
+        skip->has_final_map_bytes = true;
+        skip->final_map_bytes = skip_balloon.final_map_bytes;
     } else {
         skip->has_reason = true;
         skip->reason = skip_balloon.reason;
@@ -345,8 +428,12 @@ void skip_balloon_print_info(Monitor *mon, const MigrationInfo *info)
         monitor_printf(mon, "skip-balloon skipped: %" PRIu64 " pages, "
                        "%" PRIu64 " kbytes\n",
                        skip->skipped_pages, skip->skipped_bytes / KiB);
-        monitor_printf(mon, "skip-balloon vetoed: %" PRIu64 " pages\n",
-                       skip->vetoed_pages);
+        monitor_printf(mon, "skip-balloon vetoed: %" PRIu64 " pages, "
+                       "%" PRIu64 " of them undecided\n",
+                       skip->vetoed_pages, skip->undecided_pages);
+        monitor_printf(mon, "skip-balloon map: %" PRIu64 " bytes, "
+                       "%" PRIu64 " of them with the guest stopped\n",
+                       skip->map_bytes, skip->final_map_bytes);
     }
 }
 
@@ -354,6 +441,8 @@ void skip_balloon_init(void)
 {
     MigMode mode;
 
+    populated_init();
+    balloon_section_init();
     skip_balloon.precopy_notifier.notify = skip_balloon_precopy_notify;
     precopy_add_notifier(&skip_balloon.precopy_notifier);
     for (mode = 0; mode < MIG_MODE__MAX; mode++) {

@@ -98,6 +98,28 @@ bool balloon_bitmap_next_run(const BalloonBitmap *b, uint64_t from,
                              BalloonRun *run);
 
 /**
+ * balloon_bitmap_get_raw: Read the bits of a range
+ * @b: the bitmap
+ * @start: first page, a multiple of 64
+ * @npages: number of pages; the range ends within the bitmap
+ * @bits: where to put a bit for each page, the lowest bit of the first byte
+ *        first; spare bits of the last byte are cleared
+ */
+void balloon_bitmap_get_raw(const BalloonBitmap *b, uint64_t start,
+                            uint64_t npages, uint8_t *bits);
+
+/**
+ * balloon_bitmap_set_raw: Set the pages of a range whose bits are set
+ * @b: the bitmap
+ * @start: first page, a multiple of 64
+ * @npages: number of pages; the range ends within the bitmap
+ * @bits: a bit for each page as of balloon_bitmap_get_raw(); pages whose bit
+ *        is clear stay as they are
+ */
+void balloon_bitmap_set_raw(BalloonBitmap *b, uint64_t start,
+                            uint64_t npages, const uint8_t *bits);
+
+/**
  * balloon_run_shrink: Keep of a run only whole units
  * @run: the run, in balloon pages
  * @unit_pages: balloon pages of the unit, a power of two

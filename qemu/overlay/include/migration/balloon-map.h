@@ -59,6 +59,51 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
 void balloon_map_reset(void);
 
 /**
+ * balloon_map_forget: Take pages out of the map that turned out to be in use
+ * @rb: the RAM block
+ * @page: first balloon page
+ * @npages: number of balloon pages
+ *
+ * Unlike after a deflate, the caller has to see to it that they are sent.
+ */
+void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages);
+
+/**
+ * balloon_map_track: Say whether a migration under way relies on the map
+ *
+ * If so, what leaves the map is marked dirty, so that it is sent.
+ */
+void balloon_map_track(bool on);
+
+/**
+ * balloon_map_is_empty: Is no page in the map?
+ */
+bool balloon_map_is_empty(void);
+
+/**
+ * balloon_map_changes_reset: Note changes of the map from now on
+ */
+void balloon_map_changes_reset(void);
+
+/**
+ * balloon_map_next_change: Find chunks that changed
+ * @rb: the RAM block
+ * @start: chunk (see BALLOON_CHUNK_PAGES) to start at; set to the first one
+ *         that changed
+ * @end: set to the chunk after the last adjacent one that changed
+ *
+ * Returns: false if no chunk at or after @start has changed
+ */
+bool balloon_map_next_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
+
+/**
+ * balloon_map_of_block_for_load: The bitmap of a RAM block, to be filled
+ *
+ * Returns: the bitmap, owned by the balloon map
+ */
+BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb);
+
+/**
  * balloon_map_of_block: The bitmap of a RAM block
  *
  * Returns: the bitmap, owned by the balloon map; NULL if no page of @rb is,

@@ -34,6 +34,14 @@ typedef enum PopulatedMethod {
 typedef struct PopulatedScan PopulatedScan;
 
 /**
+ * populated_init: Open what asking needs, as long as the process still may
+ *
+ * Optional.  A process that is going to drop privileges, or to change its
+ * root directory, calls it before it does so.
+ */
+void populated_init(void);
+
+/**
  * populated_scan_new: Prepare to ask for one mapping
  * @mem: the mapping; it must stay as described until the scan is freed
  * @method: POPULATED_AUTO, or what a test wants to see used
@@ -67,21 +75,15 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit);
  * @start: filled in with the start of the run, at least @from
  * @end: filled in with its end, at most @to; not necessarily maximal
  *
- * Returns: 1 if there is a run, 0 if nothing in [@from, @to) is known to be
- * populated, or -errno if the host cannot answer
+ * Returns: 1 if there is a run, 0 if nothing in [@from, @to) is populated, or
+ * -errno if the host cannot answer.  The latter also for memory about which
+ * other processes know more than the host tells us: shared memory without a
+ * file descriptor, files of which the file system does not tell holes
+ * reliably, and hugetlbfs files that hold pages that this process has not
+ * mapped.
  */
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *start, uint64_t *end);
-
-/**
- * populated_scan_certain: Is "not populated" a certain answer?
- *
- * It is not where only this process' page tables can be asked although the
- * memory is not its own: hugetlbfs, or shared memory without a file
- * descriptor.  Another process may have populated a page there, or the file
- * have held it from the start.  "Populated" is always certain.
- */
-bool populated_scan_certain(const PopulatedScan *scan);
 
 /**
  * populated_scan_calls: How many system calls @scan has made so far

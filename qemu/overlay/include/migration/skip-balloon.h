@@ -27,6 +27,26 @@ void skip_balloon_init(void);
 bool skip_balloon_caps_check(const bool *caps, Error **errp);
 
 /**
+ * skip_balloon_active: Does the migration under way skip the balloon?
+ */
+bool skip_balloon_active(void);
+
+/**
+ * skip_balloon_usable: Is the balloon map still to be relied on?
+ *
+ * Not if the device has been unplugged, or reset and driven by a driver that
+ * may use memory without telling, since the migration began.
+ */
+bool skip_balloon_usable(void);
+
+/**
+ * skip_balloon_count_map_bytes: Account for a part of the map that was sent
+ * @bytes: its size
+ * @final: whether the guest was stopped
+ */
+void skip_balloon_count_map_bytes(uint64_t bytes, bool final);
+
+/**
  * skip_balloon_fill_info: Add the skip-balloon member to @info
  *
  * Adds nothing if the capability is off or no migration was started since it

@@ -1,0 +1,22 @@
+/*
+ * Populated, asked of a RAM block
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_POPULATED_BLOCK_H
+#define MIGRATION_POPULATED_BLOCK_H
+
+#include "exec/cpu-common.h"
+#include "migration/populated.h"
+
+/**
+ * populated_scan_of_block: Prepare to ask which parts of @rb are populated
+ *
+ * @rb must neither be resized nor go away as long as the scan is used.
+ *
+ * Returns: the scan, for populated_scan_free()
+ */
+PopulatedScan *populated_scan_of_block(RAMBlock *rb);
+
+#endif

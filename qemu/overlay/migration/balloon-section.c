@@ -1,0 +1,402 @@
+/*
+ * Balloon section: the balloon map in the migration stream
+ *
+ * A section "balloon-map" of its own, present only if capability skip-balloon
+ * is active on the source.  It is sent twice.  At setup it holds the whole
+ * map, so that with the guest stopped it need hold only the chunks that
+ * changed since: downtime does not depend on the size of the balloon.
+ *
+ * The destination replaces its own map by what arrives, and discards what it
+ * has in the pages of the map.  With the first part that is what the memory
+ * may have held before the migration; with the second one, in what changed,
+ * what loading RAM has filled: pages that were sent before the guest gave
+ * them back.  What did not change was never sent.  Every page that is in the map in the end is thus
+ * not populated on the destination.  (The source takes pages out of its map
+ * that turn out to be populated, so none of those is discarded.)
+ *
+ * Format, all numbers big-endian:
+ *
+ *   be32  version, 1
+ *   be32  flags
+ *           1: forget what arrived before, the map is empty
+ *           2: the last part, sent with the guest stopped
+ *   be32  size of a balloon page in bytes, 4096
+ *   then any number of blocks of
+ *     u8    length of the name of a RAM block, at least 1
+ *     ...   name
+ *     be64  size of the RAM block in balloon pages (its maximum, if it can be
+ *           resized)
+ *     be32  bytes that follow, at most 65536
+ *     ...   segments as described in migration/balloon-codec.c
+ *   u8    0
+ *
+ * The same RAM block may come several times.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qapi/error.h"
+#include "exec/ramblock.h"
+#include "hw/virtio/virtio.h"
+#include "migration/balloon-codec.h"
+#include "migration/balloon-map.h"
+#include "migration/balloon-section.h"
+#include "migration/populated-block.h"
+#include "migration/register.h"
+#include "migration/skip-balloon.h"
+#include "qemu-file.h"
+#include "ram.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "system/system.h"
+#include "trace.h"
+
+#define SECTION_NAME "balloon-map"
+#define SECTION_VERSION 1
+
+#define FLAG_EMPTY 1
+#define FLAG_FINAL 2
+#define FLAGS_KNOWN (FLAG_EMPTY | FLAG_FINAL)
+
+static Notifier machine_done_notifier;
+
+static uint64_t block_pages(const RAMBlock *rb)
+{
+    return rb->max_length >> BALLOON_BITMAP_PAGE_SHIFT;
+}
+
+/* ---- Source ---- */
+
+static size_t put_header(QEMUFile *f, uint32_t flags)
+{
+    qemu_put_be32(f, SECTION_VERSION);
+    qemu_put_be32(f, flags);
+    qemu_put_be32(f, BALLOON_BITMAP_PAGE_SIZE);
+    return 12;
+}
+
+static size_t put_end(QEMUFile *f)
+{
+    qemu_put_byte(f, 0);
+    return 1;
+}
+
+/* Send the chunks [@chunk, @end) of the map of @rb.  Returns bytes sent. */
+static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
+                         uint64_t end)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    size_t id_len = strlen(rb->idstr);
+    size_t total = 0;
+
+    while (chunk < end) {
+        uint64_t after = 0;
+        size_t size = balloon_codec_encode(bitmap, &chunk, end, &after, buf,
+                                           BALLOON_CODEC_MAX);
+
+        qemu_put_byte(f, id_len);
+        qemu_put_buffer(f, (const uint8_t *)rb->idstr, id_len);
+        qemu_put_be64(f, block_pages(rb));
+        qemu_put_be32(f, size);
+        qemu_put_buffer(f, buf, size);
+        total += 1 + id_len + 8 + 4 + size;
+    }
+    return total;
+}
+
+static void finish(QEMUFile *f, size_t bytes, bool final)
+{
+    skip_balloon_count_map_bytes(bytes, final);
+    ram_transferred_add(bytes);
+    trace_balloon_section_save(bytes, final);
+}
+
+static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    size_t bytes = put_header(f, FLAG_EMPTY);
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+
+        if (bitmap && balloon_bitmap_count(bitmap)) {
+            bytes += put_chunks(f, rb, 0, balloon_codec_chunks(
+                                    balloon_bitmap_size(bitmap)));
+        }
+    }
+    bytes += put_end(f);
+    finish(f, bytes, false);
+    return 0;
+}
+
+static int balloon_section_save_complete(QEMUFile *f, void *opaque)
+{
+    bool usable = skip_balloon_usable();
+    size_t bytes = put_header(f, FLAG_FINAL | (usable ? 0 : FLAG_EMPTY));
+    RAMBlock *rb;
+
+    /*
+     * If the device is gone, or its driver does not tell any more, nobody has
+     * looked which pages of the map are populated.
+     */
+    if (usable) {
+        RCU_READ_LOCK_GUARD();
+        RAMBLOCK_FOREACH(rb) {
+            uint64_t start, end;
+
+            for (start = 0; balloon_map_next_change(rb, &start, &end);
+                 start = end) {
+                bytes += put_chunks(f, rb, start, end);
+            }
+        }
+    }
+    bytes += put_end(f);
+    finish(f, bytes, true);
+    return 0;
+}
+
+static bool balloon_section_is_active(void *opaque)
+{
+    return skip_balloon_active();
+}
+
+/* ---- Destination ---- */
+
+/* Make memory that is in the balloon read as zero, without keeping it. */
+static void let_go(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    uint64_t whole_start = QEMU_ALIGN_UP(start, rb->page_size);
+    uint64_t whole_end = QEMU_ALIGN_DOWN(end, rb->page_size);
+
+    if (whole_start >= whole_end || ram_block_discard_is_disabled() ||
+        ram_block_discard_range(rb, whole_start, whole_end - whole_start)) {
+        ram_handle_zero(rb->host + start, end - start);
+        return;
+    }
+    if (start < whole_start) {
+        ram_handle_zero(rb->host + start, whole_start - start);
+    }
+    if (whole_end < end) {
+        ram_handle_zero(rb->host + whole_end, end - whole_end);
+    }
+}
+
+typedef struct Arrival {
+    RAMBlock *rb;
+    BalloonBitmap *bitmap;
+    PopulatedScan *scan;
+    uint64_t discarded;
+} Arrival;
+
+/* Let go of the populated parts of [@start, @end), offsets in bytes. */
+static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
+{
+    uint64_t s, e;
+    int ret;
+
+    while ((ret = populated_scan_next(a->scan, start, end, &s, &e)) > 0) {
+        let_go(a->rb, s, e);
+        a->discarded += e - s;
+        start = e;
+    }
+    if (ret < 0) {
+        let_go(a->rb, start, end);
+        a->discarded += end - start;
+    }
+}
+
+static void arrived(uint64_t page, uint64_t npages, void *opaque)
+{
+    Arrival *a = opaque;
+    uint64_t end = page + npages;
+    BalloonRun run;
+
+    populated_scan_window(a->scan, a->rb->used_length);
+    while (balloon_bitmap_next_run(a->bitmap, page, &run) &&
+           run.start < end) {
+        page = MIN(run.end, end);
+        let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
+                         page << BALLOON_BITMAP_PAGE_SHIFT);
+    }
+}
+
+static bool check_device(Error **errp)
+{
+    VirtIODevice *vdev = balloon_map_device();
+
+    if (!vdev) {
+        error_setg(errp, "the source skips the memory in the balloon, but "
+                   "there is no virtio-balloon device here");
+        return false;
+    }
+    if (!virtio_host_has_feature(vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+        error_setg(errp, "the source skips the memory in the balloon, but "
+                   "property 'must-tell-host' of the virtio-balloon device "
+                   "is off here");
+        return false;
+    }
+    return true;
+}
+
+static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
+{
+    uint32_t version = qemu_get_be32(f);
+    uint32_t page_size;
+
+    *flags = qemu_get_be32(f);
+    page_size = qemu_get_be32(f);
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    if (version != SECTION_VERSION) {
+        error_setg(errp, "format %" PRIu32 " is not known, only %d is",
+                   version, SECTION_VERSION);
+        return false;
+    }
+    if (*flags & ~FLAGS_KNOWN) {
+        error_setg(errp, "flags 0x%" PRIx32 " are not known",
+                   *flags & ~FLAGS_KNOWN);
+        return false;
+    }
+    if (page_size != BALLOON_BITMAP_PAGE_SIZE) {
+        error_setg(errp, "balloon pages of %" PRIu32 " bytes are not known",
+                   page_size);
+        return false;
+    }
+    return true;
+}
+
+static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
+{
+    RAMBlock *rb = qemu_ram_block_by_name(id);
+    uint64_t pages = qemu_get_be64(f);
+
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return NULL;
+    }
+    if (!rb) {
+        error_setg(errp, "there is no RAM block '%s' here", id);
+        return NULL;
+    }
+    if (pages != block_pages(rb)) {
+        error_setg(errp, "RAM block '%s' has %" PRIu64 " pages on the source "
+                   "and %" PRIu64 " here", id, pages, block_pages(rb));
+        return NULL;
+    }
+    return rb;
+}
+
+/* Read one block of the section into the map. */
+static bool get_chunks(QEMUFile *f, RAMBlock *rb, uint8_t *buf,
+                       Error **errp)
+{
+    BalloonBitmap *bitmap = balloon_map_of_block_for_load(rb);
+    Arrival a = { .rb = rb, .bitmap = bitmap };
+    uint32_t size = qemu_get_be32(f);
+    BalloonCodecError err;
+    BalloonRun run;
+
+    if (size > BALLOON_CODEC_MAX) {
+        error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too many",
+                   size, rb->idstr);
+        return false;
+    }
+    if (qemu_get_buffer(f, buf, size) != size || qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    a.scan = populated_scan_of_block(rb);
+    err = balloon_codec_decode(bitmap, buf, size, arrived, &a);
+    populated_scan_free(a.scan);
+    if (err) {
+        error_setg(errp, "the map of RAM block '%s' is malformed: %s",
+                   rb->idstr, balloon_codec_error(err));
+        return false;
+    }
+    if (balloon_bitmap_next_run(bitmap, rb->used_length
+                                >> BALLOON_BITMAP_PAGE_SHIFT, &run)) {
+        error_setg(errp, "the map of RAM block '%s' names pages beyond the "
+                   "end", rb->idstr);
+        return false;
+    }
+    trace_balloon_section_load(rb->idstr, size, balloon_bitmap_count(bitmap),
+                               a.discarded);
+    return true;
+}
+
+static bool load(QEMUFile *f, Error **errp)
+{
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    char id[256];
+    uint32_t flags;
+    int id_len;
+
+    if (!get_header(f, &flags, errp) || !check_device(errp)) {
+        return false;
+    }
+    if (flags & FLAG_EMPTY) {
+        balloon_map_reset();
+    }
+
+    RCU_READ_LOCK_GUARD();
+    while ((id_len = qemu_get_byte(f))) {
+        RAMBlock *rb;
+
+        if (qemu_get_buffer(f, (uint8_t *)id, id_len) != id_len) {
+            error_setg(errp, "the stream is cut short");
+            return false;
+        }
+        id[id_len] = 0;
+        rb = get_block(f, id, errp);
+        if (!rb || !get_chunks(f, rb, buf, errp)) {
+            return false;
+        }
+    }
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    return true;
+}
+
+static int balloon_section_load(QEMUFile *f, void *opaque, int version_id)
+{
+    Error *err = NULL;
+
+    assert(bql_locked());
+    if (!load(f, &err)) {
+        balloon_map_reset();
+        error_reportf_err(err, "balloon map: ");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static const SaveVMHandlers balloon_section_handlers = {
+    .save_setup = balloon_section_save_setup,
+    .save_live_complete_precopy = balloon_section_save_complete,
+    .is_active = balloon_section_is_active,
+    .load_state = balloon_section_load,
+};
+
+/*
+ * Sections are numbered in the order in which they are registered.  Those of
+ * the machine keep the numbers that they have without this one.
+ */
+static void register_section(Notifier *notifier, void *data)
+{
+    register_savevm_live(SECTION_NAME, 0, SECTION_VERSION,
+                         &balloon_section_handlers, NULL);
+}
+
+void balloon_section_init(void)
+{
+    machine_done_notifier.notify = register_section;
+    qemu_add_machine_init_done_notifier(&machine_done_notifier);
+}

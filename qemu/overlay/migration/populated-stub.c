@@ -1,0 +1,44 @@
+/*
+ * Populated, on hosts other than Linux: they do not tell
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <glib.h>
+
+#include "migration/populated.h"
+
+struct PopulatedScan {
+    char dummy;
+};
+
+void populated_init(void)
+{
+}
+
+PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
+                                  PopulatedMethod method)
+{
+    return g_new0(PopulatedScan, 1);
+}
+
+void populated_scan_free(PopulatedScan *scan)
+{
+    g_free(scan);
+}
+
+void populated_scan_window(PopulatedScan *scan, uint64_t limit)
+{
+}
+
+int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
+                        uint64_t *start, uint64_t *end)
+{
+    return -ENOSYS;
+}
+
+uint64_t populated_scan_calls(const PopulatedScan *scan)
+{
+    return 0;
+}
