@@ -10,9 +10,10 @@
  * has in the pages of the map.  With the first part that is what the memory
  * may have held before the migration; with the second one, in what changed,
  * what loading RAM has filled: pages that were sent before the guest gave
- * them back.  What did not change was never sent.  Every page that is in the map in the end is thus
- * not populated on the destination.  (The source takes pages out of its map
- * that turn out to be populated, so none of those is discarded.)
+ * them back.  What did not change was never sent.  Every page that is in the
+ * map in the end is thus not populated on the destination.  (The source takes
+ * pages out of its map that turn out to be populated, so none of those is
+ * discarded.)
  *
  * Format, all numbers big-endian:
  *
