@@ -222,6 +222,69 @@ static void test_random(const void *data)
     g_free(m.page);
 }
 
+/* Both directions of raw bits over one range, in memory of exactly its size */
+static void raw_step(BalloonBitmap *b, Model *m, uint64_t start,
+                     uint64_t npages, unsigned int per_8)
+{
+    size_t size = (npages + 7) / 8;
+    uint8_t *bits = g_malloc(MAX(size, 1));
+    uint8_t *got = g_malloc(size + 1);
+    uint64_t i;
+
+    /* The spare bits of the last byte are set as well, to no effect. */
+    memset(bits, 0, size);
+    for (i = 0; i < size * 8; i++) {
+        if (i >= npages || rnd(7) < per_8) {
+            bits[i / 8] |= 1 << i % 8;
+            if (i < npages) {
+                m->page[start + i] = true;
+            }
+        }
+    }
+    balloon_bitmap_set_raw(b, start, npages, bits);
+    check_totals(b, m);
+
+    memset(got, 0xa5, size + 1);
+    balloon_bitmap_get_raw(b, start, npages, got);
+    for (i = 0; i < size * 8; i++) {
+        g_assert_cmpint(got[i / 8] >> i % 8 & 1, ==,
+                        i < npages && m->page[start + i]);
+    }
+    g_assert_cmphex(got[size], ==, 0xa5);
+    g_free(bits);
+    g_free(got);
+}
+
+static void test_raw(const void *data)
+{
+    uint64_t pages = *(const uint64_t *)data;
+    unsigned int i, steps = g_test_slow() ? 50000 : 3000;
+    BalloonBitmap *b = balloon_bitmap_new(pages);
+    Model m;
+
+    model_init(&m, pages);
+    raw_step(b, &m, 0, pages, 0);
+    raw_step(b, &m, 0, 0, 8);
+    check(b, &m);
+    for (i = 0; i < steps; i++) {
+        uint64_t start = rnd(pages / WORD) * WORD;
+        uint64_t rest = pages - start;
+        uint64_t npages = rnd(3) ? rnd(MIN(rest, 200)) : rest;
+
+        raw_step(b, &m, start, npages, rnd(8));
+        if (i % 50 == 0) {
+            check(b, &m);
+        }
+        /* So that it does not fill up */
+        apply(b, &m, false, rnd_start(pages), rnd_npages(pages, start));
+    }
+    raw_step(b, &m, 0, pages, 8);
+    check(b, &m);
+    g_assert_cmpuint(balloon_bitmap_count(b), ==, pages);
+    balloon_bitmap_free(b);
+    g_free(m.page);
+}
+
 static void test_empty(void)
 {
     BalloonBitmap *b = balloon_bitmap_new(0);
@@ -368,9 +431,13 @@ int main(int argc, char **argv)
                                        (unsigned int)sizes[i]);
         char *edges = g_strdup_printf("/balloon-bitmap/edges/%u",
                                       (unsigned int)sizes[i]);
+        char *raw = g_strdup_printf("/balloon-bitmap/raw/%u",
+                                    (unsigned int)sizes[i]);
 
         g_test_add_data_func(random, &sizes[i], test_random);
         g_test_add_data_func(edges, &sizes[i], test_edges);
+        g_test_add_data_func(raw, &sizes[i], test_raw);
+        g_free(raw);
         g_free(random);
         g_free(edges);
     }
