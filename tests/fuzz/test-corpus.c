@@ -1,0 +1,49 @@
+/*
+ * Each file of a corpus, given to the fuzz target, is a test case
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <glib.h>
+
+#include "fuzz.h"
+
+static void test_file(const void *data)
+{
+    const char *path = data;
+    GError *err = NULL;
+    char *contents;
+    uint8_t *copy;
+    size_t size;
+
+    g_file_get_contents(path, &contents, &size, &err);
+    g_assert_no_error(err);
+    /* Exactly as long as the file, so that ASan sees one byte more */
+    copy = g_memdup2(contents, size);
+    g_assert_cmpint(LLVMFuzzerTestOneInput(copy, size), ==, 0);
+    g_free(copy);
+    g_free(contents);
+}
+
+int main(int argc, char **argv)
+{
+    GError *err = NULL;
+    const char *name;
+    int cases = 0;
+    GDir *dir;
+
+    g_test_init(&argc, &argv, NULL);
+    dir = g_dir_open(FUZZ_CORPUS, 0, &err);
+    g_assert_no_error(err);
+    while ((name = g_dir_read_name(dir))) {
+        char *path = g_build_filename(FUZZ_CORPUS, name, NULL);
+        char *test = g_strconcat("/corpus/", name, NULL);
+
+        g_test_add_data_func_full(test, path, test_file, g_free);
+        g_free(test);
+        cases++;
+    }
+    g_dir_close(dir);
+    g_assert_cmpint(cases, >, 0);
+    return g_test_run();
+}
