@@ -262,6 +262,15 @@ BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb)
     return find_or_add_block(rb)->bitmap;
 }
 
+void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    if (block) {
+        note_change(block, page, npages);
+    }
+}
+
 void balloon_map_track(bool on)
 {
     assert(bql_locked());

@@ -12,8 +12,7 @@
  * what loading RAM has filled: pages that were sent before the guest gave
  * them back.  What did not change was never sent.  Every page that is in the
  * map in the end is thus not populated on the destination.  (The source takes
- * pages out of its map that turn out to be populated, so none of those is
- * discarded.)
+ * pages out of its map that turn out to hold something, so nothing is lost.)
  *
  * Format, all numbers big-endian:
  *
@@ -38,7 +37,9 @@
 
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
+#include "qemu/madvise.h"
 #include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/ramblock.h"
 #include "hw/virtio/virtio.h"
@@ -56,6 +57,10 @@
 
 #define SECTION_NAME "balloon-map"
 #define SECTION_VERSION 1
+
+/* Of the host; too large a guess costs only a few huge pages more. */
+#define HUGE_PAGE_SIZE (2 * MiB)
+#define HUGE_PAGE_PLACES_MAX 1024
 
 #define FLAG_EMPTY 1
 #define FLAG_FINAL 2
@@ -225,6 +230,69 @@ static void arrived(uint64_t page, uint64_t npages, void *opaque)
     }
 }
 
+/*
+ * While RAM is loaded, the host must not give a huge page to a page next to
+ * the balloon: that would populate the balloon, in chunks that nobody looks
+ * at again.  So forbid huge pages where the balloon begins or ends.  Each
+ * place costs a mapping of its own, until they are allowed again; if there
+ * are too many, take the whole block.
+ */
+static void forbid_huge_pages(RAMBlock *rb)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    uint64_t done = 0;
+    int places = 0;
+    BalloonRun run;
+    uint64_t from;
+
+    if (!bitmap || rb->page_size != qemu_real_host_page_size()) {
+        return;
+    }
+    if (balloon_bitmap_runs(bitmap) > HUGE_PAGE_PLACES_MAX) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
+        return;
+    }
+    for (from = 0; balloon_bitmap_next_run(bitmap, from, &run);
+         from = run.end) {
+        uint64_t edge[] = {
+            run.start << BALLOON_BITMAP_PAGE_SHIFT,
+            run.end << BALLOON_BITMAP_PAGE_SHIFT,
+        };
+        int i;
+
+        for (i = 0; i < ARRAY_SIZE(edge); i++) {
+            uint64_t start = QEMU_ALIGN_DOWN(edge[i], HUGE_PAGE_SIZE);
+            uint64_t end = MIN(start + HUGE_PAGE_SIZE, rb->used_length);
+
+            if (edge[i] != start && start >= done) {
+                qemu_madvise(rb->host + start, end - start,
+                             QEMU_MADV_NOHUGEPAGE);
+                done = end;
+                places++;
+            }
+        }
+    }
+    trace_balloon_section_forbid_huge_pages(rb->idstr, places);
+}
+
+static void allow_huge_pages(RAMBlock *rb)
+{
+    if (balloon_map_of_block(rb) &&
+        rb->page_size == qemu_real_host_page_size()) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
+    }
+}
+
+static void for_each_block(void (*func)(RAMBlock *rb))
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        func(rb);
+    }
+}
+
 static bool check_device(Error **errp)
 {
     VirtIODevice *vdev = balloon_map_device();
@@ -331,19 +399,11 @@ static bool get_chunks(QEMUFile *f, RAMBlock *rb, uint8_t *buf,
     return true;
 }
 
-static bool load(QEMUFile *f, Error **errp)
+static bool get_blocks(QEMUFile *f, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     char id[256];
-    uint32_t flags;
     int id_len;
-
-    if (!get_header(f, &flags, errp) || !check_device(errp)) {
-        return false;
-    }
-    if (flags & FLAG_EMPTY) {
-        balloon_map_reset();
-    }
 
     RCU_READ_LOCK_GUARD();
     while ((id_len = qemu_get_byte(f))) {
@@ -366,12 +426,30 @@ static bool load(QEMUFile *f, Error **errp)
     return true;
 }
 
+static bool load(QEMUFile *f, Error **errp)
+{
+    uint32_t flags;
+
+    if (!get_header(f, &flags, errp) || !check_device(errp)) {
+        return false;
+    }
+    if (flags & FLAG_EMPTY) {
+        balloon_map_reset();
+    }
+    if (!get_blocks(f, errp)) {
+        return false;
+    }
+    for_each_block(flags & FLAG_FINAL ? allow_huge_pages : forbid_huge_pages);
+    return true;
+}
+
 static int balloon_section_load(QEMUFile *f, void *opaque, int version_id)
 {
     Error *err = NULL;
 
     assert(bql_locked());
     if (!load(f, &err)) {
+        for_each_block(allow_huge_pages);
         balloon_map_reset();
         error_reportf_err(err, "balloon map: ");
         return -EINVAL;

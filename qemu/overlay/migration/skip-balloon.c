@@ -19,15 +19,17 @@
  * Where the host cannot answer, a page counts as populated: only a guest that
  * keeps its word would be safe if the map alone decided.
  *
- * A page with a veto leaves the balloon map: the guest, or something else,
- * uses it.  So what is in the map in the end is not populated, and the
- * destination, which gets the map (see balloon-section.c), may discard it.
+ * A page with a veto leaves the balloon map unless it holds zeroes only: the
+ * guest, or something else, uses it.  So what is in the map in the end reads
+ * as zero, and the destination, which gets the map (see balloon-section.c),
+ * may discard it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/cutils.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -45,6 +47,9 @@
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
+
+/* Bytes looked at for zeroes in one pass; bounds the time it takes */
+#define ZERO_BUDGET (64 * MiB)
 
 /* All of it is protected by the BQL. */
 static struct {
@@ -71,6 +76,8 @@ typedef struct SkipPass {
     PopulatedScan *scan;
     /* Target pages below this one have their writes tracked */
     uint64_t armed_end;
+    /* Target pages that may still be looked at for zeroes */
+    uint64_t zero_budget;
     uint64_t skipped;
     uint64_t vetoed;
     /* Of these, how many because the host could not answer */
@@ -145,54 +152,68 @@ static void arm_chunk(SkipPass *pass, uint64_t page)
 }
 
 /*
- * Find the first target pages in [@start, @end) that are populated.  Returns
- * true if there are any: *@veto_start up to *@veto_end.
+ * Target pages that are populated; they stay dirty, and are sent.
+ *
+ * If they hold nothing but zeroes, it was not the guest who populated them: a
+ * huge page that the host gave to a neighbour of theirs, or a reader of
+ * shared memory.  Those stay in the map.  The destination is told, so that it
+ * discards the zeroes that it is sent.  All others leave the map.
  */
-static bool find_veto(SkipPass *pass, uint64_t start, uint64_t end,
-                      uint64_t *veto_start, uint64_t *veto_end)
+static void veto(SkipPass *pass, uint64_t start, uint64_t end)
 {
+    RAMBlock *rb = pass->rb;
     int bits = qemu_target_page_bits();
-    uint64_t s, e;
-    int ret;
+    int shift = bits - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t unit = MAX(rb->page_size >> bits, 1);
 
-    ret = populated_scan_next(pass->scan, start << bits, end << bits, &s, &e);
-    if (ret < 0) {
-        /* Who cannot tell cannot promise, so better send it. */
-        if (!pass->undecided) {
-            trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
-                                           strerror(-ret));
+    pass->vetoed += end - start;
+    while (start < end && pass->zero_budget >= unit) {
+        uint64_t next = MIN(QEMU_ALIGN_DOWN(start, unit) + unit, end);
+        uint64_t npages = next - start;
+
+        pass->zero_budget -= unit;
+        if (buffer_is_zero(rb->host + (start << bits), npages << bits)) {
+            balloon_map_note_change(rb, start << shift, npages << shift);
+        } else {
+            balloon_map_forget(rb, start << shift, npages << shift);
         }
-        pass->undecided += end - start;
-        *veto_start = start;
-        *veto_end = end;
-        return true;
+        start = next;
     }
-    if (ret == 0) {
-        return false;
+    if (start < end) {
+        balloon_map_forget(rb, start << shift, (end - start) << shift);
     }
-    *veto_start = s >> bits;
-    *veto_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
-    return true;
 }
 
-/* Take target pages out of the map; they stay dirty, and are sent. */
-static void veto(SkipPass *pass, uint64_t start, uint64_t end)
+/* Target pages of which the host does not tell whether they are populated */
+static void undecided(SkipPass *pass, uint64_t start, uint64_t end)
 {
     int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
 
-    balloon_map_forget(pass->rb, start << shift, (end - start) << shift);
     pass->vetoed += end - start;
+    pass->undecided += end - start;
+    balloon_map_forget(pass->rb, start << shift, (end - start) << shift);
 }
 
 /* Skip dirty target pages that lie in one chunk, but for the populated ones. */
 static void skip_pages(SkipPass *pass, uint64_t start, uint64_t end)
 {
     unsigned long *dirty = pass->rb->bmap;
-    uint64_t veto_start, veto_end;
+    int bits = qemu_target_page_bits();
 
     while (start < end) {
-        if (!find_veto(pass, start, end, &veto_start, &veto_end)) {
-            veto_start = veto_end = end;
+        uint64_t s = end << bits, e = end << bits;
+        int ret = populated_scan_next(pass->scan, start << bits, end << bits,
+                                      &s, &e);
+        uint64_t veto_start = s >> bits;
+        uint64_t veto_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
+
+        if (ret < 0) {
+            if (!pass->undecided) {
+                trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
+                                               strerror(-ret));
+            }
+            undecided(pass, start, end);
+            return;
         }
         bitmap_clear(dirty, start, veto_start - start);
         pass->skipped += veto_start - start;
@@ -251,7 +272,10 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
     uint64_t unit = MAX(qemu_target_page_size(), rb->page_size)
                     >> BALLOON_BITMAP_PAGE_SHIFT;
     int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    SkipPass pass = { .rb = rb };
+    SkipPass pass = {
+        .rb = rb,
+        .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
+    };
     BalloonRun run;
     uint64_t from;
 

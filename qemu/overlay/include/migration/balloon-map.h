@@ -69,6 +69,14 @@ void balloon_map_reset(void);
 void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages);
 
 /**
+ * balloon_map_note_change: Treat the chunks of some pages as changed
+ * @rb: the RAM block
+ * @page: first balloon page
+ * @npages: number of balloon pages
+ */
+void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages);
+
+/**
  * balloon_map_track: Say whether a migration under way relies on the map
  *
  * If so, what leaves the map is marked dirty, so that it is sent.

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/ioctl.h>
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -84,17 +85,22 @@ static uint16_t reg_readw(BGuest *g, unsigned int reg)
                       : qtest_inw(g->qts, DEVICE_IO + reg);
 }
 
-static const char *backend_args(BGBackend backend)
+static char *backend_args(const BGOptions *options)
 {
-    switch (backend) {
+    if (options->ram_file) {
+        return g_strdup_printf("memory-backend-file,share=on,mem-path=%s",
+                               options->ram_file);
+    }
+    switch (options->backend) {
     case BG_ANON:
-        return "memory-backend-ram";
+        return g_strdup("memory-backend-ram");
     case BG_MEMFD:
-        return "memory-backend-memfd,share=on";
+        return g_strdup("memory-backend-memfd,share=on");
     case BG_PRIVATE_MEMFD:
-        return "memory-backend-memfd,share=off";
+        return g_strdup("memory-backend-memfd,share=off");
     case BG_HUGETLB:
-        return "memory-backend-memfd,share=on,hugetlb=on,hugetlbsize=2M";
+        return g_strdup("memory-backend-memfd,share=on,hugetlb=on,"
+                        "hugetlbsize=2M");
     default:
         g_assert_not_reached();
     }
@@ -143,9 +149,11 @@ static void find_ram(BGuest *g)
 static BGuest *start(const BGOptions *options, const char *socket)
 {
     BGuest *g = g_new0(BGuest, 1);
+    g_autofree char *backend = backend_args(options);
     g_autofree char *device = device_args(options);
     g_autofree char *incoming = NULL;
     g_autofree char *args = NULL;
+    const char *maxmem = "";
     uint64_t size;
 
     g->options = *options;
@@ -153,6 +161,9 @@ static BGuest *start(const BGOptions *options, const char *socket)
         g->options.ram_size = RAM_SIZE_DEFAULT;
     }
     size = g->options.ram_size;
+    if (!is_alpha() && size < UINT64_C(1) << 30) {
+        maxmem = ",slots=2,maxmem=2G";
+    }
     g->socket = g_strdup(socket);
     incoming = socket ? g_strdup_printf("-incoming unix:%s", socket)
                       : g_strdup("");
@@ -160,8 +171,8 @@ static BGuest *start(const BGOptions *options, const char *socket)
                            "-object %s,id=ram0,size=%" PRIu64 " "
                            "-m %" PRIu64 "M%s %s %s %s",
                            is_alpha() ? "clipper" : "pc",
-                           backend_args(options->backend), size, size >> 20,
-                           is_alpha() ? "" : ",slots=2,maxmem=2G",
+                           backend, size, size >> 20,
+                           maxmem,
                            device, incoming,
                            options->args ? options->args : "");
     g->qts = qtest_init(args);
@@ -298,49 +309,132 @@ static int open_memfd(BGuest *g)
     return fd;
 }
 
-static bool in_page_tables(BGuest *g, uint64_t addr)
+/* The kernel's PAGEMAP_SCAN (Linux 6.7), whatever the headers know of it */
+#define PAGE_PRESENT (1 << 3)
+#define PAGE_SWAPPED (1 << 4)
+#define PAGE_ZERO (1 << 5)
+
+typedef struct PageRegion {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+} PageRegion;
+
+typedef struct PagemapScan {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+    uint64_t walk_end;
+    uint64_t vec;
+    uint64_t vec_len;
+    uint64_t max_pages;
+    uint64_t category_inverted;
+    uint64_t category_mask;
+    uint64_t category_anyof_mask;
+    uint64_t return_mask;
+} PagemapScan;
+
+/* The same on older kernels, which do not tell zeroes apart */
+static void read_page_tables(int fd, uint64_t hva, uint64_t npages,
+                             bool *populated)
+{
+    g_autofree uint64_t *entry = g_new(uint64_t, npages);
+    uint64_t i;
+
+    g_assert_cmpint(pread(fd, entry, npages * sizeof(*entry),
+                          hva / BALLOON_PAGE * sizeof(*entry)),
+                    ==, npages * sizeof(*entry));
+    for (i = 0; i < npages; i++) {
+        populated[i] = entry[i] >> 62 != 0;
+    }
+}
+
+/*
+ * Set @populated[i] for the pages that QEMU's page tables know, but for the
+ * kernel's page of zeroes, which is mapped where untouched memory is read.
+ */
+static void look_at_page_tables(BGuest *g, uint64_t start, uint64_t npages,
+                                bool *populated)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/pagemap",
                                             (int)qtest_pid(g->qts));
+    PageRegion regions[256];
+    PagemapScan scan = {
+        .size = sizeof(scan),
+        .start = g->hva + start,
+        .end = g->hva + start + npages * BALLOON_PAGE,
+        .vec = (uintptr_t)regions,
+        .vec_len = ARRAY_SIZE(regions),
+        .category_inverted = PAGE_ZERO,
+        .category_mask = PAGE_ZERO,
+        .category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED,
+        .return_mask = PAGE_ZERO,
+    };
     int fd = open(path, O_RDONLY);
-    uint64_t entry;
 
     g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(pread(fd, &entry, sizeof(entry),
-                          (g->hva + addr) / qemu_real_host_page_size()
-                          * sizeof(entry)),
-                    ==, sizeof(entry));
-    close(fd);
-    return entry >> 62;
-}
+    while (scan.start < scan.end) {
+        int n = ioctl(fd, _IOWR('f', 16, PagemapScan), &scan);
+        int i;
 
-static bool in_file(BGuest *g, uint64_t addr)
-{
-    int fd = open_memfd(g);
-    off_t data = lseek(fd, addr, SEEK_DATA);
+        if (n < 0) {
+            g_assert_cmpint(errno, ==, ENOTTY);
+            read_page_tables(fd, g->hva + start, npages, populated);
+            break;
+        }
+        for (i = 0; i < n; i++) {
+            uint64_t first = (regions[i].start - g->hva - start)
+                             / BALLOON_PAGE;
 
-    close(fd);
-    return data == (off_t)addr;
-}
-
-bool bg_populated(BGuest *g, uint64_t addr)
-{
-    switch (g->options.backend) {
-    case BG_MEMFD:
-        return in_file(g, addr);
-    case BG_PRIVATE_MEMFD:
-        return in_file(g, addr) || in_page_tables(g, addr);
-    default:
-        return in_page_tables(g, addr);
+            memset(populated + first, 1,
+                   (regions[i].end - regions[i].start) / BALLOON_PAGE);
+        }
+        scan.start = scan.walk_end;
     }
+    close(fd);
+}
+
+/* Set @populated[i] for the pages that the memfd has */
+static void look_at_file(BGuest *g, uint64_t start, uint64_t npages,
+                         bool *populated)
+{
+    uint64_t end = start + npages * BALLOON_PAGE;
+    int fd = open_memfd(g);
+    off_t data = start;
+
+    while ((data = lseek(fd, data, SEEK_DATA)) >= 0 && data < end) {
+        off_t hole = MIN(lseek(fd, data, SEEK_HOLE), end);
+
+        memset(populated + (data - start) / BALLOON_PAGE, 1,
+               (hole - data) / BALLOON_PAGE);
+        data = hole;
+    }
+    close(fd);
+}
+
+bool *bg_populated(BGuest *g, uint64_t start, uint64_t length)
+{
+    uint64_t npages = length / BALLOON_PAGE;
+    bool *populated = g_new0(bool, npages);
+
+    if (g->options.backend == BG_MEMFD ||
+        g->options.backend == BG_PRIVATE_MEMFD) {
+        look_at_file(g, start, npages, populated);
+    }
+    if (g->options.backend != BG_MEMFD) {
+        look_at_page_tables(g, start, npages, populated);
+    }
+    return populated;
 }
 
 uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length)
 {
-    uint64_t addr, n = 0;
+    g_autofree bool *populated = bg_populated(g, start, length);
+    uint64_t i, n = 0;
 
-    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
-        n += bg_populated(g, addr);
+    for (i = 0; i < length / BALLOON_PAGE; i++) {
+        n += populated[i];
     }
     return n;
 }
@@ -361,15 +455,79 @@ bool bg_is_zero(BGuest *g, uint64_t addr)
 
 void bg_assert_same_memory(BGuest *a, BGuest *b)
 {
-    uint8_t page_a[BALLOON_PAGE], page_b[BALLOON_PAGE];
+    uint64_t size = a->options.ram_size;
+    g_autofree bool *populated_a = bg_populated(a, 0, size);
+    g_autofree bool *populated_b = bg_populated(b, 0, size);
     uint64_t addr;
 
-    for (addr = 0; addr < a->options.ram_size; addr += BALLOON_PAGE) {
+    for (addr = 0; addr < size; addr += BALLOON_PAGE) {
+        uint8_t page_a[BALLOON_PAGE], page_b[BALLOON_PAGE];
+
+        if (!populated_a[addr / BALLOON_PAGE] &&
+            !populated_b[addr / BALLOON_PAGE]) {
+            continue;
+        }
         read_memory(a, addr, page_a, sizeof(page_a));
         read_memory(b, addr, page_b, sizeof(page_b));
         if (memcmp(page_a, page_b, sizeof(page_a))) {
-            g_error("page 0x%" PRIx64 " differs: %02x and %02x", addr,
-                    page_a[0], page_b[0]);
+            g_error("page 0x%" PRIx64 " differs: %02x... on the source, "
+                    "%02x... on the destination", addr, page_a[0], page_b[0]);
+        }
+    }
+}
+
+GArray *bg_map_runs(BGuest *g)
+{
+    GArray *runs = g_array_new(false, false, sizeof(BGRun));
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                           " 'arguments': { 'id': %s, 'max-runs': 65536 } }",
+                           g->ram_id);
+    QListEntry *entry;
+    QDict *info;
+
+    g_assert(qdict_haskey(rsp, "return"));
+    info = qobject_to(QDict,
+                      qlist_entry_obj(qlist_first(qdict_get_qlist(rsp,
+                                                                  "return"))));
+    g_assert_false(qdict_haskey(info, "next-offset"));
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "runs"), entry) {
+        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+        BGRun run = {
+            .start = qdict_get_int(value, "offset"),
+            .length = qdict_get_int(value, "length"),
+        };
+
+        g_array_append_val(runs, run);
+    }
+    qobject_unref(rsp);
+    return runs;
+}
+
+void bg_assert_same_map(BGuest *a, BGuest *b)
+{
+    g_autoptr(GArray) runs_a = bg_map_runs(a);
+    g_autoptr(GArray) runs_b = bg_map_runs(b);
+
+    g_assert_cmpmem(runs_a->data, runs_a->len * sizeof(BGRun),
+                    runs_b->data, runs_b->len * sizeof(BGRun));
+}
+
+void bg_assert_map_let_go(BGuest *g)
+{
+    g_autofree bool *populated = bg_populated(g, 0, g->options.ram_size);
+    g_autoptr(GArray) runs = bg_map_runs(g);
+    unsigned int i;
+
+    for (i = 0; i < runs->len; i++) {
+        BGRun *run = &g_array_index(runs, BGRun, i);
+        uint64_t addr;
+
+        for (addr = run->start; addr < run->start + run->length;
+             addr += BALLOON_PAGE) {
+            if (populated[addr / BALLOON_PAGE]) {
+                g_error("address 0x%" PRIx64 " is in the balloon, and "
+                        "populated", addr);
+            }
         }
     }
 }
@@ -421,10 +579,9 @@ static QDict *query_migrate(BGuest *g)
 static bool migrate_completed(BGuest *g)
 {
     QDict *info = query_migrate(g);
-    const char *status = qdict_get_try_str(info, "status");
+    const char *status = qdict_get_try_str(info, "status") ?: "none";
     bool completed;
 
-    g_assert_nonnull(status);
     if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
         g_error("migration %s: %s", status,
                 qdict_get_try_str(info, "error-desc") ?: "");
@@ -438,11 +595,14 @@ void bg_migrate_wait(BGuest *source, BGuest *dest)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
 
-    while (!migrate_completed(source) || !migrate_completed(dest)) {
+    while (!migrate_completed(source) ||
+           (dest && !migrate_completed(dest))) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
     }
-    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+    if (dest) {
+        memcpy(dest->queue, source->queue, sizeof(dest->queue));
+    }
 }
 
 void bg_migrate_wait_pass(BGuest *source, int64_t n)

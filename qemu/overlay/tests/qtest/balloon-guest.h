@@ -35,8 +35,14 @@ typedef struct BGOptions {
     uint64_t ram_size;          /* bytes; 0: 64 MiB */
     bool no_device;             /* no balloon device */
     bool no_must_tell_host;     /* property must-tell-host is off */
+    const char *ram_file;       /* file to use as shared memory, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
 } BGOptions;
+
+typedef struct BGRun {
+    uint64_t start;             /* bytes */
+    uint64_t length;
+} BGRun;
 
 typedef struct BGQueue {
     uint64_t ring;              /* guest physical addresses */
@@ -104,9 +110,13 @@ void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
 
 /**
- * bg_populated: Does the host back the page at guest physical address @addr?
+ * bg_populated: Which 4 KiB pages of a range does the host back?
+ * @start: guest physical address
+ * @length: bytes
+ *
+ * Returns: an array with an element for each page, owned by the caller
  */
-bool bg_populated(BGuest *g, uint64_t addr);
+bool *bg_populated(BGuest *g, uint64_t start, uint64_t length);
 
 /**
  * bg_count_populated: How many 4 KiB pages of a range does the host back?
@@ -121,7 +131,8 @@ bool bg_is_zero(BGuest *g, uint64_t addr);
 /**
  * bg_assert_same_memory: The memory of @a and @b has the same content
  *
- * May populate all of it.
+ * Pages that neither host backs are zero on both sides, and not read, for that
+ * would populate them.
  */
 void bg_assert_same_memory(BGuest *a, BGuest *b);
 
@@ -130,6 +141,23 @@ void bg_assert_same_memory(BGuest *a, BGuest *b);
  * @runs: if not NULL, set to the number of runs
  */
 uint64_t bg_map_pages(BGuest *g, uint64_t *runs);
+
+/**
+ * bg_map_runs: The runs of the balloon map of the main memory
+ *
+ * Returns: an array of BGRun, owned by the caller
+ */
+GArray *bg_map_runs(BGuest *g);
+
+/**
+ * bg_assert_same_map: The balloon maps of @a and @b are equal
+ */
+void bg_assert_same_map(BGuest *a, BGuest *b);
+
+/**
+ * bg_assert_map_let_go: No page of the balloon map is populated
+ */
+void bg_assert_map_let_go(BGuest *g);
 
 /**
  * bg_set_capability: Set a migration capability
@@ -144,6 +172,7 @@ void bg_migrate_start(BGuest *source, BGuest *dest);
 
 /**
  * bg_migrate_wait: Wait until the migration is completed
+ * @dest: NULL if it does not go to a QEMU
  */
 void bg_migrate_wait(BGuest *source, BGuest *dest);
 
