@@ -52,7 +52,6 @@
 #include "qemu-file.h"
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
-#include "system/system.h"
 #include "trace.h"
 
 #define SECTION_NAME "balloon-map"
@@ -65,8 +64,6 @@
 #define FLAG_EMPTY 1
 #define FLAG_FINAL 2
 #define FLAGS_KNOWN (FLAG_EMPTY | FLAG_FINAL)
-
-static Notifier machine_done_notifier;
 
 static uint64_t block_pages(const RAMBlock *rb)
 {
@@ -464,18 +461,8 @@ static const SaveVMHandlers balloon_section_handlers = {
     .load_state = balloon_section_load,
 };
 
-/*
- * Sections are numbered in the order in which they are registered.  Those of
- * the machine keep the numbers that they have without this one.
- */
-static void register_section(Notifier *notifier, void *data)
+void balloon_section_register(void)
 {
     register_savevm_live(SECTION_NAME, 0, SECTION_VERSION,
                          &balloon_section_handlers, NULL);
-}
-
-void balloon_section_init(void)
-{
-    machine_done_notifier.notify = register_section;
-    qemu_add_machine_init_done_notifier(&machine_done_notifier);
 }

@@ -38,7 +38,6 @@
 #include "exec/target_page.h"
 #include "hw/virtio/virtio.h"
 #include "migration/balloon-map.h"
-#include "migration/balloon-section.h"
 #include "migration/misc.h"
 #include "migration/populated-block.h"
 #include "migration/skip-balloon.h"
@@ -466,7 +465,6 @@ void skip_balloon_init(void)
     MigMode mode;
 
     populated_init();
-    balloon_section_init();
     skip_balloon.precopy_notifier.notify = skip_balloon_precopy_notify;
     precopy_add_notifier(&skip_balloon.precopy_notifier);
     for (mode = 0; mode < MIG_MODE__MAX; mode++) {

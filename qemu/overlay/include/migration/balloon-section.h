@@ -8,8 +8,12 @@
 #define MIGRATION_BALLOON_SECTION_H
 
 /**
- * balloon_section_init: Register the section; once, when migration is set up
+ * balloon_section_register: Make the section known
+ *
+ * Sections are numbered in the order in which they are registered.  Call this
+ * after those of the machine, so that they keep the numbers that they have
+ * without this one, and the stream its bytes.
  */
-void balloon_section_init(void);
+void balloon_section_register(void);
 
 #endif

@@ -175,7 +175,8 @@ static BGuest *start(const BGOptions *options, const char *socket)
                            maxmem,
                            device, incoming,
                            options->args ? options->args : "");
-    g->qts = qtest_init(args);
+    g->qts = qtest_init_with_env(options->stock ? BG_STOCK_ENV : NULL, args,
+                                 true);
     find_ram(g);
     return g;
 }

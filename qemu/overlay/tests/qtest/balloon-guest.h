@@ -14,6 +14,8 @@
 
 #define BALLOON_PAGE UINT64_C(4096)
 
+#define BG_STOCK_ENV "QTEST_QEMU_BINARY_STOCK"
+
 /* Guest memory below this offset is the driver's, and the firmware's. */
 #define BG_RAM_START (UINT64_C(4) << 20)
 
@@ -35,6 +37,7 @@ typedef struct BGOptions {
     uint64_t ram_size;          /* bytes; 0: 64 MiB */
     bool no_device;             /* no balloon device */
     bool no_must_tell_host;     /* property must-tell-host is off */
+    bool stock;                 /* the unmodified QEMU that BG_STOCK_ENV names */
     const char *ram_file;       /* file to use as shared memory, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
 } BGOptions;

@@ -438,8 +438,7 @@ static void test_malformed(void)
     check_malformed(&s, block + 19, "\7", 1,
                     "the map of RAM block 'ram0' is malformed: "
                     "it has a segment of an unknown kind");
-    /* The version of the section is the first thing that a later QEMU
-       would change. */
+    /* What a later QEMU would change first is the version of the section. */
     check_malformed(&s, header - 4, "\0\0\0\2", 4,
                     "unsupported version 2 for 'balloon-map'");
     g_free(s.bytes);
@@ -526,6 +525,112 @@ static void test_less_ram(void)
     check_mismatch(&options, "Size mismatch: ram0");
 }
 
+/* ---- Unmodified QEMU ---- */
+
+static bool have_stock(void)
+{
+    if (!getenv(BG_STOCK_ENV)) {
+        g_test_skip(BG_STOCK_ENV " is not set");
+        return false;
+    }
+    return true;
+}
+
+/* With @on, the capability is on where it is known, but has no effect. */
+static void check_compat(bool source_stock, bool dest_stock, bool on)
+{
+    BGOptions options = {
+        .backend = BG_ANON,
+        .no_must_tell_host = true,
+        .stock = source_stock,
+    };
+    BGuest *g = start_driven(&options);
+    BGuest *dest, like = { .options = options };
+
+    bg_fill(g, BG_RAM_START, 16 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, BG_RAM_START, MiB);
+    like.options.stock = dest_stock;
+    dest = bg_start_incoming(&like);
+    if (on) {
+        bg_set_capability(source_stock ? dest : g, "skip-balloon", true);
+    }
+    bg_migrate_limit(g, 4 * MiB);
+    bg_migrate_start(g, dest);
+    bg_migrate_wait_pass(g, 1);
+    bg_request_range(g, BG_DEFLATE, BG_RAM_START, MiB / 2);
+    bg_fill(g, BG_RAM_START, MiB / 4, 2);
+    bg_migrate_limit(g, 0);
+    bg_migrate_wait(g, dest);
+    bg_assert_same_memory(g, dest);
+
+    /* Its balloon works there. */
+    bg_request_range(dest, BG_INFLATE, BG_RAM_START + 2 * MiB, MiB);
+    g_assert_cmpuint(bg_count_populated(dest, BG_RAM_START + 2 * MiB, MiB),
+                     ==, 0);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+static void test_compat(void)
+{
+    if (have_stock()) {
+        check_compat(false, true, false);
+        check_compat(false, true, true);
+        check_compat(true, false, false);
+        check_compat(true, false, true);
+    }
+}
+
+static void test_to_stock(void)
+{
+    BGOptions options = { .no_must_tell_host = true, .stock = true };
+
+    if (have_stock()) {
+        check_mismatch(&options, "Unknown savevm section or instance "
+                       "'balloon-map'");
+    }
+}
+
+static void record_off(bool stock, char **bytes, gsize *size)
+{
+    BGOptions options = {
+        .backend = BG_ANON,
+        .no_must_tell_host = true,
+        .stock = stock,
+        .args = "-S -rtc base=2020-01-01,clock=vm",
+    };
+    BGuest *g = start_driven(&options);
+    g_autofree char *path = temp_path("stream");
+    g_autofree char *uri = g_strdup_printf("exec:cat > %s", path);
+
+    bg_fill(g, BG_RAM_START, 4 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, BG_RAM_START, MiB);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
+    bg_migrate_wait(g, NULL);
+    bg_quit(g);
+    g_assert_true(g_file_get_contents(path, bytes, size, NULL));
+    unlink(path);
+}
+
+/*
+ * With the capability off, the stream is the same to the byte, provided that
+ * the guest's clock stands.
+ */
+static void test_same_bytes(void)
+{
+    g_autofree char *stock = NULL;
+    g_autofree char *ours = NULL;
+    gsize stock_size, size;
+
+    if (have_stock()) {
+        record_off(true, &stock, &stock_size);
+        record_off(false, &ours, &size);
+        g_assert_cmpuint(size, >, 4 * MiB / 2);
+        g_assert_cmpmem(ours, size, stock, stock_size);
+    }
+}
+
 /* What the destination's memory held before must not show through. */
 static void test_used_file(void)
 {
@@ -582,6 +687,9 @@ int main(int argc, char **argv)
     qtest_add_func("balloon-map/mismatch/no-device", test_no_device);
     qtest_add_func("balloon-map/mismatch/less-ram", test_less_ram);
     qtest_add_func("balloon-map/used-file", test_used_file);
+    qtest_add_func("balloon-map/stock/off", test_compat);
+    qtest_add_func("balloon-map/stock/on", test_to_stock);
+    qtest_add_func("balloon-map/stock/same-bytes", test_same_bytes);
 
     return g_test_run();
 }
