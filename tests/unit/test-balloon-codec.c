@@ -566,6 +566,25 @@ static void test_raw_or_runs(void)
     g_free(buf);
 }
 
+/* A run that goes on in the next chunk counts only as far as it is written. */
+static void test_raw_or_runs_cut(void)
+{
+    uint64_t runs = CHUNK / 16;
+    BalloonBitmap *b = balloon_bitmap_new(2 * CHUNK);
+    uint8_t *buf = g_malloc(MAX_ROOM);
+    uint64_t chunk = 0, after = 0;
+
+    /* The last of as many two-byte runs as are not yet better sent raw */
+    set_every(b, 11, CHUNK, 16, 5);
+    balloon_bitmap_set(b, CHUNK, CHUNK);
+    g_assert_cmpuint(balloon_bitmap_runs(b), ==, runs);
+    g_assert_cmpuint(encode_some(b, &chunk, 1, &after, buf, MAX_ROOM), ==,
+                     5 + 2 * runs);
+    g_assert_cmpuint(chunk, ==, 1);
+    balloon_bitmap_free(b);
+    g_free(buf);
+}
+
 /* Cut short, it is an error, or all the segments before the cut. */
 static void test_truncated(const void *data)
 {
@@ -667,6 +686,10 @@ static const Example examples[] = {
       BYTES("\0\3\0\1\xff\xff\1\3") },
     { "second-chunk", 3 * CHUNK, { { CHUNK - 1, CHUNK + 2 } }, 1, 2,
       BYTES("\1\1\0\1\0\2") },
+    { "second-of-full", 4 * CHUNK, { { 0, 4 * CHUNK } }, 1, 2,
+      BYTES("\1\1\0\1\0\x80\x80\2") },
+    { "second-of-clear", 4 * CHUNK, { { 4 * CHUNK - 1, 4 * CHUNK } }, 1, 2,
+      BYTES("\1\1\0\0") },
     { "last-chunks", 3 * CHUNK, { { CHUNK, 3 * CHUNK } }, 1, 3,
       BYTES("\1\2\0\1\0\x80\x80\4") },
     { "short-last", CHUNK + 3, { { 0, CHUNK + 1 } }, 0, 2,
@@ -875,7 +898,8 @@ int main(int argc, char **argv)
     g_test_add_func("/balloon-codec/one-buffer", test_one_buffer);
     g_test_add_func("/balloon-codec/nothing", test_nothing);
     g_test_add_func("/balloon-codec/crowded", test_crowded);
-    g_test_add_func("/balloon-codec/raw-or-runs", test_raw_or_runs);
+    g_test_add_func("/balloon-codec/raw-or-runs/edge", test_raw_or_runs);
+    g_test_add_func("/balloon-codec/raw-or-runs/cut", test_raw_or_runs_cut);
     g_test_add_func("/balloon-codec/corrupted", test_corrupted);
     g_test_add_func("/balloon-codec/size/demo", test_size_demo);
     g_test_add_func("/balloon-codec/size/large", test_size_large);
