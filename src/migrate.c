@@ -104,6 +104,8 @@ static void parse_skip(JsonObject *skip, MigrationStats *stats)
     stats->skipped_pages = get_int(skip, "skipped-pages");
     stats->skipped_bytes = get_int(skip, "skipped-bytes");
     stats->vetoed_pages = get_int(skip, "vetoed-pages");
+    stats->map_bytes = get_int(skip, "map-bytes");
+    stats->final_map_bytes = get_int(skip, "final-map-bytes");
 }
 
 static void parse_stats(JsonObject *answer, MigrationStats *stats)

@@ -24,6 +24,8 @@ typedef struct MigrationStats {
     uint64_t skipped_pages;     /* of 4 KiB */
     uint64_t skipped_bytes;
     uint64_t vetoed_pages;      /* of 4 KiB */
+    uint64_t map_bytes;         /* of the balloon map in the stream */
+    uint64_t final_map_bytes;   /* of these, with the guest stopped */
 } MigrationStats;
 
 /**

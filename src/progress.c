@@ -96,7 +96,8 @@ void progress_update(Progress *progress, double fraction)
         progress->shown = now;
         fprintf(progress->stream, "%-*s ", STAGE_WIDTH, progress->stage);
         if (fraction >= 0) {
-            fprintf(progress->stream, "%3.0f %% after ", fraction * 100);
+            /* Not 100 % before it is done */
+            fprintf(progress->stream, "%3d %% after ", (int)(fraction * 100));
         }
         fprintf(progress->stream, "%.0f s\n", elapsed(progress));
         fflush(progress->stream);

@@ -95,12 +95,26 @@ static char *skipped_cell(const RunResult *run)
     return g_strdup_printf("%" G_GUINT64_FORMAT, stats->skipped_pages);
 }
 
+/* A number that only a migration with the capability has */
+static char *skip_cell(const RunResult *run, uint64_t value)
+{
+    return run->migration.has_skip
+           ? g_strdup_printf("%" G_GUINT64_FORMAT, value) : g_strdup("-");
+}
+
 static char *vetoed_cell(const RunResult *run)
 {
-    if (!run->migration.has_skip) {
-        return g_strdup("-");
-    }
-    return g_strdup_printf("%" G_GUINT64_FORMAT, run->migration.vetoed_pages);
+    return skip_cell(run, run->migration.vetoed_pages);
+}
+
+static char *map_cell(const RunResult *run)
+{
+    return skip_cell(run, run->migration.map_bytes);
+}
+
+static char *final_map_cell(const RunResult *run)
+{
+    return skip_cell(run, run->migration.final_map_bytes);
 }
 
 static char *source_before_cell(const RunResult *run)
@@ -137,6 +151,8 @@ static const Line lines[] = {
     { "pages sent in full", normal_cell, normal_value },
     { "pages skipped", skipped_cell, NULL },
     { "pages vetoed", vetoed_cell, NULL },
+    { "balloon map, bytes", map_cell, NULL },
+    { "  of these stopped", final_map_cell, NULL },
     { "source memory, before", source_before_cell, NULL },
     { "source memory, after", source_after_cell, source_after_value },
     { "destination memory", destination_cell, destination_value },
@@ -217,6 +233,8 @@ static void add_skip(JsonBuilder *builder, const MigrationStats *stats)
     add_int(builder, "skipped-pages", stats->skipped_pages);
     add_int(builder, "skipped-bytes", stats->skipped_bytes);
     add_int(builder, "vetoed-pages", stats->vetoed_pages);
+    add_int(builder, "map-bytes", stats->map_bytes);
+    add_int(builder, "final-map-bytes", stats->final_map_bytes);
     json_builder_end_object(builder);
 }
 
