@@ -87,15 +87,22 @@ static uint64_t find_page(const BalloonBitmap *b, uint64_t from,
     return MIN(i * WORD_BITS + __builtin_ctzll(word), limit);
 }
 
+bool balloon_bitmap_next_run_before(const BalloonBitmap *b, uint64_t from,
+                                    uint64_t limit, BalloonRun *run)
+{
+    limit = MIN(limit, b->pages);
+    run->start = find_page(b, from, limit, 0);
+    if (run->start >= limit) {
+        return false;
+    }
+    run->end = find_page(b, run->start, limit, WORD_ALL);
+    return true;
+}
+
 bool balloon_bitmap_next_run(const BalloonBitmap *b, uint64_t from,
                              BalloonRun *run)
 {
-    run->start = find_page(b, from, b->pages, 0);
-    if (run->start >= b->pages) {
-        return false;
-    }
-    run->end = find_page(b, run->start, b->pages, WORD_ALL);
-    return true;
+    return balloon_bitmap_next_run_before(b, from, b->pages, run);
 }
 
 /* The bits of word @i that lie in the pages [@start, @end) */
@@ -146,7 +153,10 @@ static uint64_t fill(BalloonBitmap *b, uint64_t start, uint64_t npages,
             !(old >> ((end - 1) % WORD_BITS) & 1)) {
             run_starts++;
         }
-        b->words[i] = (b->words[i] & ~mask) | (value & mask);
+        if (old != (value & mask)) {
+            /* Writing to what is equal would only allocate memory. */
+            b->words[i] = (b->words[i] & ~mask) | (value & mask);
+        }
     }
 
     b->runs -= run_starts;
@@ -175,15 +185,16 @@ uint64_t balloon_bitmap_clear(BalloonBitmap *b, uint64_t start,
 void balloon_bitmap_get_raw(const BalloonBitmap *b, uint64_t start,
                             uint64_t npages, uint8_t *bits)
 {
-    const uint64_t *word = b->words + start / WORD_BITS;
+    uint64_t i = start / WORD_BITS;
     uint64_t value;
 
-    for (; npages >= WORD_BITS; npages -= WORD_BITS, word++, bits += 8) {
-        value = GUINT64_TO_LE(*word);
+    for (; npages >= WORD_BITS; npages -= WORD_BITS, i++, bits += 8) {
+        value = GUINT64_TO_LE(b->words[i]);
         memcpy(bits, &value, 8);
     }
     if (npages) {
-        value = GUINT64_TO_LE(*word & (WORD_ALL >> (WORD_BITS - npages)));
+        value = b->words[i] & (WORD_ALL >> (WORD_BITS - npages));
+        value = GUINT64_TO_LE(value);
         memcpy(bits, &value, (npages + 7) / 8);
     }
 }

@@ -26,8 +26,8 @@
  * A number is unsigned, seven bits a byte, low ones first, the top bit of a
  * byte telling that another one follows (LEB128).
  *
- * A chunk is written raw only if its runs would take more bytes, so that no
- * pattern costs more than the bitmap and a few bytes a chunk.
+ * A chunk is written raw if its runs would take more bytes, so that no pattern
+ * costs more than the bitmap and a few bytes a chunk.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -85,9 +85,8 @@ static size_t runs_size(const BalloonBitmap *bitmap, uint64_t start,
     size_t size = 0;
 
     *nruns = 0;
-    while (size <= limit && balloon_bitmap_next_run(bitmap, at, &run) &&
-           run.start < end) {
-        run.end = MIN(run.end, end);
+    while (size <= limit &&
+           balloon_bitmap_next_run_before(bitmap, at, end, &run)) {
         size += number_size(run.start - at) + number_size(run.end - run.start);
         at = run.end;
         ++*nruns;
@@ -102,8 +101,7 @@ static size_t put_runs(const BalloonBitmap *bitmap, uint64_t start,
     BalloonRun run;
     size_t n = 0;
 
-    while (balloon_bitmap_next_run(bitmap, at, &run) && run.start < end) {
-        run.end = MIN(run.end, end);
+    while (balloon_bitmap_next_run_before(bitmap, at, end, &run)) {
         n += put_number(buf + n, run.start - at);
         n += put_number(buf + n, run.end - run.start);
         at = run.end;
@@ -135,7 +133,8 @@ static uint64_t count_run_chunks(const BalloonBitmap *bitmap, uint64_t chunk,
         uint64_t nruns;
 
         /* Over what is all alike, go in one step. */
-        if (!balloon_bitmap_next_run(bitmap, start, &run)) {
+        if (!balloon_bitmap_next_run_before(bitmap, start,
+                                            chunk_start(bitmap, end), &run)) {
             return end - first;
         }
         if (run.start == start) {

@@ -219,9 +219,8 @@ static void arrived(uint64_t page, uint64_t npages, void *opaque)
     BalloonRun run;
 
     populated_scan_window(a->scan, a->rb->used_length);
-    while (balloon_bitmap_next_run(a->bitmap, page, &run) &&
-           run.start < end) {
-        page = MIN(run.end, end);
+    while (balloon_bitmap_next_run_before(a->bitmap, page, end, &run)) {
+        page = run.end;
         let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
                          page << BALLOON_BITMAP_PAGE_SHIFT);
     }

@@ -98,6 +98,18 @@ bool balloon_bitmap_next_run(const BalloonBitmap *b, uint64_t from,
                              BalloonRun *run);
 
 /**
+ * balloon_bitmap_next_run_before: Find the next run of set pages in a range
+ * @b: the bitmap
+ * @from: first page to look at
+ * @limit: page to stop at; neither looked at nor in @run
+ * @run: filled in with the run, cut at @from and @limit
+ *
+ * Returns: false if no page in [@from, @limit) is set
+ */
+bool balloon_bitmap_next_run_before(const BalloonBitmap *b, uint64_t from,
+                                    uint64_t limit, BalloonRun *run);
+
+/**
  * balloon_bitmap_get_raw: Read the bits of a range
  * @b: the bitmap
  * @start: first page, a multiple of 64

@@ -29,7 +29,7 @@ typedef enum BalloonCodecError {
     BALLOON_CODEC_NUMBER,       /* a number of more than 64 bits */
     BALLOON_CODEC_KIND,         /* an unknown kind of segment */
     BALLOON_CODEC_EMPTY,        /* a segment of no chunk, or run of no page */
-    BALLOON_CODEC_ORDER,        /* runs that touch, or segments that overlap */
+    BALLOON_CODEC_ORDER,        /* runs that touch each other */
     BALLOON_CODEC_RANGE,        /* beyond the end of its segment or the block */
 } BalloonCodecError;
 
