@@ -184,10 +184,12 @@ static void add_run(Answers *a, uint64_t start, uint64_t end)
 }
 
 /*
- * Look up where data lies in the file from offset @from on: one hole and one
- * stretch of data.  What the file system has no hole for counts as data.
+ * Look up where data lies in the file from offset @from on: one hole and, if
+ * it begins before @to, one stretch of data.  (To find its end the kernel
+ * goes over its pages, so do that only if it is of interest.)  What the file
+ * system has no hole for counts as data.
  */
-static int look_up_file(PopulatedScan *scan, uint64_t from)
+static int look_up_file(PopulatedScan *scan, uint64_t from, uint64_t to)
 {
     Answers *a = &scan->file;
     uint64_t base = scan->mem.fd_offset;
@@ -212,8 +214,8 @@ static int look_up_file(PopulatedScan *scan, uint64_t from)
         a->end = scan->limit;
         return 0;
     }
-    if ((uint64_t)data >= base + scan->limit) {
-        a->end = scan->limit;
+    if ((uint64_t)data >= base + to) {
+        a->end = MIN((uint64_t)data - base, scan->limit);
         return 0;
     }
     scan->calls++;
@@ -360,7 +362,7 @@ static int next_of_source(PopulatedScan *scan, Answers *a, uint64_t from,
         if (from < a->start || from >= a->end) {
             uint64_t ahead = MIN(MAX(to, from + READ_AHEAD), scan->limit);
 
-            ret = a == &scan->file ? look_up_file(scan, from)
+            ret = a == &scan->file ? look_up_file(scan, from, to)
                                    : look_up_pagemap(scan, from, ahead);
             if (ret < 0) {
                 forget(a);

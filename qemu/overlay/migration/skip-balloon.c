@@ -83,6 +83,8 @@ typedef struct SkipPass {
     uint64_t undecided;
     uint64_t runs;
     uint64_t calls;
+    /* Time spent, without waiting for locks and virtual CPUs */
+    int64_t ns;
 } SkipPass;
 
 static bool migrate_skip_balloon(void)
@@ -275,6 +277,7 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
         .rb = rb,
         .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
     };
+    int64_t begin = get_clock();
     BalloonRun run;
     uint64_t from;
 
@@ -302,6 +305,7 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
     total->skipped += pass.skipped;
     total->vetoed += pass.vetoed;
     total->undecided += pass.undecided;
+    total->ns += get_clock() - begin;
     total->runs += pass.runs;
     return pass.skipped;
 }
@@ -309,7 +313,6 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
 static void skip_dirty_pages(void)
 {
     SkipPass total = { };
-    int64_t start = get_clock();
 
     trace_skip_balloon_sync_begin();
     ram_skip_dirty_pages(skip_block, &total);
@@ -317,8 +320,7 @@ static void skip_dirty_pages(void)
     skip_balloon.vetoed_pages += total.vetoed;
     skip_balloon.undecided_pages += total.undecided;
     trace_skip_balloon_sync_end(total.skipped, total.vetoed, total.runs,
-                                total.calls,
-                                (get_clock() - start) / SCALE_US);
+                                total.calls, total.ns / SCALE_US);
 }
 
 static int skip_balloon_precopy_notify(NotifierWithReturn *n, void *data,
