@@ -6,6 +6,13 @@
 
 #define POLL_MS 100
 
+/*
+ * A guest that is left with little finds the last pages slowly, if at all.
+ * Near enough is good enough once it has not moved for a while.
+ */
+#define NEAR_BYTES (16 << 20)
+#define NEAR_US (2 * G_USEC_PER_SEC)
+
 bool balloon_query(Vm *vm, uint64_t *bytes, GError **error)
 {
     g_autoptr(JsonNode) result = vm_execute(vm, "query-balloon", NULL, error);
@@ -43,13 +50,14 @@ static char *stall_text(uint64_t now, uint64_t goal)
 bool balloon_reach(Session *session, Vm *vm, uint64_t bytes, GError **error)
 {
     Stall stall = { 0 };
-    uint64_t first;
+    gint64 moved = g_get_monotonic_time();
+    uint64_t first, last;
     uint64_t now;
 
     if (!balloon_query(vm, &first, error) || !balloon_set(vm, bytes, error)) {
         return false;
     }
-    for (now = first; now != bytes; ) {
+    for (now = last = first; now != bytes; ) {
         g_autofree char *text = stall_text(now, bytes);
 
         progress_update(session->progress,
@@ -60,6 +68,13 @@ bool balloon_reach(Session *session, Vm *vm, uint64_t bytes, GError **error)
             !session_sleep(session, POLL_MS, error) ||
             !balloon_query(vm, &now, error)) {
             return false;
+        }
+        if (now != last) {
+            last = now;
+            moved = g_get_monotonic_time();
+        } else if (distance(now, bytes) <= NEAR_BYTES &&
+                   g_get_monotonic_time() - moved >= NEAR_US) {
+            break;
         }
     }
     return true;
