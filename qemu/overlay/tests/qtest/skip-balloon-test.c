@@ -365,9 +365,15 @@ static void test_lie_before(gconstpointer data)
         bg_fill(g, lies[i], BALLOON_PAGE, 100 + i);
     }
     dest = migrate(g);
+    /* Transparent huge pages may have populated more than was written. */
     g_assert_cmpint(skip_stat(g, "vetoed-pages"), >=, ARRAY_SIZE(lies));
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), ==,
-                    BALLOON_PAGES - ARRAY_SIZE(lies));
+    g_assert_cmpint(skip_stat(g, "vetoed-pages"), <=,
+                    ARRAY_SIZE(lies) * (2 * MiB / BALLOON_PAGE));
+    g_assert_cmpint(skip_stat(g, "skipped-pages") +
+                    skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
+    /* Only what was written to leaves the map. */
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==,
+                     BALLOON_PAGES - ARRAY_SIZE(lies));
     for (i = 0; i < ARRAY_SIZE(lies); i++) {
         g_assert_false(bg_is_zero(dest, lies[i]));
     }
@@ -491,8 +497,10 @@ static void test_cancel(gconstpointer data)
     bg_fill(g, BALLOON_START + 2 * MiB, BALLOON_PAGE, 33);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, BALLOON_PAGES);
     dest = migrate(g);
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES - 1);
     g_assert_cmpint(skip_stat(g, "vetoed-pages"), >=, 1);
+    g_assert_cmpint(skip_stat(g, "skipped-pages") +
+                    skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, BALLOON_PAGES - 1);
     bg_assert_same_memory(g, dest);
     bg_quit(dest);
     bg_quit(g);
