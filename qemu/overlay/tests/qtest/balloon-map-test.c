@@ -156,6 +156,21 @@ static void random_steps(BGuest *g, int max)
     }
 }
 
+/*
+ * Whether it is active is decided once the connection stands; a guest without
+ * a driver at that moment would be right to find it disabled.
+ */
+static void wait_until_active(BGuest *g)
+{
+    QDict *skip;
+
+    while (!(skip = bg_skip_info(g))) {
+        g_usleep(100);
+    }
+    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "active");
+    qobject_unref(skip);
+}
+
 static void assert_migrating(BGuest *g)
 {
     QDict *info = qtest_qmp_assert_success_ref(
@@ -193,6 +208,7 @@ static void test_random(gconstpointer data)
         g_test_message("migration %d of %d", i + 1, n);
         random_steps(g, 20);
         migrate_start(g, dest, 4 * MiB);
+        wait_until_active(g);
         random_steps(g, 20);
         assert_migrating(g);
         g = finish(g, dest);
