@@ -181,6 +181,9 @@ tools() {
         rm -rf "$WORK/meson.tmp"
         mkdir -p "$WORK"
         dpkg-deb -x "$deb" "$WORK/meson.tmp"
+        # Debian's source does without it; others come here by QEMU_SOURCE.
+        deb=$(deb_fetch python3-pycotap)
+        dpkg-deb -x "$deb" "$WORK/meson.tmp"
         mv "$WORK/meson.tmp" "$WORK/meson"
     }
 }
@@ -222,9 +225,11 @@ firmware() {
     dpkg-deb -x "$deb" "$fw"
     deb=$(deb_fetch qemu-system-data)
     dpkg-deb -x "$deb" "$fw"
+    deb=$(deb_fetch ipxe-qemu) # without its ROM the default network card does not start
+    dpkg-deb -x "$deb" "$fw"
     cp -rL "$fw"/usr/share/seabios/*.bin \
         "$fw"/usr/share/qemu/{kvmvapic,linuxboot,linuxboot_dma,multiboot,multiboot_dma,pvh}.bin \
-        "$fw"/usr/share/qemu/{palcode-clipper,keymaps} "$share.tmp"
+        "$fw"/usr/share/qemu/{palcode-clipper,keymaps} "$fw"/usr/share/qemu/*.rom "$share.tmp"
     mv "$share.tmp" "$share"
     rm -rf "$fw"
 }
