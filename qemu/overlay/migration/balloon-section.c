@@ -36,7 +36,9 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/host-utils.h"
 #include "qemu/madvise.h"
 #include "qemu/main-loop.h"
 #include "qemu/units.h"
@@ -46,9 +48,11 @@
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "migration/balloon-section.h"
+#include "migration/misc.h"
 #include "migration/populated-block.h"
 #include "migration/register.h"
 #include "migration/skip-balloon.h"
+#include "options.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
@@ -57,8 +61,8 @@
 #define SECTION_NAME "balloon-map"
 #define SECTION_VERSION 1
 
-/* Of the host; too large a guess costs only a few huge pages more. */
-#define HUGE_PAGE_SIZE (2 * MiB)
+#define HUGE_PAGE_SIZE_PATH "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+#define HUGE_PAGE_SIZE_DEFAULT (2 * MiB)
 #define HUGE_PAGE_PLACES_MAX 1024
 
 #define FLAG_EMPTY 1
@@ -123,7 +127,7 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(rb) {
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         const BalloonBitmap *bitmap = balloon_map_of_block(rb);
 
         if (bitmap && balloon_bitmap_count(bitmap)) {
@@ -148,7 +152,7 @@ static int balloon_section_save_complete(QEMUFile *f, void *opaque)
      */
     if (usable) {
         RCU_READ_LOCK_GUARD();
-        RAMBLOCK_FOREACH(rb) {
+        RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
             uint64_t start, end;
 
             for (start = 0; balloon_map_next_change(rb, &start, &end);
@@ -188,12 +192,25 @@ static void let_go(RAMBlock *rb, uint64_t start, uint64_t end)
     }
 }
 
+/* What loading a part of the section works with */
 typedef struct Arrival {
+    uint8_t *buf;
     RAMBlock *rb;
     BalloonBitmap *bitmap;
     PopulatedScan *scan;
     uint64_t discarded;
 } Arrival;
+
+/* Turn to @rb; consecutive blocks are mostly of the same one. */
+static void arrival_set_block(Arrival *a, RAMBlock *rb)
+{
+    if (a->rb != rb) {
+        populated_scan_free(a->scan);
+        a->scan = rb ? populated_scan_of_block(rb) : NULL;
+        a->bitmap = rb ? balloon_map_of_block_for_load(rb) : NULL;
+        a->rb = rb;
+    }
+}
 
 /* Let go of the populated parts of [@start, @end), offsets in bytes. */
 static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
@@ -201,6 +218,8 @@ static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
     uint64_t s, e;
     int ret;
 
+    end = MIN(end, a->rb->used_length);
+    start = MIN(start, end);
     while ((ret = populated_scan_next(a->scan, start, end, &s, &e)) > 0) {
         let_go(a->rb, s, e);
         a->discarded += e - s;
@@ -226,6 +245,20 @@ static void arrived(uint64_t page, uint64_t npages, void *opaque)
     }
 }
 
+/* Size of a transparent huge page, in bytes */
+static uint64_t huge_page_size(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t size;
+
+    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
+        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
+        is_power_of_2(size)) {
+        return size;
+    }
+    return HUGE_PAGE_SIZE_DEFAULT;
+}
+
 /*
  * While RAM is loaded, the host must not give a huge page to a page next to
  * the balloon: that would populate the balloon, in chunks that nobody looks
@@ -236,6 +269,7 @@ static void arrived(uint64_t page, uint64_t npages, void *opaque)
 static void forbid_huge_pages(RAMBlock *rb)
 {
     const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    uint64_t huge = huge_page_size();
     uint64_t done = 0;
     int places = 0;
     BalloonRun run;
@@ -257,8 +291,8 @@ static void forbid_huge_pages(RAMBlock *rb)
         int i;
 
         for (i = 0; i < ARRAY_SIZE(edge); i++) {
-            uint64_t start = QEMU_ALIGN_DOWN(edge[i], HUGE_PAGE_SIZE);
-            uint64_t end = MIN(start + HUGE_PAGE_SIZE, rb->used_length);
+            uint64_t start = QEMU_ALIGN_DOWN(edge[i], huge);
+            uint64_t end = MIN(start + huge, rb->used_length);
 
             if (edge[i] != start && start >= done) {
                 qemu_madvise(rb->host + start, end - start,
@@ -284,7 +318,7 @@ static void for_each_block(void (*func)(RAMBlock *rb))
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(rb) {
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         func(rb);
     }
 }
@@ -345,7 +379,7 @@ static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
         error_setg(errp, "the stream is cut short");
         return NULL;
     }
-    if (!rb) {
+    if (!rb || migrate_ram_is_ignored(rb)) {
         error_setg(errp, "there is no RAM block '%s' here", id);
         return NULL;
     }
@@ -357,12 +391,21 @@ static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
     return rb;
 }
 
-/* Read one block of the section into the map. */
-static bool get_chunks(QEMUFile *f, RAMBlock *rb, uint8_t *buf,
-                       Error **errp)
+/*
+ * With multifd, pages arrive in other channels, in no order with this section
+ * until all of them are there: what the first part named could hold content
+ * that was sent after it.  So discard nothing before the last part, which
+ * comes when all pages are there, and then look at the whole map.
+ */
+static bool discard_on_arrival(void)
 {
-    BalloonBitmap *bitmap = balloon_map_of_block_for_load(rb);
-    Arrival a = { .rb = rb, .bitmap = bitmap };
+    return !migrate_multifd();
+}
+
+/* Read one block of the section into the map. */
+static bool get_chunks(QEMUFile *f, Arrival *a, Error **errp)
+{
+    RAMBlock *rb = a->rb;
     uint32_t size = qemu_get_be32(f);
     BalloonCodecError err;
     BalloonRun run;
@@ -372,36 +415,34 @@ static bool get_chunks(QEMUFile *f, RAMBlock *rb, uint8_t *buf,
                    size, rb->idstr);
         return false;
     }
-    if (qemu_get_buffer(f, buf, size) != size || qemu_file_get_error(f)) {
+    if (qemu_get_buffer(f, a->buf, size) != size || qemu_file_get_error(f)) {
         error_setg(errp, "the stream is cut short");
         return false;
     }
-    a.scan = populated_scan_of_block(rb);
-    err = balloon_codec_decode(bitmap, buf, size, arrived, &a);
-    populated_scan_free(a.scan);
+    a->discarded = 0;
+    err = balloon_codec_decode(a->bitmap, a->buf, size,
+                               discard_on_arrival() ? arrived : NULL, a);
     if (err) {
         error_setg(errp, "the map of RAM block '%s' is malformed: %s",
                    rb->idstr, balloon_codec_error(err));
         return false;
     }
-    if (balloon_bitmap_next_run(bitmap, rb->used_length
+    if (balloon_bitmap_next_run(a->bitmap, rb->used_length
                                 >> BALLOON_BITMAP_PAGE_SHIFT, &run)) {
         error_setg(errp, "the map of RAM block '%s' names pages beyond the "
                    "end", rb->idstr);
         return false;
     }
-    trace_balloon_section_load(rb->idstr, size, balloon_bitmap_count(bitmap),
-                               a.discarded);
+    trace_balloon_section_load(rb->idstr, size,
+                               balloon_bitmap_count(a->bitmap), a->discarded);
     return true;
 }
 
-static bool get_blocks(QEMUFile *f, Error **errp)
+static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
 {
-    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     char id[256];
     int id_len;
 
-    RCU_READ_LOCK_GUARD();
     while ((id_len = qemu_get_byte(f))) {
         RAMBlock *rb;
 
@@ -411,7 +452,11 @@ static bool get_blocks(QEMUFile *f, Error **errp)
         }
         id[id_len] = 0;
         rb = get_block(f, id, errp);
-        if (!rb || !get_chunks(f, rb, buf, errp)) {
+        if (!rb) {
+            return false;
+        }
+        arrival_set_block(a, rb);
+        if (!get_chunks(f, a, errp)) {
             return false;
         }
     }
@@ -422,17 +467,44 @@ static bool get_blocks(QEMUFile *f, Error **errp)
     return true;
 }
 
+/* Discard what the whole map names, see discard_on_arrival(). */
+static void discard_all(Arrival *a)
+{
+    RAMBlock *rb;
+
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        if (balloon_map_of_block(rb)) {
+            arrival_set_block(a, rb);
+            arrived(0, balloon_bitmap_size(a->bitmap), a);
+        }
+    }
+}
+
 static bool load(QEMUFile *f, Error **errp)
 {
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    Arrival a = { .buf = buf };
     uint32_t flags;
+    bool ok;
 
+    if (!bql_locked() || migration_in_incoming_postcopy()) {
+        error_setg(errp, "it comes too late, in postcopy");
+        return false;
+    }
     if (!get_header(f, &flags, errp) || !check_device(errp)) {
         return false;
     }
     if (flags & FLAG_EMPTY) {
         balloon_map_reset();
     }
-    if (!get_blocks(f, errp)) {
+    WITH_RCU_READ_LOCK_GUARD() {
+        ok = get_blocks(f, &a, errp);
+        if (ok && (flags & FLAG_FINAL) && !discard_on_arrival()) {
+            discard_all(&a);
+        }
+        arrival_set_block(&a, NULL);
+    }
+    if (!ok) {
         return false;
     }
     for_each_block(flags & FLAG_FINAL ? allow_huge_pages : forbid_huge_pages);
@@ -443,10 +515,11 @@ static int balloon_section_load(QEMUFile *f, void *opaque, int version_id)
 {
     Error *err = NULL;
 
-    assert(bql_locked());
     if (!load(f, &err)) {
-        for_each_block(allow_huge_pages);
-        balloon_map_reset();
+        if (bql_locked()) {
+            for_each_block(allow_huge_pages);
+            balloon_map_reset();
+        }
         error_reportf_err(err, "balloon map: ");
         return -EINVAL;
     }

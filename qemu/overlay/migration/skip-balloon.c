@@ -48,7 +48,7 @@
 #include "trace.h"
 
 /* Bytes looked at for zeroes in one pass; bounds the time it takes */
-#define ZERO_BUDGET (64 * MiB)
+#define ZERO_BUDGET (16 * MiB)
 
 /* All of it is protected by the BQL. */
 static struct {
@@ -60,6 +60,8 @@ static struct {
     bool running;
     /* No pass over the dirty bitmap has been made yet */
     bool first_pass;
+    /* The map was not to be relied on at some moment of this migration */
+    bool lost;
     SkipBalloonStatus status;
     SkipBalloonReason reason;
     uint64_t skipped_pages;
@@ -107,8 +109,14 @@ bool skip_balloon_active(void)
 
 bool skip_balloon_usable(void)
 {
-    return balloon_map_device() && must_tell_host() &&
-           !ram_block_discard_is_disabled();
+    bool usable = balloon_map_device() && must_tell_host() &&
+                  !ram_block_discard_is_disabled();
+
+    if (!usable && !balloon_map_is_empty()) {
+        /* Nobody looks at what is in the map now, so it stays unusable. */
+        skip_balloon.lost = true;
+    }
+    return usable && !skip_balloon.lost;
 }
 
 static void decide(void)
@@ -116,6 +124,7 @@ static void decide(void)
     skip_balloon.decided = true;
     skip_balloon.running = true;
     skip_balloon.first_pass = true;
+    skip_balloon.lost = false;
     skip_balloon.skipped_pages = 0;
     skip_balloon.vetoed_pages = 0;
     skip_balloon.undecided_pages = 0;
@@ -249,19 +258,63 @@ static void skip_run(SkipPass *pass, uint64_t start, uint64_t end)
 
 /*
  * Pages of the map that share a unit with pages that are not in the map.  They
- * cannot be skipped.  If they are dirty they are going to be sent, whoever
- * wrote to the unit, so they leave the map.
+ * cannot be skipped.  Those that are dirty are going to be sent, whoever wrote
+ * to them, so they leave the map.
  */
 static void forget_dirty_edge(RAMBlock *rb, uint64_t start, uint64_t end)
 {
     int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
 
-    if (start < end) {
-        uint64_t dirty_end = ((end - 1) >> shift) + 1;
+    while (start < end) {
+        uint64_t next = MIN(((start >> shift) + 1) << shift, end);
 
-        if (find_next_bit(rb->bmap, dirty_end, start >> shift) < dirty_end) {
-            balloon_map_forget(rb, start, end - start);
+        if (test_bit(start >> shift, rb->bmap)) {
+            balloon_map_forget(rb, start, next - start);
         }
+        start = next;
+    }
+}
+
+/* Skip what can be skipped of a run of the map. */
+static void skip_map_run(SkipPass *pass, BalloonRun run, uint64_t unit)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    BalloonRun whole = run;
+
+    if (balloon_run_shrink(&whole, unit)) {
+        forget_dirty_edge(pass->rb, run.start, whole.start);
+        forget_dirty_edge(pass->rb, whole.end, run.end);
+        skip_run(pass, whole.start >> shift, whole.end >> shift);
+    } else {
+        forget_dirty_edge(pass->rb, run.start, run.end);
+    }
+}
+
+/*
+ * Skip what is both dirty and in the map.  Led by what is dirty: that is all
+ * in the first pass, and little in the last one, when the guest is stopped.
+ */
+static void skip_dirty(SkipPass *pass, const BalloonBitmap *bitmap)
+{
+    RAMBlock *rb = pass->rb;
+    int bits = qemu_target_page_bits();
+    int shift = bits - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t npages = rb->used_length >> bits;
+    uint64_t unit = MAX(1, rb->page_size >> bits);
+    uint64_t start = 0;
+
+    while ((start = find_next_bit(rb->bmap, npages, start)) < npages) {
+        uint64_t end = find_next_zero_bit(rb->bmap, npages, start);
+        BalloonRun run;
+        uint64_t from;
+
+        end = MIN(QEMU_ALIGN_UP(end, unit), npages);
+        for (from = QEMU_ALIGN_DOWN(start, unit) << shift;
+             balloon_bitmap_next_run_before(bitmap, from, end << shift, &run);
+             from = run.end) {
+            skip_map_run(pass, run, unit << shift);
+        }
+        start = end;
     }
 }
 
@@ -270,16 +323,8 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
 {
     SkipPass *total = opaque;
     const BalloonBitmap *bitmap = balloon_map_of_block(rb);
-    uint64_t unit = MAX(qemu_target_page_size(), rb->page_size)
-                    >> BALLOON_BITMAP_PAGE_SHIFT;
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    SkipPass pass = {
-        .rb = rb,
-        .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
-    };
+    SkipPass pass = { .rb = rb, .zero_budget = total->zero_budget };
     int64_t begin = get_clock();
-    BalloonRun run;
-    uint64_t from;
 
     /* Getting here may have let the guest reset the device. */
     if (!bitmap || !skip_balloon_usable()) {
@@ -287,32 +332,24 @@ static uint64_t skip_block(RAMBlock *rb, void *opaque)
     }
 
     pass.scan = populated_scan_of_block(rb);
-    for (from = 0; balloon_bitmap_next_run(bitmap, from, &run);) {
-        BalloonRun whole = run;
-
-        from = run.end;
-        if (balloon_run_shrink(&whole, unit)) {
-            forget_dirty_edge(rb, run.start, whole.start);
-            forget_dirty_edge(rb, whole.end, run.end);
-            skip_run(&pass, whole.start >> shift, whole.end >> shift);
-        } else {
-            forget_dirty_edge(rb, run.start, run.end);
-        }
-    }
+    skip_dirty(&pass, bitmap);
     total->calls += populated_scan_calls(pass.scan);
     populated_scan_free(pass.scan);
 
+    total->zero_budget = pass.zero_budget;
     total->skipped += pass.skipped;
     total->vetoed += pass.vetoed;
     total->undecided += pass.undecided;
-    total->ns += get_clock() - begin;
     total->runs += pass.runs;
+    total->ns += get_clock() - begin;
     return pass.skipped;
 }
 
 static void skip_dirty_pages(void)
 {
-    SkipPass total = { };
+    SkipPass total = {
+        .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
+    };
 
     trace_skip_balloon_sync_begin();
     ram_skip_dirty_pages(skip_block, &total);

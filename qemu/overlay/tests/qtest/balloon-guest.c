@@ -181,6 +181,20 @@ static BGuest *start(const BGOptions *options, const char *socket)
     return g;
 }
 
+static BGuest *start_deferred(const BGOptions *options)
+{
+    BGOptions deferred = *options;
+    g_autofree char *args = g_strdup_printf("-incoming defer %s",
+                                            options->args ? options->args
+                                                          : "");
+    BGuest *g;
+
+    deferred.args = args;
+    g = start(&deferred, NULL);
+    g->options.args = options->args;
+    return g;
+}
+
 BGuest *bg_start(const BGOptions *options)
 {
     return start(options, NULL);
@@ -191,8 +205,20 @@ BGuest *bg_start_incoming(const BGuest *source)
     static int n;
     g_autofree char *socket = g_strdup_printf(
         "%s/skip-balloon-%d-%d.sock", g_get_tmp_dir(), getpid(), n++);
+    g_autofree char *uri = g_strdup_printf("unix:%s", socket);
+    BGuest *g;
 
-    return start(&source->options, socket);
+    if (!source->options.multifd) {
+        return start(&source->options, socket);
+    }
+
+    /* The capability has to be set before anybody connects. */
+    g = start_deferred(&source->options);
+    g->socket = g_strdup(socket);
+    bg_set_capability(g, "multifd", true);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-incoming',"
+                             " 'arguments': { 'uri': %s } }", uri);
+    return g;
 }
 
 void bg_quit(BGuest *g)
@@ -565,6 +591,9 @@ void bg_migrate_start(BGuest *source, BGuest *dest)
 {
     g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);
 
+    if (source->options.multifd) {
+        bg_set_capability(source, "multifd", true);
+    }
     qtest_qmp_assert_success(
         source->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }",
         uri);

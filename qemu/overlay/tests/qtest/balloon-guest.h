@@ -38,6 +38,7 @@ typedef struct BGOptions {
     bool no_device;             /* no balloon device */
     bool no_must_tell_host;     /* property must-tell-host is off */
     bool stock;                 /* the unmodified QEMU that BG_STOCK_ENV names */
+    bool multifd;               /* migrate with capability multifd */
     const char *ram_file;       /* file to use as shared memory, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
 } BGOptions;

@@ -184,7 +184,7 @@ static int random_migrations(void)
 {
     const char *n = getenv("BALLOON_MAP_TEST_MIGRATIONS");
 
-    return n ? atoi(n) : 70;
+    return n ? atoi(n) : 55;
 }
 
 /*
@@ -193,14 +193,12 @@ static int random_migrations(void)
  */
 static void test_random(gconstpointer data)
 {
-    BGOptions options = {
-        .backend = GPOINTER_TO_INT(data),
-        .ram_size = RANDOM_RAM,
-    };
+    BGOptions options = *(const BGOptions *)data;
     BGuest *g = start_driven(&options);
     int n = random_migrations();
     int i;
 
+    g_assert_cmpuint(options.ram_size, ==, RANDOM_RAM);
     bg_fill(g, BALLAST_START, RANDOM_RAM - BALLAST_START, 1);
     for (i = 0; i < n; i++) {
         BGuest *dest = bg_start_incoming(g);
@@ -700,6 +698,12 @@ static void test_used_file(void)
 int main(int argc, char **argv)
 {
     static const char *names[] = { "anon", "memfd", "private-memfd" };
+    static BGOptions random_options[] = {
+        { .backend = BG_ANON, .ram_size = RANDOM_RAM },
+        { .backend = BG_MEMFD, .ram_size = RANDOM_RAM },
+        { .backend = BG_PRIVATE_MEMFD, .ram_size = RANDOM_RAM },
+        { .backend = BG_ANON, .ram_size = RANDOM_RAM, .multifd = true },
+    };
     int i;
 
     g_test_init(&argc, &argv, NULL);
@@ -711,8 +715,10 @@ int main(int argc, char **argv)
                                                   names[i]);
 
         qtest_add_data_func(onward, GINT_TO_POINTER(i), test_onward);
-        qtest_add_data_func(random, GINT_TO_POINTER(i), test_random);
+        qtest_add_data_func(random, &random_options[i], test_random);
     }
+    qtest_add_data_func("balloon-map/random/multifd", &random_options[3],
+                        test_random);
     qtest_add_func("balloon-map/size", test_size);
     qtest_add_func("balloon-map/cut", test_cut);
     qtest_add_func("balloon-map/malformed", test_malformed);

@@ -508,24 +508,10 @@ static void test_cancel(gconstpointer data)
 
 static void test_multifd(void)
 {
-    BGOptions options = { .backend = BG_MEMFD };
+    BGOptions options = { .backend = BG_MEMFD, .multifd = true };
     BGuest *g = start_ballooned(&options);
-    g_autofree char *uri = NULL;
-    BGuest *dest;
+    BGuest *dest = migrate(g);
 
-    /* Capability multifd has to be set before the connection comes in. */
-    options.args = "-incoming defer";
-    dest = bg_start(&options);
-    dest->socket = g_strdup_printf("%s/skip-balloon-%d-multifd.sock",
-                                   g_get_tmp_dir(), getpid());
-    uri = g_strdup_printf("unix:%s", dest->socket);
-    bg_set_capability(g, "multifd", true);
-    bg_set_capability(dest, "multifd", true);
-    qtest_qmp_assert_success(dest->qts, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'uri': %s } }", uri);
-    bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
     g_assert_cmpint(skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
     g_assert_cmpuint(bg_count_populated(dest, BALLOON_START, BALLOON_LENGTH),
                      ==, 0);
