@@ -475,6 +475,101 @@ static void test_malformed(void)
     g_free(s.bytes);
 }
 
+static void put_bytes(GByteArray *a, const void *bytes, size_t size)
+{
+    g_byte_array_append(a, bytes, size);
+}
+
+static void put_be(GByteArray *a, uint64_t value, int size)
+{
+    while (size-- > 0) {
+        uint8_t byte = value >> (8 * size);
+
+        put_bytes(a, &byte, 1);
+    }
+}
+
+/* A command in the stream: number, length, data */
+static void put_command(GByteArray *a, int command, const GByteArray *data)
+{
+    put_be(a, 8, 1);
+    put_be(a, command, 2);
+    put_be(a, data ? data->len : 0, 2);
+    if (data) {
+        put_bytes(a, data->data, data->len);
+    }
+}
+
+/* A section that comes when a thread of its own loads postcopy */
+static void put_postcopy_stream(GByteArray *a, const char *machine)
+{
+    g_autoptr(GByteArray) package = g_byte_array_new();
+    g_autoptr(GByteArray) length = g_byte_array_new();
+
+    put_bytes(a, "QEVM", 4);
+    put_be(a, 3, 4);
+    put_be(a, 7, 1);
+    put_be(a, strlen(machine), 4);
+    put_bytes(a, machine, strlen(machine));
+    put_command(a, 3, NULL);                    /* postcopy is to come */
+    put_command(package, 4, NULL);              /* listen */
+    put_command(package, 5, NULL);              /* run */
+    put_be(length, package->len, 4);
+    put_command(a, 7, length);                  /* package */
+    put_bytes(a, package->data, package->len);
+    put_be(a, 1, 1);                            /* section */
+    put_be(a, 77, 4);
+    put_bytes(a, "\x0b" "balloon-map", 12);
+    put_be(a, 0, 4);
+    put_be(a, 1, 4);
+    put_be(a, 1, 4);
+    put_be(a, 1, 4);
+    put_be(a, BALLOON_PAGE, 4);
+    put_be(a, 0, 1);
+}
+
+static void test_in_postcopy(void)
+{
+    BGOptions options = { .backend = BG_ANON, .args = "-incoming defer" };
+    g_autoptr(GByteArray) stream = g_byte_array_new();
+    g_autofree char *path = temp_path("postcopy");
+    g_autofree char *log = temp_path("log");
+    g_autofree char *uri = g_strdup_printf("exec:cat %s", path);
+    g_autofree char *messages = NULL;
+    int saved = dup(STDERR_FILENO);
+    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    BGuest *g;
+    QDict *rsp;
+    char *machine;
+
+    dup2(fd, STDERR_FILENO);
+    g = bg_start(&options);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(fd);
+    rsp = qtest_qmp(g->qts, "{ 'execute': 'qom-get', 'arguments': {"
+                    " 'path': '/machine', 'property': 'type' } }");
+    machine = g_strdup(qdict_get_str(rsp, "return"));
+    *strstr(machine, "-machine") = '\0';
+    qobject_unref(rsp);
+    put_postcopy_stream(stream, machine);
+    g_free(machine);
+    g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
+                                      NULL));
+
+    /* It ends with an error, neither with a signal nor with success. */
+    qtest_set_expected_status(g->qts, EXIT_FAILURE);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-incoming',"
+        " 'arguments': { 'uri': %s } }", uri);
+    qtest_wait_qemu(g->qts);
+    bg_quit(g);
+    g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
+    unlink(path);
+    unlink(log);
+    g_assert_nonnull(strstr(messages, "balloon map: it comes too late"));
+}
+
 /* ---- Destinations that do not fit ---- */
 
 /* Migrate to a destination that cannot take it; the source goes on. */
@@ -722,6 +817,7 @@ int main(int argc, char **argv)
     qtest_add_func("balloon-map/size", test_size);
     qtest_add_func("balloon-map/cut", test_cut);
     qtest_add_func("balloon-map/malformed", test_malformed);
+    qtest_add_func("balloon-map/in-postcopy", test_in_postcopy);
     qtest_add_func("balloon-map/mismatch/no-property", test_no_property);
     qtest_add_func("balloon-map/mismatch/no-device", test_no_device);
     qtest_add_func("balloon-map/mismatch/less-ram", test_less_ram);
