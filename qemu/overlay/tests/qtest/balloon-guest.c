@@ -671,3 +671,15 @@ QDict *bg_skip_info(BGuest *source)
     qobject_unref(info);
     return skip;
 }
+
+int64_t bg_skip_stat(BGuest *source, const char *name)
+{
+    QDict *skip = bg_skip_info(source);
+    int64_t value;
+
+    g_assert_nonnull(skip);
+    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "active");
+    value = qdict_get_int(skip, name);
+    qobject_unref(skip);
+    return value;
+}

@@ -37,7 +37,7 @@ typedef struct BGOptions {
     uint64_t ram_size;          /* bytes; 0: 64 MiB */
     bool no_device;             /* no balloon device */
     bool no_must_tell_host;     /* property must-tell-host is off */
-    bool stock;                 /* the unmodified QEMU that BG_STOCK_ENV names */
+    bool stock;                 /* unmodified QEMU, see BG_STOCK_ENV */
     bool multifd;               /* migrate with capability multifd */
     const char *ram_file;       /* file to use as shared memory, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
@@ -197,5 +197,10 @@ void bg_migrate_limit(BGuest *source, uint64_t bytes);
  * Returns: NULL if it is absent; else to be unreferenced by the caller
  */
 QDict *bg_skip_info(BGuest *source);
+
+/**
+ * bg_skip_stat: A number in member skip-balloon, which has to be active
+ */
+int64_t bg_skip_stat(BGuest *source, const char *name);
 
 #endif

@@ -41,18 +41,6 @@ static BGuest *finish(BGuest *g, BGuest *dest)
     return dest;
 }
 
-static int64_t skip_stat(BGuest *g, const char *name)
-{
-    QDict *skip = bg_skip_info(g);
-    int64_t value;
-
-    g_assert_nonnull(skip);
-    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "active");
-    value = qdict_get_int(skip, name);
-    qobject_unref(skip);
-    return value;
-}
-
 /* ---- Onward ---- */
 
 static void test_onward(gconstpointer data)
@@ -68,14 +56,14 @@ static void test_onward(gconstpointer data)
     b = bg_start_incoming(a);
     migrate_start(a, b, 0);
     bg_migrate_wait(a, b);
-    g_assert_cmpint(skip_stat(a, "skipped-bytes"), ==, length);
+    g_assert_cmpint(bg_skip_stat(a, "skipped-bytes"), ==, length);
     b = finish(a, b);
 
     /* On, without the balloon having moved */
     c = bg_start_incoming(b);
     migrate_start(b, c, 0);
     bg_migrate_wait(b, c);
-    g_assert_cmpint(skip_stat(b, "skipped-bytes"), ==, length);
+    g_assert_cmpint(bg_skip_stat(b, "skipped-bytes"), ==, length);
     c = finish(b, c);
 
     /* Deflate and inflate again there, and on */
@@ -86,8 +74,8 @@ static void test_onward(gconstpointer data)
     migrate_start(c, b, 0);
     bg_migrate_wait(c, b);
     /* Transparent huge pages may have populated more than was written. */
-    g_assert_cmpint(skip_stat(c, "skipped-bytes") +
-                    skip_stat(c, "vetoed-pages") * BALLOON_PAGE,
+    g_assert_cmpint(bg_skip_stat(c, "skipped-bytes") +
+                    bg_skip_stat(c, "vetoed-pages") * BALLOON_PAGE,
                     >=, length - 3 * MiB);
     b = finish(c, b);
 
@@ -254,8 +242,8 @@ static void map_bytes(uint64_t size, int holes, int64_t *total,
 
     migrate_start(g, dest, 0);
     bg_migrate_wait(g, dest);
-    *total = skip_stat(g, "map-bytes");
-    *final = skip_stat(g, "final-map-bytes");
+    *total = bg_skip_stat(g, "map-bytes");
+    *final = bg_skip_stat(g, "final-map-bytes");
     g_test_message("%" PRIu64 " GiB: map %" PRIi64 " bytes, %" PRIi64
                    " of them with the guest stopped", size / GiB, *total,
                    *final);
@@ -284,6 +272,24 @@ static char *temp_path(const char *name)
 {
     return g_strdup_printf("%s/balloon-map-%d-%s", g_get_tmp_dir(), getpid(),
                            name);
+}
+
+/* Send what is written to stderr, also by QEMUs started now, to a file. */
+static int divert_stderr(const char *path)
+{
+    int saved = dup(STDERR_FILENO);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return saved;
+}
+
+static void restore_stderr(int saved)
+{
+    dup2(saved, STDERR_FILENO);
+    close(saved);
 }
 
 /* Where in a stream a part of the section lies, its header and footer in */
@@ -346,7 +352,7 @@ static void record(Stream *s)
     bg_request_range(g, BG_INFLATE, 20 * MiB, MiB);
     bg_migrate_limit(g, 0);
     bg_migrate_wait(g, NULL);
-    g_assert_cmpint(skip_stat(g, "final-map-bytes"), >, 20);
+    g_assert_cmpint(bg_skip_stat(g, "final-map-bytes"), >, 20);
     bg_quit(g);
 
     g_assert_true(g_file_get_contents(path, &s->bytes, &s->size, NULL));
@@ -368,17 +374,14 @@ static bool feed(const Stream *s, size_t size, char **messages)
     g_autofree char *path = temp_path("cut");
     g_autofree char *log = temp_path("log");
     g_autofree char *uri = g_strdup_printf("exec:cat %s", path);
-    int saved = dup(STDERR_FILENO);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int saved;
     bool ok = false;
     BGuest *g;
 
     g_assert_true(g_file_set_contents(path, s->bytes, size, NULL));
-    dup2(fd, STDERR_FILENO);
+    saved = divert_stderr(log);
     g = bg_start(&options);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    close(fd);
+    restore_stderr(saved);
 
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate-incoming',"
@@ -536,17 +539,14 @@ static void test_in_postcopy(void)
     g_autofree char *log = temp_path("log");
     g_autofree char *uri = g_strdup_printf("exec:cat %s", path);
     g_autofree char *messages = NULL;
-    int saved = dup(STDERR_FILENO);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int saved;
     BGuest *g;
     QDict *rsp;
     char *machine;
 
-    dup2(fd, STDERR_FILENO);
+    saved = divert_stderr(log);
     g = bg_start(&options);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    close(fd);
+    restore_stderr(saved);
     rsp = qtest_qmp(g->qts, "{ 'execute': 'qom-get', 'arguments': {"
                     " 'path': '/machine', 'property': 'type' } }");
     machine = g_strdup(qdict_get_str(rsp, "return"));
@@ -579,8 +579,7 @@ static void check_mismatch(const BGOptions *dest_options, const char *message)
     BGuest *g = start_driven(&options);
     g_autofree char *log = temp_path("log");
     g_autofree char *messages = NULL;
-    int saved = dup(STDERR_FILENO);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int saved;
     const char *status = "";
     QDict *info;
     BGuest *dest, like = { .options = *dest_options };
@@ -588,11 +587,9 @@ static void check_mismatch(const BGOptions *dest_options, const char *message)
     bg_fill(g, BG_RAM_START, 16 * MiB, 1);
     bg_request_range(g, BG_INFLATE, 32 * MiB, 16 * MiB);
 
-    dup2(fd, STDERR_FILENO);
+    saved = divert_stderr(log);
     dest = bg_start_incoming(&like);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    close(fd);
+    restore_stderr(saved);
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
 
     migrate_start(g, dest, 4 * MiB);

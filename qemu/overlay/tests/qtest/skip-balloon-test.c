@@ -318,27 +318,15 @@ static BGuest *migrate(BGuest *g)
     return dest;
 }
 
-static int64_t skip_stat(BGuest *g, const char *name)
-{
-    QDict *skip = bg_skip_info(g);
-    int64_t value;
-
-    g_assert_nonnull(skip);
-    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "active");
-    value = qdict_get_int(skip, name);
-    qobject_unref(skip);
-    return value;
-}
-
 static void test_migrate(gconstpointer data)
 {
     BGOptions options = { .backend = GPOINTER_TO_INT(data) };
     BGuest *g = start_ballooned(&options);
     BGuest *dest = migrate(g);
 
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
-    g_assert_cmpint(skip_stat(g, "skipped-bytes"), ==, BALLOON_LENGTH);
-    g_assert_cmpint(skip_stat(g, "vetoed-pages"), ==, 0);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-bytes"), ==, BALLOON_LENGTH);
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), ==, 0);
     g_assert_cmpuint(bg_count_populated(g, BALLOON_START, BALLOON_LENGTH),
                      ==, 0);
     g_assert_cmpuint(bg_count_populated(dest, BALLOON_START, BALLOON_LENGTH),
@@ -366,11 +354,11 @@ static void test_lie_before(gconstpointer data)
     }
     dest = migrate(g);
     /* Transparent huge pages may have populated more than was written. */
-    g_assert_cmpint(skip_stat(g, "vetoed-pages"), >=, ARRAY_SIZE(lies));
-    g_assert_cmpint(skip_stat(g, "vetoed-pages"), <=,
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, ARRAY_SIZE(lies));
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), <=,
                     ARRAY_SIZE(lies) * (2 * MiB / BALLOON_PAGE));
-    g_assert_cmpint(skip_stat(g, "skipped-pages") +
-                    skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages") +
+                    bg_skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
     /* Only what was written to leaves the map. */
     g_assert_cmpuint(bg_map_pages(g, NULL), ==,
                      BALLOON_PAGES - ARRAY_SIZE(lies));
@@ -418,7 +406,7 @@ static void test_lie_during(gconstpointer data)
     bg_migrate_limit(g, 0);
     bg_migrate_wait(g, dest);
 
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), >=, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), >=, BALLOON_PAGES);
     g_assert_false(bg_is_zero(dest, lie));
     g_assert_false(bg_is_zero(dest, back));
     g_assert_true(bg_is_zero(dest, back + MiB - BALLOON_PAGE));
@@ -497,9 +485,9 @@ static void test_cancel(gconstpointer data)
     bg_fill(g, BALLOON_START + 2 * MiB, BALLOON_PAGE, 33);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, BALLOON_PAGES);
     dest = migrate(g);
-    g_assert_cmpint(skip_stat(g, "vetoed-pages"), >=, 1);
-    g_assert_cmpint(skip_stat(g, "skipped-pages") +
-                    skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, 1);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages") +
+                    bg_skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, BALLOON_PAGES - 1);
     bg_assert_same_memory(g, dest);
     bg_quit(dest);
@@ -512,7 +500,7 @@ static void test_multifd(void)
     BGuest *g = start_ballooned(&options);
     BGuest *dest = migrate(g);
 
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
     g_assert_cmpuint(bg_count_populated(dest, BALLOON_START, BALLOON_LENGTH),
                      ==, 0);
     bg_assert_same_memory(g, dest);
@@ -646,7 +634,7 @@ static void test_global(void)
 
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
-    g_assert_cmpint(skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES);
     bg_quit(dest);
     bg_quit(g);
 }
@@ -768,9 +756,9 @@ static void test_target_page_8k(gconstpointer data)
     bg_fill(g, BALLOON_START + MiB, BALLOON_PAGE, 9);
 
     dest = migrate(g);
-    skipped = skip_stat(g, "skipped-pages");
-    vetoed = skip_stat(g, "vetoed-pages");
-    g_assert_cmpint(skip_stat(g, "skipped-bytes"), ==,
+    skipped = bg_skip_stat(g, "skipped-pages");
+    vetoed = bg_skip_stat(g, "vetoed-pages");
+    g_assert_cmpint(bg_skip_stat(g, "skipped-bytes"), ==,
                     skipped * 2 * BALLOON_PAGE);
     /* A transparent huge page may have come with the page that was filled. */
     g_assert_cmpint(skipped, <=, BALLOON_PAGES / 2 - 1);
@@ -808,9 +796,9 @@ static void test_hugetlb(void)
     bg_fill(g, BALLOON_START + 3 * huge + MiB, BALLOON_PAGE, 3);
 
     dest = migrate(g);
-    g_assert_cmpint(skip_stat(g, "skipped-bytes"), ==,
+    g_assert_cmpint(bg_skip_stat(g, "skipped-bytes"), ==,
                     BALLOON_LENGTH - 2 * huge);
-    g_assert_cmpint(skip_stat(g, "vetoed-pages"), >=, huge / BALLOON_PAGE);
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, huge / BALLOON_PAGE);
     bg_assert_same_memory(g, dest);
     bg_quit(dest);
     bg_quit(g);
