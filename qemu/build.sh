@@ -243,6 +243,7 @@ ours() {
     compile qemu "$OURS" "${targets[@]}"
     publish "$OURS/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64"
     [[ ${1:-} == --tests ]] || return 0
+    need_packages gdb # plays a device that inhibits discards
     known=$(ninja -C "$OURS/obj" -t targets all)
     targets=(qemu-system-alpha)
     for t in "${TESTS[@]}"; do
