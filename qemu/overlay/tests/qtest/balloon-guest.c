@@ -93,7 +93,7 @@ static char *backend_args(const BGOptions *options)
     }
     switch (options->backend) {
     case BG_ANON:
-        return g_strdup("memory-backend-ram");
+        return g_strdup("memory-backend-ram,reserve=off");
     case BG_MEMFD:
         return g_strdup("memory-backend-memfd,share=on");
     case BG_PRIVATE_MEMFD:
