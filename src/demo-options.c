@@ -17,14 +17,24 @@
 #define WORKSET_MAX (96 * SIZE_MIB)
 #define WORKSET_MIN (4 * SIZE_MIB)
 
+static uint64_t kernel_bytes(uint64_t memory)
+{
+    return KERNEL_BYTES + memory / 4096 * BYTES_PER_PAGE_STRUCT;
+}
+
 uint64_t demo_options_workset(uint64_t memory, uint64_t to)
 {
-    uint64_t needed = KERNEL_BYTES + memory / 4096 * BYTES_PER_PAGE_STRUCT;
+    uint64_t needed = kernel_bytes(memory);
 
     if (to < needed + 2 * WORKSET_MIN) {
         return 0;
     }
     return MIN((to - needed) / 2, WORKSET_MAX);
+}
+
+uint64_t demo_options_used(uint64_t memory)
+{
+    return kernel_bytes(memory) + demo_options_workset(memory, memory);
 }
 
 static bool size_option(const char *text, uint64_t preset, uint64_t *bytes,
@@ -36,8 +46,9 @@ static bool size_option(const char *text, uint64_t preset, uint64_t *bytes,
 
 static bool check_sizes(DemoOptions *options, GError **error)
 {
+    uint64_t *left = options->idle ? &options->memory : &options->to;
     g_autofree char *memory = size_format(options->memory);
-    g_autofree char *to = size_format(options->to);
+    g_autofree char *to = size_format(*left);
 
     /* All page sizes divide it, those of hugetlbfs too. */
     options->memory &= ~(2 * SIZE_MIB - 1);
@@ -48,13 +59,37 @@ static bool check_sizes(DemoOptions *options, GError **error)
                     memory);
         return false;
     }
-    if (!demo_options_workset(options->memory, options->to)) {
+    if (!demo_options_workset(options->memory, *left)) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
                     "a guest of %s cannot live in %s, it needs about 150 MiB "
-                    "and 1/64 of its memory for itself; ask for a larger --to",
-                    memory, to);
+                    "and 1/64 of its memory for itself; ask for a larger %s",
+                    memory, to, options->idle ? "--memory" : "--to");
         return false;
     }
+    return true;
+}
+
+/* What does not go together with --idle, and what else then follows. */
+static bool choose_idle(const char *to, const char *capabilities,
+                        DemoOptions *options, GError **error)
+{
+    if (!options->idle) {
+        return true;
+    }
+    if (to) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--idle is a guest without a balloon, which leaves no "
+                    "meaning to --to");
+        return false;
+    }
+    if (capabilities && options->capabilities != SKIP_UNPOPULATED) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--idle is a guest without a balloon, it takes no "
+                    "--capabilities but 'unpopulated'");
+        return false;
+    }
+    options->capabilities = SKIP_UNPOPULATED;
+    options->to = 0;
     return true;
 }
 
@@ -108,14 +143,19 @@ static void set_default(char **path, const char *part)
 static GOptionContext *make_context(void)
 {
     GOptionContext *context = g_option_context_new(
-        "- migrate a ballooned guest without and with skip-balloon");
+        "- migrate a guest without and with skip-balloon");
 
     g_option_context_set_summary(context,
         "Boots a Linux guest, lets it use all its memory once, takes most of\n"
         "it away with the balloon, and migrates it to a second QEMU on this\n"
-        "machine: once with the capability off, once with it on. Compares\n"
+        "machine: once with the capabilities off, once with them on. Compares\n"
         "what that took. Exits with 0 only if each guest arrived intact.");
     g_option_context_set_description(context,
+        "SET is balloon, to skip what the balloon took (skip-balloon),\n"
+        "unpopulated, to skip what the host has no memory for\n"
+        "(skip-unpopulated), or both.\n\n"
+        "With --idle the guest has no balloon, and most of its memory it has\n"
+        "never used; SET is then unpopulated.\n\n"
         "Sizes take the suffixes K, M, G and T, powers of 1024.\n\n"
         "The memory this needs: with --backend anon about that of one guest,\n"
         "with memfd that of two, with hugetlb two guests in huge pages.");
@@ -129,7 +169,9 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
     g_autofree char *to = NULL;
     g_autofree char *backend = NULL;
     g_autofree char *accel = NULL;
+    g_autofree char *capabilities = NULL;
     g_autofree char *only = NULL;
+    gboolean idle = FALSE;
     gboolean json = FALSE;
     const GOptionEntry entries[] = {
         { "memory", 'm', 0, G_OPTION_ARG_STRING, &memory,
@@ -138,6 +180,10 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
           "What the balloon leaves of it (512M)", "SIZE" },
         { "backend", 'b', 0, G_OPTION_ARG_STRING, &backend,
           "anon, memfd or hugetlb (anon)", "KIND" },
+        { "capabilities", 'c', 0, G_OPTION_ARG_STRING, &capabilities,
+          "balloon, unpopulated or both (balloon)", "SET" },
+        { "idle", 0, 0, G_OPTION_ARG_NONE, &idle,
+          "A guest that has not used its memory, without a balloon", NULL },
         { "qemu", 0, 0, G_OPTION_ARG_FILENAME, &options->qemu,
           "QEMU with skip-balloon", "PROGRAM" },
         { "stock", 0, 0, G_OPTION_ARG_FILENAME, &options->stock,
@@ -165,6 +211,7 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
     };
     g_autoptr(GOptionContext) context = make_context();
 
+    options->capabilities = SKIP_BALLOON;
     options->smp = 1;
     options->timeout_secs = DEFAULT_TIMEOUT_SECS;
     g_option_context_add_main_entries(context, entries, NULL);
@@ -177,8 +224,12 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
         return NULL;
     }
     options->json = json;
+    options->idle = idle;
     if (!size_option(memory, DEFAULT_MEMORY, &options->memory, error) ||
         !size_option(to, DEFAULT_TO, &options->to, error) ||
+        (capabilities && !skip_set_parse(capabilities, &options->capabilities,
+                                         error)) ||
+        !choose_idle(to, capabilities, options, error) ||
         !check_sizes(options, error) ||
         (backend && !backend_parse(backend, &options->backend, error)) ||
         !choose_runs(only, options, error) ||

@@ -6,12 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "skip-set.h"
 #include "vm.h"
 
 /* What the command line of demo says. */
 typedef struct DemoOptions {
     uint64_t memory;            /* of the guest, in bytes */
-    uint64_t to;                /* what the balloon leaves of it, in bytes */
+    uint64_t to;                /* what it is left with; 0 if idle */
+    bool idle;                  /* memory is never used, there is no balloon */
+    SkipSet capabilities;       /* of the run with the capability on */
     Backend backend;
     char *qemu;
     char *stock;                /* NULL: ours, with the capability off */
@@ -43,6 +46,14 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error);
  * @options: the options, or NULL
  */
 void demo_options_free(DemoOptions *options);
+
+/**
+ * demo_options_used: how much memory a guest that is idle uses.
+ * @memory: of the guest, in bytes
+ *
+ * Returns: bytes.
+ */
+uint64_t demo_options_used(uint64_t memory);
 
 /**
  * demo_options_workset: how much memory the guest can keep and check when

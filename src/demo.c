@@ -50,6 +50,8 @@ static bool check_memory(const DemoOptions *options, GError **error)
         }
     } else if (options->backend == BACKEND_MEMFD && options->off) {
         needed += 2 * options->memory;
+    } else if (options->idle) {
+        needed += 2 * demo_options_used(options->memory);
     } else {
         needed += options->memory + options->to;
     }
@@ -76,7 +78,7 @@ static bool check_files(const DemoOptions *options, GError **error)
                            error);
 }
 
-/* Rather before an hour's work than after: does this QEMU know skip-balloon? */
+/* Rather before an hour's work than after: does this QEMU know how? */
 static bool check_qemu(Session *session, const DemoOptions *options,
                        GError **error)
 {
@@ -89,18 +91,17 @@ static bool check_qemu(Session *session, const DemoOptions *options,
         .incoming = true,
     };
     g_autoptr(Vm) vm = vm_start(session, &config, error);
-    bool known;
+    const char *unknown;
 
-    if (!vm ||
-        !migrate_has_capability(vm, "skip-balloon", &known, error)) {
+    if (!vm || !migrate_find_unknown(vm, options->capabilities, &unknown,
+                                     error)) {
         return false;
     }
-    if (!known && options->on) {
+    if (unknown && options->on) {
         g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
-                    "'%s' does not know the migration capability "
-                    "skip-balloon; build one that does with 'make qemu', or "
-                    "name an unmodified QEMU with --stock only",
-                    options->qemu);
+                    "'%s' does not know the migration capability %s; build "
+                    "one that does with 'make qemu', or name an unmodified "
+                    "QEMU with --stock only", options->qemu, unknown);
         return false;
     }
     return true;
@@ -117,21 +118,23 @@ static bool run_one(Session *session, const DemoOptions *options, bool on,
             .kernel = options->kernel,
             .initrd = options->initrd,
             .memory = options->memory,
-            .workset = demo_options_workset(options->memory, options->to),
+            .workset = demo_options_workset(
+                options->memory, options->idle ? options->memory
+                                               : options->to),
             .seed = g_random_int_range(1, G_MAXINT),
             .smp = options->smp,
             .backend = options->backend,
             .kvm = options->kvm,
-            .must_tell_host = on,
         },
         .balloon_to = options->to,
-        .skip = on,
+        .skip = on ? options->capabilities : SKIP_NOTHING,
     };
+    g_autofree char *title = skip_set_title(options->capabilities);
 
     if (run_migration(session, &config, result, error)) {
         return true;
     }
-    g_prefix_error(error, "with skip-balloon %s: ", config.label);
+    g_prefix_error(error, "with %s %s: ", title, config.label);
     return false;
 }
 
@@ -144,6 +147,7 @@ static bool run_all(Session *session, const DemoOptions *options,
         .memory = options->memory,
         .balloon_to = options->to,
         .backend = options->backend,
+        .capabilities = options->capabilities,
         .off = options->off ? &off : NULL,
         .on = options->on ? &on : NULL,
     };
@@ -193,6 +197,6 @@ static int demo_run(int argc, char **argv)
 
 const Command demo_command = {
     .name = "demo",
-    .summary = "Migrate a ballooned guest without and with skip-balloon",
+    .summary = "Migrate a guest without and with skip-balloon",
     .run = demo_run,
 };

@@ -71,19 +71,30 @@ static bool memfd_bytes(pid_t pid, uint64_t *bytes, GError **error)
     return true;
 }
 
-bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error)
+bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error)
 {
     g_autofree char *rollup = g_strdup_printf("/proc/%d/smaps_rollup",
                                               (int)pid);
-    uint64_t anonymous;
+    uint64_t kib;
+
+    if (!proc_field(rollup, "Anonymous:", &kib, error)) {
+        return false;
+    }
+    *bytes = kib * 1024;
+    return true;
+}
+
+bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error)
+{
+    uint64_t private;
     uint64_t shared;
 
-    if (!proc_field(rollup, "Anonymous:", &anonymous, error) ||
+    if (!memory_private_of_process(pid, &private, error) ||
         !memfd_bytes(pid, &shared, error)) {
         g_prefix_error(error, "cannot measure the memory of a QEMU: ");
         return false;
     }
-    *bytes = anonymous * 1024 + shared;
+    *bytes = private + shared;
     return true;
 }
 

@@ -18,6 +18,15 @@
 bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error);
 
 /**
+ * memory_private_of_process: the private part of that: with shared guest RAM
+ * what QEMU takes for itself.
+ * @pid: the process
+ * @bytes: where to put it
+ * @error: set if /proc does not say
+ */
+bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error);
+
+/**
  * memory_available: how much memory the host can give without swapping.
  *
  * Returns: bytes, UINT64_MAX if /proc does not say.

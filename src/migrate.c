@@ -22,24 +22,47 @@ bool migrate_set_capability(Vm *vm, const char *name, bool on, GError **error)
     return vm_do(vm, "migrate-set-capabilities", arguments, error);
 }
 
-bool migrate_has_capability(Vm *vm, const char *name, bool *known,
-                            GError **error)
+bool migrate_skip(Vm *source, Vm *destination, SkipSet set, GError **error)
 {
+    g_autofree const char **names = skip_set_capabilities(set);
+
+    for (const char **name = names; *name; name++) {
+        if (!migrate_set_capability(source, *name, true, error) ||
+            !migrate_set_capability(destination, *name, true, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool lists_capability(JsonArray *list, const char *name)
+{
+    for (guint i = 0; i < json_array_get_length(list); i++) {
+        JsonObject *entry = json_array_get_object_element(list, i);
+
+        if (!g_strcmp0(name, json_object_get_string_member(entry,
+                                                           "capability"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool migrate_find_unknown(Vm *vm, SkipSet set, const char **unknown,
+                          GError **error)
+{
+    g_autofree const char **names = skip_set_capabilities(set);
     g_autoptr(JsonNode) result =
         vm_execute(vm, "query-migrate-capabilities", NULL, error);
-    JsonArray *list;
+    const char **name = names;
 
     if (!result) {
         return false;
     }
-    list = json_node_get_array(result);
-    *known = false;
-    for (guint i = 0; i < json_array_get_length(list); i++) {
-        JsonObject *entry = json_array_get_object_element(list, i);
-
-        *known |= !g_strcmp0(name, json_object_get_string_member(
-            entry, "capability"));
+    while (*name && lists_capability(json_node_get_array(result), *name)) {
+        name++;
     }
+    *unknown = *name;
     return true;
 }
 
@@ -108,6 +131,33 @@ static void parse_skip(JsonObject *skip, MigrationStats *stats)
     stats->final_map_bytes = get_int(skip, "final-map-bytes");
 }
 
+static void parse_left_alone(JsonArray *blocks, UnpopulatedStats *stats)
+{
+    stats->n_left_alone = MIN(json_array_get_length(blocks),
+                              MIGRATE_LEFT_ALONE_MAX);
+    for (guint i = 0; i < stats->n_left_alone; i++) {
+        JsonObject *block = json_array_get_object_element(blocks, i);
+        LeftAlone *left_alone = &stats->left_alone[i];
+
+        get_string(block, "id", left_alone->id, sizeof(left_alone->id));
+        left_alone->size = get_int(block, "size");
+        get_string(block, "reason", left_alone->reason,
+                   sizeof(left_alone->reason));
+    }
+}
+
+static void parse_unpopulated(JsonObject *skip, UnpopulatedStats *stats)
+{
+    stats->known = true;
+    stats->skipped_pages = get_int(skip, "skipped-pages");
+    stats->skipped_bytes = get_int(skip, "skipped-bytes");
+    stats->zero_pages = get_int(skip, "zero-pages");
+    if (json_object_has_member(skip, "left-alone")) {
+        parse_left_alone(json_object_get_array_member(skip, "left-alone"),
+                         stats);
+    }
+}
+
 static void parse_stats(JsonObject *answer, MigrationStats *stats)
 {
     memset(stats, 0, sizeof(*stats));
@@ -121,6 +171,11 @@ static void parse_stats(JsonObject *answer, MigrationStats *stats)
     if (json_object_has_member(answer, "skip-balloon")) {
         parse_skip(json_object_get_object_member(answer, "skip-balloon"),
                    stats);
+    }
+    if (json_object_has_member(answer, "skip-unpopulated")) {
+        parse_unpopulated(json_object_get_object_member(answer,
+                                                        "skip-unpopulated"),
+                          &stats->unpopulated);
     }
 }
 

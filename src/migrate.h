@@ -5,7 +5,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "skip-set.h"
 #include "vm.h"
+
+/* As many RAM blocks as are kept; a guest of ours has about ten. */
+#define MIGRATE_LEFT_ALONE_MAX 32
+
+/* A RAM block of which skip-unpopulated skips nothing. */
+typedef struct LeftAlone {
+    char id[256];
+    uint64_t size;              /* bytes */
+    char reason[32];
+} LeftAlone;
+
+/* What query-migrate says of skip-unpopulated. */
+typedef struct UnpopulatedStats {
+    bool known;                 /* whether QEMU says anything of it */
+    uint64_t skipped_pages;     /* of 4 KiB, as are the next */
+    uint64_t skipped_bytes;
+    uint64_t zero_pages;
+    LeftAlone left_alone[MIGRATE_LEFT_ALONE_MAX];
+    unsigned n_left_alone;
+} UnpopulatedStats;
 
 /* What query-migrate says of a migration. */
 typedef struct MigrationStats {
@@ -18,6 +39,7 @@ typedef struct MigrationStats {
     uint64_t total;             /* bytes of RAM */
     uint64_t duplicate;         /* zero-page records */
     uint64_t normal;            /* pages sent with their content */
+    UnpopulatedStats unpopulated;
     bool has_skip;              /* whether QEMU says anything of what follows */
     char skip_status[32];       /* "active" or "disabled" */
     char skip_reason[32];       /* why it is disabled, or "" */
@@ -39,14 +61,25 @@ bool migrate_set_capability(Vm *vm, const char *name, bool on,
                             GError **error);
 
 /**
- * migrate_has_capability: whether this QEMU knows a capability.
- * @vm: the VM
- * @name: the capability
- * @known: where to put it
+ * migrate_skip: turn the capabilities of a set on, at both ends. Touches no
+ * others, which a stock QEMU does not know.
+ * @source: one end
+ * @destination: the other
+ * @set: the set
  * @error: set as by vm_execute()
  */
-bool migrate_has_capability(Vm *vm, const char *name, bool *known,
-                            GError **error);
+bool migrate_skip(Vm *source, Vm *destination, SkipSet set, GError **error);
+
+/**
+ * migrate_find_unknown: whether this QEMU knows all capabilities of a set.
+ * @vm: the VM
+ * @set: the set
+ * @unknown: where to put the name of the first that it does not know, NULL if
+ *           it knows them all; not owned
+ * @error: set as by vm_execute()
+ */
+bool migrate_find_unknown(Vm *vm, SkipSet set, const char **unknown,
+                          GError **error);
 
 /**
  * migrate_set_bandwidth: limit how fast a migration sends.

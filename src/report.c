@@ -4,6 +4,9 @@
 #include "size.h"
 #include "table.h"
 
+/* Smaller RAM blocks are those of devices, which matter to nobody. */
+#define LEFT_ALONE_MIN (16 * SIZE_MIB)
+
 /* Formats one quantity of a run; the caller frees the text. */
 typedef char *CellFunc(const RunResult *run);
 /* The same quantity as a number, for the ratio. */
@@ -11,6 +14,7 @@ typedef double ValueFunc(const RunResult *run);
 
 typedef struct Line {
     const char *title;
+    SkipSet of;                 /* only with one of these; 0: always */
     CellFunc *cell;
     ValueFunc *value;           /* NULL: no ratio */
 } Line;
@@ -95,26 +99,43 @@ static char *skipped_cell(const RunResult *run)
     return g_strdup_printf("%" G_GUINT64_FORMAT, stats->skipped_pages);
 }
 
-/* A number that only a migration with the capability has */
-static char *skip_cell(const RunResult *run, uint64_t value)
+/* A number that only a migration with a capability has */
+static char *optional_cell(bool known, uint64_t value)
 {
-    return run->migration.has_skip
-           ? g_strdup_printf("%" G_GUINT64_FORMAT, value) : g_strdup("-");
+    return known ? g_strdup_printf("%" G_GUINT64_FORMAT, value)
+                 : g_strdup("-");
 }
 
 static char *vetoed_cell(const RunResult *run)
 {
-    return skip_cell(run, run->migration.vetoed_pages);
+    return optional_cell(run->migration.has_skip,
+                         run->migration.vetoed_pages);
 }
 
 static char *map_cell(const RunResult *run)
 {
-    return skip_cell(run, run->migration.map_bytes);
+    return optional_cell(run->migration.has_skip,
+                         run->migration.map_bytes);
 }
 
 static char *final_map_cell(const RunResult *run)
 {
-    return skip_cell(run, run->migration.final_map_bytes);
+    return optional_cell(run->migration.has_skip,
+                         run->migration.final_map_bytes);
+}
+
+static char *unpopulated_skipped_cell(const RunResult *run)
+{
+    const UnpopulatedStats *stats = &run->migration.unpopulated;
+
+    return optional_cell(stats->known, stats->skipped_pages);
+}
+
+static char *unpopulated_zero_cell(const RunResult *run)
+{
+    const UnpopulatedStats *stats = &run->migration.unpopulated;
+
+    return optional_cell(stats->known, stats->zero_pages);
 }
 
 static char *source_before_cell(const RunResult *run)
@@ -143,19 +164,22 @@ static double destination_value(const RunResult *run)
 }
 
 static const Line lines[] = {
-    { "total time", total_cell, total_value },
-    { "downtime", downtime_cell, downtime_value },
-    { "setup", setup_cell, setup_value },
-    { "bytes sent", sent_cell, sent_value },
-    { "zero-page records", zero_cell, zero_value },
-    { "pages sent in full", normal_cell, normal_value },
-    { "pages skipped", skipped_cell, NULL },
-    { "pages vetoed", vetoed_cell, NULL },
-    { "balloon map, bytes", map_cell, NULL },
-    { "  of these stopped", final_map_cell, NULL },
-    { "source memory, before", source_before_cell, NULL },
-    { "source memory, after", source_after_cell, source_after_value },
-    { "destination memory", destination_cell, destination_value },
+    { "total time", 0, total_cell, total_value },
+    { "downtime", 0, downtime_cell, downtime_value },
+    { "setup", 0, setup_cell, setup_value },
+    { "bytes sent", 0, sent_cell, sent_value },
+    { "zero-page records", 0, zero_cell, zero_value },
+    { "pages sent in full", 0, normal_cell, normal_value },
+    { "pages skipped", SKIP_BALLOON, skipped_cell, NULL },
+    { "pages vetoed", SKIP_BALLOON, vetoed_cell, NULL },
+    { "balloon map, bytes", SKIP_BALLOON, map_cell, NULL },
+    { "  of these stopped", SKIP_BALLOON, final_map_cell, NULL },
+    { "unpopulated pages skipped", SKIP_UNPOPULATED,
+      unpopulated_skipped_cell, NULL },
+    { "pages sent as zeroes", SKIP_UNPOPULATED, unpopulated_zero_cell, NULL },
+    { "source memory, before", 0, source_before_cell, NULL },
+    { "source memory, after", 0, source_after_cell, source_after_value },
+    { "destination memory", 0, destination_cell, destination_value },
 };
 
 /* "12.3 x", "" if one side is missing, or nothing to divide by. */
@@ -182,25 +206,59 @@ static void add_line(Table *table, const Report *report, const Line *line)
     table_add_row(table, cells);
 }
 
-char *report_table(const Report *report)
+static char *format_body(const Report *report, const char *title)
 {
-    static const char *const heads[] = {
-        "skip-balloon", "off", "on", "off / on", NULL
-    };
+    const char *heads[] = { title, "off", "on", "off / on", NULL };
     g_autoptr(Table) table = table_new(4);
-    g_autofree char *memory = size_format(report->memory);
-    g_autofree char *to = size_format(report->balloon_to);
-    g_autofree char *body = NULL;
 
     table_add_row(table, heads);
     table_add_rule(table);
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
-        add_line(table, report, &lines[i]);
+        if (!lines[i].of || lines[i].of & report->capabilities) {
+            add_line(table, report, &lines[i]);
+        }
     }
-    body = table_format(table);
-    return g_strdup_printf("A guest of %s on %s memory, ballooned to %s:\n\n"
-                           "%s", memory, backend_name(report->backend), to,
-                           body);
+    return table_format(table);
+}
+
+/* "freshly booted", "ballooned to 512 MiB" */
+static char *format_state(const Report *report)
+{
+    g_autofree char *to = size_format(report->balloon_to);
+
+    return report->balloon_to ? g_strdup_printf("ballooned to %s", to)
+                              : g_strdup("freshly booted");
+}
+
+/* What of the guest's memory could not be skipped, a line for each block. */
+static char *format_left_alone(const RunResult *on)
+{
+    GString *text = g_string_new(NULL);
+    const UnpopulatedStats *stats = on ? &on->migration.unpopulated : NULL;
+
+    for (unsigned i = 0; stats && i < stats->n_left_alone; i++) {
+        const LeftAlone *block = &stats->left_alone[i];
+        g_autofree char *size = size_format(block->size);
+
+        if (block->size >= LEFT_ALONE_MIN) {
+            g_string_append_printf(text, "All of %s, %s, was sent: %s\n",
+                                   block->id, size, block->reason);
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+char *report_table(const Report *report)
+{
+    g_autofree char *title = skip_set_title(report->capabilities);
+    g_autofree char *memory = size_format(report->memory);
+    g_autofree char *state = format_state(report);
+    g_autofree char *body = format_body(report, title);
+    g_autofree char *left_alone = format_left_alone(report->on);
+
+    return g_strdup_printf("A guest of %s on %s memory, %s:\n\n%s%s%s",
+                           memory, backend_name(report->backend), state, body,
+                           left_alone[0] ? "\n" : "", left_alone);
 }
 
 static void add_int(JsonBuilder *builder, const char *name, int64_t value)
@@ -238,6 +296,44 @@ static void add_skip(JsonBuilder *builder, const MigrationStats *stats)
     json_builder_end_object(builder);
 }
 
+static void add_left_alone(JsonBuilder *builder, const LeftAlone *block)
+{
+    json_builder_begin_object(builder);
+    add_string(builder, "id", block->id);
+    add_int(builder, "size", block->size);
+    add_string(builder, "reason", block->reason);
+    json_builder_end_object(builder);
+}
+
+static void add_unpopulated(JsonBuilder *builder,
+                            const UnpopulatedStats *stats)
+{
+    json_builder_set_member_name(builder, "skip-unpopulated");
+    json_builder_begin_object(builder);
+    add_int(builder, "skipped-pages", stats->skipped_pages);
+    add_int(builder, "skipped-bytes", stats->skipped_bytes);
+    add_int(builder, "zero-pages", stats->zero_pages);
+    json_builder_set_member_name(builder, "left-alone");
+    json_builder_begin_array(builder);
+    for (unsigned i = 0; i < stats->n_left_alone; i++) {
+        add_left_alone(builder, &stats->left_alone[i]);
+    }
+    json_builder_end_array(builder);
+    json_builder_end_object(builder);
+}
+
+static void add_capabilities(JsonBuilder *builder, SkipSet set)
+{
+    g_autofree const char **names = skip_set_capabilities(set);
+
+    json_builder_set_member_name(builder, "capabilities");
+    json_builder_begin_array(builder);
+    for (const char **name = names; *name; name++) {
+        json_builder_add_string_value(builder, *name);
+    }
+    json_builder_end_array(builder);
+}
+
 static void add_run(JsonBuilder *builder, const char *name,
                     const RunResult *run)
 {
@@ -251,6 +347,9 @@ static void add_run(JsonBuilder *builder, const char *name,
     add_int(builder, "normal-pages", run->migration.normal);
     if (run->migration.has_skip) {
         add_skip(builder, &run->migration);
+    }
+    if (run->migration.unpopulated.known) {
+        add_unpopulated(builder, &run->migration.unpopulated);
     }
     add_int(builder, "source-before-bytes", run->source_before);
     add_int(builder, "source-after-bytes", run->source_after);
@@ -268,8 +367,11 @@ char *report_json(const Report *report)
 
     json_builder_begin_object(builder);
     add_int(builder, "memory-bytes", report->memory);
-    add_int(builder, "balloon-to-bytes", report->balloon_to);
+    if (report->balloon_to) {
+        add_int(builder, "balloon-to-bytes", report->balloon_to);
+    }
     add_string(builder, "backend", backend_name(report->backend));
+    add_capabilities(builder, report->capabilities);
     if (report->off) {
         add_run(builder, "off", report->off);
     }

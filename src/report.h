@@ -7,8 +7,9 @@
 /* What demo found. A run that was not made is NULL. */
 typedef struct Report {
     uint64_t memory;            /* of the guest, in bytes */
-    uint64_t balloon_to;        /* in bytes */
+    uint64_t balloon_to;        /* in bytes; 0: an idle guest, no balloon */
     Backend backend;
+    SkipSet capabilities;       /* of the run with them on */
     const RunResult *off;
     const RunResult *on;
 } Report;

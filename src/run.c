@@ -24,6 +24,9 @@ static Vm *start(Session *session, const RunConfig *config, const char *role,
 
     vm.name = name;
     vm.incoming = incoming;
+    vm.untouched = !config->balloon_to;
+    vm.no_balloon = !config->balloon_to;
+    vm.must_tell_host = config->skip & SKIP_BALLOON;
     return vm_start(session, &vm, error);
 }
 
@@ -32,7 +35,8 @@ static bool boot(Session *session, const RunConfig *config, Vm *vm,
 {
     gint64 began = g_get_monotonic_time();
 
-    begin(session, config, "boot, fill all memory");
+    begin(session, config, config->balloon_to ? "boot, fill all memory"
+                                              : "boot");
     if (!guest_wait_ready(vm_guest(vm), error)) {
         return false;
     }
@@ -45,13 +49,25 @@ static bool inflate(Session *session, const RunConfig *config, Vm *vm,
                     RunResult *result, GError **error)
 {
     gint64 began = g_get_monotonic_time();
-    g_autofree char *left = NULL;
 
-    begin(session, config, "inflate the balloon");
     if (!balloon_reach(session, vm, config->balloon_to, error)) {
         return false;
     }
     result->inflate_secs = (g_get_monotonic_time() - began) / 1e6;
+    return true;
+}
+
+static bool settle(Session *session, const RunConfig *config, Vm *vm,
+                   RunResult *result, GError **error)
+{
+    g_autofree char *left = NULL;
+
+    begin(session, config, config->balloon_to ? "inflate the balloon"
+                                              : "come to rest");
+    result->inflate_secs = 0;
+    if (config->balloon_to && !inflate(session, config, vm, result, error)) {
+        return false;
+    }
     if (!guest_wait_ticks(vm_guest(vm), SETTLE_TICKS, error) ||
         !memory_of_process(vm_pid(vm), &result->source_before, error)) {
         return false;
@@ -61,25 +77,14 @@ static bool inflate(Session *session, const RunConfig *config, Vm *vm,
     return true;
 }
 
-static bool set_up(const RunConfig *config, Vm *source, Vm *destination,
-                   GError **error)
-{
-    /* Never set by an off run: a stock QEMU does not know it. */
-    if (config->skip &&
-        (!migrate_set_capability(source, "skip-balloon", true, error) ||
-         !migrate_set_capability(destination, "skip-balloon", true, error))) {
-        return false;
-    }
-    return migrate_set_bandwidth(source, 0, error);
-}
-
 static bool migrate(Session *session, const RunConfig *config, Vm *source,
                     Vm *destination, RunResult *result, GError **error)
 {
     g_autofree char *took = NULL;
 
     begin(session, config, "migrate");
-    if (!set_up(config, source, destination, error) ||
+    if (!migrate_skip(source, destination, config->skip, error) ||
+        !migrate_set_bandwidth(source, 0, error) ||
         !migrate_start(session, source, destination, error) ||
         !migrate_wait(session, source, destination, &result->migration,
                       error) ||
@@ -119,7 +124,7 @@ bool run_migration(Session *session, const RunConfig *config,
 
     source = start(session, config, "source", false, error);
     if (!source || !boot(session, config, source, result, error) ||
-        !inflate(session, config, source, result, error)) {
+        !settle(session, config, source, result, error)) {
         return false;
     }
     destination = start(session, config, "destination", true, error);

@@ -8,12 +8,12 @@
 #include "migrate.h"
 #include "vm.h"
 
-/* One migration of a guest whose balloon is full, and what it cost. */
+/* One migration of a guest, and what it cost. */
 typedef struct RunConfig {
     const char *label;          /* "off" or "on" */
-    VmConfig vm;                /* name, incoming are set by the run */
-    uint64_t balloon_to;        /* what the guest is left with, in bytes */
-    bool skip;                  /* whether to set the capability */
+    VmConfig vm;                /* without what follows from the rest */
+    uint64_t balloon_to;        /* what it is left with; 0: no balloon */
+    SkipSet skip;               /* the capabilities to set */
 } RunConfig;
 
 typedef struct RunResult {
@@ -26,8 +26,9 @@ typedef struct RunResult {
 } RunResult;
 
 /**
- * run_migration: boot a guest, fill its memory, inflate its balloon, migrate
- * it, and check on the destination that it is intact and goes on.
+ * run_migration: boot a guest, fill its memory and inflate its balloon unless
+ * it is not to have one, migrate it, and check on the destination that it is
+ * intact and goes on.
  * @session: the session
  * @config: what to do
  * @result: where to put what was measured; all of it is only valid on success

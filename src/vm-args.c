@@ -95,8 +95,16 @@ static void add_guest(GPtrArray *args, const VmConfig *config)
     add(args, "-kernel", "%s", config->kernel);
     add(args, "-initrd", "%s", config->initrd);
     add(args, "-append", "console=ttyS1 loglevel=4 panic=-1"
-        " skip_balloon.workset=%" G_GUINT64_FORMAT "K skip_balloon.seed=%u",
-        config->workset >> 10, config->seed);
+        " skip_balloon.workset=%" G_GUINT64_FORMAT "K skip_balloon.seed=%u"
+        " skip_balloon.touch=%s", config->workset >> 10, config->seed,
+        config->untouched ? "off" : "on");
+}
+
+static void add_balloon(GPtrArray *args, const VmConfig *config)
+{
+    add(args, "-device", "virtio-balloon-pci,id=balloon0%s%s",
+        config->must_tell_host ? ",must-tell-host=on" : "",
+        config->free_page_reporting ? ",free-page-reporting=on" : "");
 }
 
 char **vm_args(const Session *session, const VmConfig *config)
@@ -111,8 +119,7 @@ char **vm_args(const Session *session, const VmConfig *config)
         add_guest(args, config);
     }
     if (!config->no_balloon) {
-        add(args, "-device", "virtio-balloon-pci,id=balloon0%s",
-            config->must_tell_host ? ",must-tell-host=on" : "");
+        add_balloon(args, config);
     }
     if (config->incoming) {
         add(args, "-incoming", "defer");

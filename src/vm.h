@@ -30,8 +30,10 @@ typedef struct VmConfig {
     unsigned smp;               /* virtual CPUs; 0 means 1 */
     Backend backend;
     bool kvm;                   /* rather than TCG, if the host has it */
+    bool untouched;             /* the guest does not fill its memory once */
     bool no_balloon;            /* leave out the balloon device */
-    bool must_tell_host;        /* the property of the balloon device */
+    bool must_tell_host;        /* properties of the balloon device */
+    bool free_page_reporting;
     bool incoming;              /* wait for a migration */
 } VmConfig;
 

@@ -25,7 +25,8 @@ static void test_defaults(void)
     g_assert_cmpuint(options->to, ==, 512 * SIZE_MIB);
     g_assert_cmpint(options->backend, ==, BACKEND_ANON);
     g_assert_true(options->off && options->on);
-    g_assert_false(options->json || options->kvm);
+    g_assert_cmpint(options->capabilities, ==, SKIP_BALLOON);
+    g_assert_false(options->json || options->kvm || options->idle);
     g_assert_null(options->stock);
     g_assert_true(g_str_has_suffix(options->qemu, "/bin/qemu-system-x86_64"));
     g_assert_true(g_str_has_suffix(options->kernel, "/guest/vmlinuz"));
@@ -37,7 +38,7 @@ static void test_all(void)
     g_autoptr(DemoOptions) options = parse(
         "demo --memory=2G --to 300M -b memfd --qemu q --stock s --kernel k "
         "--initrd i -L a -L b --smp 2 --accel kvm --only on --json "
-        "--timeout 5 --keep-logs d", &error);
+        "--timeout 5 --keep-logs d --capabilities both", &error);
 
     g_assert_no_error(error);
     g_assert_cmpuint(options->memory, ==, 2 * SIZE_GIB);
@@ -49,8 +50,27 @@ static void test_all(void)
     g_assert_cmpint(options->smp, ==, 2);
     g_assert_true(options->kvm && options->json && options->on);
     g_assert_false(options->off);
+    g_assert_cmpint(options->capabilities, ==, SKIP_BOTH);
     g_assert_cmpint(options->timeout_secs, ==, 5);
     g_assert_cmpstr(options->log_dir, ==, "d");
+}
+
+static void test_idle(void)
+{
+    static const char *const lines[] = {
+        "demo --idle",
+        "demo --idle -c unpopulated",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(DemoOptions) options = parse(lines[i], &error);
+
+        g_assert_no_error(error);
+        g_assert_true(options->idle);
+        g_assert_cmpint(options->capabilities, ==, SKIP_UNPOPULATED);
+        g_assert_cmpuint(options->to, ==, 0);
+    }
 }
 
 static void test_refused(void)
@@ -65,6 +85,13 @@ static void test_refused(void)
         "demo --accel warp",
         "demo --smp 0",
         "demo --timeout 0",
+        "demo --capabilities none",
+        "demo --capabilities balloon,unpopulated",
+        "demo --idle --to 1G",
+        "demo --idle -c balloon",
+        "demo --idle -c both",
+        "demo --idle --memory 64M",
+        "demo --to 1M",
         "demo surplus",
     };
 
@@ -87,12 +114,25 @@ static void test_workset(void)
                      0);
 }
 
+static void test_capabilities(void)
+{
+    g_autofree char *one = skip_set_title(SKIP_UNPOPULATED);
+    g_autofree char *two = skip_set_title(SKIP_BOTH);
+    g_autofree const char **none = skip_set_capabilities(SKIP_NOTHING);
+
+    g_assert_cmpstr(one, ==, "skip-unpopulated");
+    g_assert_cmpstr(two, ==, "skip-balloon and skip-unpopulated");
+    g_assert_null(none[0]);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/options/defaults", test_defaults);
     g_test_add_func("/options/all", test_all);
+    g_test_add_func("/options/idle", test_idle);
     g_test_add_func("/options/refused", test_refused);
+    g_test_add_func("/options/capabilities", test_capabilities);
     g_test_add_func("/options/workset", test_workset);
     return g_test_run();
 }

@@ -159,11 +159,19 @@ static void test_usage(void)
     static const char *const unknown_command[] = { "fly", NULL };
     static const char *const demo_option[] = { "demo", "--fly", NULL };
     static const char *const size[] = { "demo", "--memory", "big", NULL };
+    static const char *const set[] = { "demo", "-c", "all", NULL };
+    static const char *const idle[] = { "demo", "--idle", "-t", "1G", NULL };
+    static const char *const idle_set[] = {
+        "demo", "--idle", "--capabilities", "balloon", NULL
+    };
 
     assert_usage(unknown_option, "--fly");
     assert_usage(unknown_command, "fly");
     assert_usage(demo_option, "--fly");
     assert_usage(size, "'big'");
+    assert_usage(set, "'balloon', 'unpopulated' or 'both', not 'all'");
+    assert_usage(idle, "no meaning to --to");
+    assert_usage(idle_set, "no --capabilities but 'unpopulated'");
 }
 
 static void test_no_kernel(void)
@@ -204,17 +212,24 @@ static void test_silent_qemu(void)
     assert_failure(args, "ended with status 1", "said nothing");
 }
 
-static void test_broken_qemu(void)
+/* A program that does what a script says; the caller unlinks and frees it. */
+static char *make_qemu(const char *script)
 {
-    g_autofree char *path = NULL;
+    char *path = NULL;
     int fd = g_file_open_tmp("bogus-qemu-XXXXXX", &path, NULL);
-    const char *args[] = { WITH_QEMU(path) };
 
     close(fd);
-    g_assert_true(g_file_set_contents(
-        path, "#!/bin/sh\necho my hovercraft is full of eels >&2\nexit 3\n",
-        -1, NULL));
+    g_assert_true(g_file_set_contents(path, script, -1, NULL));
     g_assert_cmpint(chmod(path, 0700), ==, 0);
+    return path;
+}
+
+static void test_broken_qemu(void)
+{
+    g_autofree char *path = make_qemu(
+        "#!/bin/sh\necho my hovercraft is full of eels >&2\nexit 3\n");
+    const char *args[] = { WITH_QEMU(path) };
+
     assert_failure(args, "ended with status 3", "full of eels");
     unlink(path);
 }
@@ -222,17 +237,33 @@ static void test_broken_qemu(void)
 /* A program that is alive but no QEMU. */
 static void test_mute_qemu(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("bogus-qemu-XXXXXX", &path, NULL);
+    g_autofree char *path = make_qemu("#!/bin/sh\nexec sleep 100\n");
     const char *args[] = { "demo", "--timeout", "1", SMALL, "--kernel",
                            "/dev/null", "--initrd", "/dev/null", "--qemu",
                            path, NULL };
 
-    close(fd);
-    g_assert_true(g_file_set_contents(path, "#!/bin/sh\nexec sleep 100\n", -1,
-                                      NULL));
-    g_assert_cmpint(chmod(path, 0700), ==, 0);
     assert_failure(args, "no QMP greeting", "--timeout");
+    unlink(path);
+}
+
+/* One that knows only the first of our capabilities. */
+static void test_old_qemu(void)
+{
+    g_autofree char *path = make_qemu(
+        "#!/bin/sh\n"
+        "id=0\n"
+        "echo '{\"QMP\": {}}' >&3\n"
+        "while read -r line <&3; do\n"
+        "    id=$((id + 1))\n"
+        "    echo '{\"return\": [{\"capability\": \"skip-balloon\"}],"
+        " \"id\": '$id'}' >&3\n"
+        "done\n");
+    const char *args[] = { "demo", "-c", "both", SMALL, "--kernel",
+                           "/dev/null", "--initrd", "/dev/null", "--qemu",
+                           path, NULL };
+
+    assert_failure(args, "does not know the migration capability "
+                   "skip-unpopulated", "make qemu");
     unlink(path);
 }
 
@@ -339,15 +370,33 @@ static void test_terminate(void)
     check_signal(SIGTERM, true);
 }
 
+static void assert_skipped(JsonObject *run, const char *capability)
+{
+    JsonObject *skip = json_object_get_object_member(run, capability);
+
+    g_assert_cmpint(json_object_get_int_member(skip, "skipped-pages"), >, 0);
+}
+
+static void assert_run(JsonObject *run)
+{
+    JsonObject *skip = json_object_get_object_member(run, "skip-unpopulated");
+
+    g_assert_cmpint(json_object_get_int_member(run, "sent-bytes"), >, 0);
+    assert_skipped(run, "skip-balloon");
+    assert_skipped(run, "skip-unpopulated");
+    /* The firmware at least. */
+    g_assert_cmpuint(json_array_get_length(
+        json_object_get_array_member(skip, "left-alone")), >, 0);
+}
+
 static void test_json(void)
 {
-    static const char *const more[] = { SMALL, "--json", NULL };
+    static const char *const more[] = { SMALL, "--json", "-c", "both", NULL };
     g_autofree const char **args = real_args(true, more);
     g_autoptr(JsonParser) parser = json_parser_new();
     g_autoptr(GError) error = NULL;
     g_auto(Outcome) outcome = { 0 };
     JsonObject *report;
-    JsonObject *on;
 
     if (!args) {
         return;
@@ -359,10 +408,29 @@ static void test_json(void)
     report = json_node_get_object(json_parser_get_root(parser));
     g_assert_true(json_object_get_boolean_member(report, "intact"));
     g_assert_true(json_object_has_member(report, "off"));
-    on = json_object_get_object_member(report, "on");
-    g_assert_cmpint(json_object_get_int_member(on, "sent-bytes"), >, 0);
-    on = json_object_get_object_member(on, "skip-balloon");
-    g_assert_cmpint(json_object_get_int_member(on, "skipped-pages"), >, 0);
+    g_assert_cmpuint(json_array_get_length(
+        json_object_get_array_member(report, "capabilities")), ==, 2);
+    assert_run(json_object_get_object_member(report, "on"));
+    assert_tmp_dir_empty();
+}
+
+static void test_idle(void)
+{
+    static const char *const more[] = {
+        "--idle", "--memory", "512M", "--only", "on", NULL
+    };
+    g_autofree const char **args = real_args(false, more);
+    g_auto(Outcome) outcome = { 0 };
+
+    if (!args) {
+        return;
+    }
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 0);
+    assert_contains(outcome.out, "512 MiB on anon memory, freshly booted");
+    assert_contains(outcome.out, "\nskip-unpopulated  ");
+    assert_contains(outcome.out, "unpopulated pages skipped");
+    g_assert_null(strstr(outcome.out, "balloon"));
     assert_tmp_dir_empty();
 }
 
@@ -397,9 +465,11 @@ int main(int argc, char **argv)
     g_test_add_func("/program/silent-qemu", test_silent_qemu);
     g_test_add_func("/program/broken-qemu", test_broken_qemu);
     g_test_add_func("/program/mute-qemu", test_mute_qemu);
+    g_test_add_func("/program/old-qemu", test_old_qemu);
     g_test_add_func("/program/interrupt", test_interrupt);
     g_test_add_func("/program/terminate", test_terminate);
     g_test_add_func("/program/json", test_json);
+    g_test_add_func("/program/idle", test_idle);
     g_test_add_func("/program/killed", test_killed);
     status = g_test_run();
     remove_tree(tmp_dir);

@@ -7,18 +7,25 @@
 
 #include <string.h>
 
-#define BOTH_BACKENDS(path, func, needs)                  \
-    do {                                                  \
-        bench_add(path, func, BACKEND_ANON, needs);       \
-        bench_add(path, func, BACKEND_MEMFD, needs);      \
-    } while (0)
-
 /* How much memory a migration may add to a source that skips its balloon. */
 #define GROWTH_MAX (TEST_BALLOONED / 4)
+/* And to one that skips all that is unpopulated. */
+#define LITTLE (16 * SIZE_MIB)
 
-static bool check_growth(Vm *source, uint64_t before, Vm *destination,
-                         GError **error)
+/*
+ * How much more a destination may have than the source. Private memory comes
+ * in huge pages, of which the source may have had single small ones.
+ */
+static uint64_t surplus(const Bench *bench)
 {
+    return bench->skip & SKIP_UNPOPULATED && bench->backend == BACKEND_MEMFD
+           ? LITTLE : GROWTH_MAX;
+}
+
+static bool check_growth(const Bench *bench, Vm *source, uint64_t before,
+                         Vm *destination, GError **error)
+{
+    uint64_t growth = bench->skip & SKIP_UNPOPULATED ? LITTLE : GROWTH_MAX;
     uint64_t after;
     uint64_t there;
 
@@ -26,52 +33,55 @@ static bool check_growth(Vm *source, uint64_t before, Vm *destination,
         !memory_of_process(vm_pid(destination), &there, error)) {
         return false;
     }
-    FAIL_UNLESS(after < before + GROWTH_MAX,
+    g_test_message("source %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+                   " MiB, destination %" G_GUINT64_FORMAT " MiB",
+                   before / SIZE_MIB, after / SIZE_MIB, there / SIZE_MIB);
+    FAIL_UNLESS(after < before + growth,
                 "the source grew from %" G_GUINT64_FORMAT " to %"
                 G_GUINT64_FORMAT " bytes", before, after);
-    FAIL_UNLESS(there < before + GROWTH_MAX,
+    FAIL_UNLESS(there < before + surplus(bench),
                 "the destination takes %" G_GUINT64_FORMAT " bytes, the "
                 "source took %" G_GUINT64_FORMAT, there, before);
     return true;
 }
 
-/* A migration from one QEMU to the next, skipping the balloon. */
+/* A migration from one QEMU to the next, skipping what the case is about. */
 static bool hop(Bench *bench, Vm *from, Vm *to, GError **error)
 {
     MigrationStats stats;
     uint64_t before;
 
-    return bench_skip(from, to, error) &&
+    return migrate_skip(from, to, bench->skip, error) &&
            memory_of_process(vm_pid(from), &before, error) &&
            bench_migrate(bench, from, to, &stats, error) &&
-           bench_skipped(&stats, TEST_BALLOONED, error) &&
-           check_growth(from, before, to, error);
+           bench_skipped(bench, &stats, TEST_BALLOONED, error) &&
+           check_growth(bench, from, before, to, error);
 }
 
 static bool test_migrate(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, true, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
     g_autoptr(Vm) second = NULL;
 
-    second = source ? bench_start(bench, "second", bench->qemu, true, true,
-                                  error) : NULL;
+    second = source ? bench_start(bench, "second", bench->qemu, true, error)
+                    : NULL;
     return second && hop(bench, source, second, error);
 }
 
 /* To a second QEMU, and from there to a third: the map has to go along. */
 static bool test_two_hops(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, true, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
     g_autoptr(Vm) second = NULL;
     g_autoptr(Vm) third = NULL;
 
-    second = source ? bench_start(bench, "second", bench->qemu, true, true,
-                                  error) : NULL;
+    second = source ? bench_start(bench, "second", bench->qemu, true, error)
+                    : NULL;
     if (!second || !hop(bench, source, second, error)) {
         return false;
     }
     vm_kill(source);
-    third = bench_start(bench, "third", bench->qemu, true, true, error);
+    third = bench_start(bench, "third", bench->qemu, true, error);
     if (!third || !hop(bench, second, third, error)) {
         g_prefix_error(error, "the second time: ");
         return false;
@@ -105,108 +115,167 @@ static bool still_active(Vm *source, GError **error)
     return true;
 }
 
+/* Let a slow migration go on as fast as can be, to its good end. */
+static bool finish(Bench *bench, Vm *source, Vm *destination,
+                   MigrationStats *stats, GError **error)
+{
+    return still_active(source, error) &&
+           migrate_set_bandwidth(source, 0, error) &&
+           migrate_wait(bench->session, source, destination, stats, error) &&
+           bench_intact(destination, error);
+}
+
+/* All memory is good for use, also what never came over the wire. */
+static bool use_all(Bench *bench, Vm *vm, GError **error)
+{
+    g_autofree char *touched = NULL;
+
+    if (!balloon_reach(bench->session, vm, TEST_MEMORY, error)) {
+        return false;
+    }
+    touched = guest_command(vm_guest(vm), "touch 600", error);
+    return touched && bench_intact(vm, error);
+}
+
 static bool test_deflate(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, true, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
     g_autoptr(Vm) destination = NULL;
     g_autofree char *filled = NULL;
-    g_autofree char *touched = NULL;
     MigrationStats stats;
 
     destination = source ? bench_start(bench, "destination", bench->qemu,
-                                       true, true, error) : NULL;
-    if (!destination || !bench_skip(source, destination, error) ||
+                                       true, error) : NULL;
+    if (!destination ||
         !bench_start_slow(bench, source, destination, error) ||
         !wobble(bench, source, "touch 144", error)) {
         return false;
     }
     /* Checked memory that was ballooned when the migration began. */
     filled = guest_command(vm_guest(source), "fill 24", error);
-    if (!filled || !still_active(source, error) ||
-        !migrate_set_bandwidth(source, 0, error) ||
-        !migrate_wait(bench->session, source, destination, &stats, error) ||
-        !bench_intact(destination, error) ||
-        !bench_skipped(&stats, TEST_BALLOONED - 192 * SIZE_MIB, error)) {
+    if (!filled || !finish(bench, source, destination, &stats, error) ||
+        !bench_skipped(bench, &stats, TEST_BALLOONED - 192 * SIZE_MIB,
+                       error)) {
         return false;
     }
     vm_kill(source);
-    /* All of it is good for use, also what never came over the wire. */
-    if (!balloon_reach(bench->session, destination, TEST_MEMORY, error)) {
+    return use_all(bench, destination, error);
+}
+
+/* Let a migration send some of the memory that has something in it. */
+static bool wait_sent(Bench *bench, Vm *source, uint64_t bytes,
+                      GError **error)
+{
+    MigrationStats stats;
+    Stall stall = { 0 };
+
+    do {
+        if (!migrate_query(source, &stats, error) ||
+            session_stalled(bench->session, &stall, stats.transferred,
+                            "the migration has sent nothing", error) ||
+            !session_sleep(bench->session, 20, error)) {
+            return false;
+        }
+    } while (stats.transferred < bytes);
+    return true;
+}
+
+/*
+ * The guest gives memory back whose old content is at the other end. What the
+ * pass under way has yet to send is read all the same, so that nothing can be
+ * said of how much memory the source takes.
+ */
+static bool test_inflate(Bench *bench, GError **error)
+{
+    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, error);
+    g_autoptr(Vm) destination = NULL;
+    MigrationStats stats;
+    uint64_t there;
+
+    destination = source ? bench_start(bench, "destination", bench->qemu,
+                                       true, error) : NULL;
+    if (!destination ||
+        !bench_start_slow(bench, source, destination, error) ||
+        !migrate_set_bandwidth(source, 8 * TEST_SLOW, error) ||
+        !wait_sent(bench, source, TEST_BALLOONED / 2, error) ||
+        !migrate_set_bandwidth(source, TEST_SLOW, error) ||
+        !balloon_reach(bench->session, source, TEST_TO, error) ||
+        !finish(bench, source, destination, &stats, error) ||
+        !memory_of_process(vm_pid(destination), &there, error)) {
         return false;
     }
-    touched = guest_command(vm_guest(destination), "touch 600", error);
-    return touched && bench_intact(destination, error);
+    g_test_message("%" G_GUINT64_FORMAT " pages sent as zeroes, destination %"
+                   G_GUINT64_FORMAT " MiB", stats.unpopulated.zero_pages,
+                   there / SIZE_MIB);
+    FAIL_UNLESS(there < TEST_TO + GROWTH_MAX, "the destination takes %"
+                G_GUINT64_FORMAT " bytes", there);
+    FAIL_UNLESS(bench->skip != SKIP_UNPOPULATED ||
+                stats.unpopulated.zero_pages, "no page was sent as zeroes");
+    vm_kill(source);
+    return use_all(bench, destination, error);
+}
+
+/* After a migration that came to nothing, all is as before. */
+static bool try_again(Bench *bench, Vm *source, GError **error)
+{
+    g_autoptr(Vm) second = NULL;
+
+    if (!bench_intact(source, error)) {
+        return false;
+    }
+    second = bench_start(bench, "second", bench->qemu, true, error);
+    return second && hop(bench, source, second, error);
 }
 
 static bool test_cancel(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, true, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
     g_autoptr(Vm) first = NULL;
-    g_autoptr(Vm) second = NULL;
-    MigrationStats stats;
 
-    first = source ? bench_start(bench, "first", bench->qemu, true, true,
-                                 error) : NULL;
-    if (!first || !bench_skip(source, first, error) ||
-        !bench_start_slow(bench, source, first, error) ||
+    first = source ? bench_start(bench, "first", bench->qemu, true, error)
+                   : NULL;
+    if (!first || !bench_start_slow(bench, source, first, error) ||
         !session_sleep(bench->session, 1000, error) ||
         !still_active(source, error)) {
         return false;
     }
     vm_expect_exit(first);
-    if (!migrate_cancel(bench->session, source, error) ||
-        !bench_intact(source, error)) {
-        return false;
-    }
-    second = bench_start(bench, "second", bench->qemu, true, true, error);
-    return second && bench_skip(source, second, error) &&
-           bench_migrate(bench, source, second, &stats, error) &&
-           bench_skipped(&stats, TEST_BALLOONED, error);
+    return migrate_cancel(bench->session, source, error) &&
+           try_again(bench, source, error);
 }
 
 static bool test_destination_killed(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, true, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
     g_autoptr(Vm) first = NULL;
-    g_autoptr(Vm) second = NULL;
     MigrationStats stats;
 
-    first = source ? bench_start(bench, "first", bench->qemu, true, true,
-                                 error) : NULL;
-    if (!first || !bench_skip(source, first, error) ||
-        !bench_start_slow(bench, source, first, error) ||
+    first = source ? bench_start(bench, "first", bench->qemu, true, error)
+                   : NULL;
+    if (!first || !bench_start_slow(bench, source, first, error) ||
         !session_sleep(bench->session, 1000, error) ||
         !still_active(source, error)) {
         return false;
     }
     vm_kill(first);
-    if (!migrate_wait_status(bench->session, source, "failed", &stats,
-                             error) ||
-        !bench_intact(source, error)) {
-        return false;
-    }
-    second = bench_start(bench, "second", bench->qemu, true, true, error);
-    return second && bench_skip(source, second, error) &&
-           bench_migrate(bench, source, second, &stats, error) &&
-           bench_skipped(&stats, TEST_BALLOONED, error);
+    return migrate_wait_status(bench->session, source, "failed", &stats,
+                               error) &&
+           try_again(bench, source, error);
 }
 
 /* Without the capability nothing may show that this QEMU knows of it. */
 static bool check_off(Bench *bench, const char *from, const char *to,
-                        GError **error)
+                      GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, from, false, error);
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, from, error);
     g_autoptr(Vm) destination = NULL;
     MigrationStats stats;
 
-    destination = source ? bench_start(bench, "destination", to, false, true,
-                                       error) : NULL;
-    if (!destination ||
-        !bench_migrate(bench, source, destination, &stats, error)) {
-        return false;
-    }
-    FAIL_UNLESS(!stats.has_skip, "query-migrate tells of skip-balloon");
-    return true;
+    destination = source ? bench_start(bench, "destination", to, true, error)
+                         : NULL;
+    return destination &&
+           bench_migrate(bench, source, destination, &stats, error) &&
+           bench_skipped(bench, &stats, 0, error);
 }
 
 static bool test_to_stock(Bench *bench, GError **error)
@@ -222,13 +291,16 @@ static bool test_from_stock(Bench *bench, GError **error)
 /* A guest that need not tell before it uses ballooned memory again. */
 static bool test_not_told(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot(bench, bench->qemu, false, error);
+    g_autoptr(Vm) source = NULL;
     g_autoptr(Vm) destination = NULL;
     MigrationStats stats;
 
+    bench->config.must_tell_host = false;
+    source = bench_boot_ballooned(bench, bench->qemu, error);
     destination = source ? bench_start(bench, "destination", bench->qemu,
-                                       false, true, error) : NULL;
-    if (!destination || !bench_skip(source, destination, error) ||
+                                       true, error) : NULL;
+    if (!destination ||
+        !migrate_skip(source, destination, bench->skip, error) ||
         !bench_migrate(bench, source, destination, &stats, error)) {
         return false;
     }
@@ -240,19 +312,231 @@ static bool test_not_told(Bench *bench, GError **error)
     return true;
 }
 
+/* From an unmodified QEMU, which sends all, to one that keeps it small. */
+static bool receive(Bench *bench, Vm *from, Vm *to, GError **error)
+{
+    MigrationStats stats;
+    uint64_t before;
+    uint64_t there;
+
+    if (!migrate_skip(to, to, bench->skip, error) ||
+        !memory_of_process(vm_pid(from), &before, error) ||
+        !bench_migrate(bench, from, to, &stats, error) ||
+        !memory_of_process(vm_pid(to), &there, error)) {
+        return false;
+    }
+    FAIL_UNLESS(there < before + surplus(bench), "the destination takes %"
+                G_GUINT64_FORMAT " bytes, the source took %" G_GUINT64_FORMAT,
+                there, before);
+    return true;
+}
+
+/*
+ * A guest that never used its memory and has no balloon, to an unmodified
+ * QEMU, back again, and on.
+ */
+static bool test_idle(Bench *bench, GError **error)
+{
+    g_autoptr(Vm) source = NULL;
+    g_autoptr(Vm) stock = NULL;
+    g_autoptr(Vm) third = NULL;
+    g_autoptr(Vm) fourth = NULL;
+    MigrationStats stats;
+    uint64_t before;
+
+    bench->config.untouched = true;
+    bench->config.no_balloon = true;
+    source = bench_boot(bench, bench->qemu, error);
+    stock = source ? bench_start(bench, "stock", bench->stock, true, error)
+                   : NULL;
+    if (!stock || !migrate_skip(source, source, bench->skip, error) ||
+        !memory_of_process(vm_pid(source), &before, error) ||
+        !bench_migrate(bench, source, stock, &stats, error) ||
+        !bench_skipped(bench, &stats, TEST_BALLOONED, error) ||
+        !check_growth(bench, source, before, stock, error)) {
+        return false;
+    }
+    vm_kill(source);
+    third = bench_start(bench, "third", bench->qemu, true, error);
+    if (!third || !receive(bench, stock, third, error)) {
+        return false;
+    }
+    vm_kill(stock);
+    fourth = bench_start(bench, "fourth", bench->qemu, true, error);
+    return fourth && hop(bench, third, fourth, error);
+}
+
+/* Wait until the host has got memory back. */
+static bool wait_shrunk(Bench *bench, Vm *vm, uint64_t goal, GError **error)
+{
+    Stall stall = { 0 };
+    uint64_t now;
+
+    do {
+        if (!memory_of_process(vm_pid(vm), &now, error) ||
+            session_stalled(bench->session, &stall, now,
+                            "the guest has given nothing back", error) ||
+            !session_sleep(bench->session, 100, error)) {
+            return false;
+        }
+    } while (now > goal);
+    return true;
+}
+
+/* What the guest freed and has told so, without any balloon inflated. */
+static bool test_reporting(Bench *bench, GError **error)
+{
+    g_autoptr(Vm) source = NULL;
+    g_autoptr(Vm) second = NULL;
+
+    bench->config.free_page_reporting = true;
+    source = bench_boot(bench, bench->qemu, error);
+    second = source ? bench_start(bench, "second", bench->qemu, true, error)
+                    : NULL;
+    return second && wait_shrunk(bench, source, TEST_TO, error) &&
+           hop(bench, source, second, error);
+}
+
+#define STORM_LOW (TEST_TO + 32 * SIZE_MIB)
+#define STORM_HIGH (TEST_TO + 192 * SIZE_MIB)
+/* Changes of direction at a low bandwidth, and how many there may be then. */
+#define STORM_SLOW_TURNS 4
+#define STORM_MAX_TURNS 200
+
+/* Turn the balloon around if it has arrived. */
+static bool storm_step(Vm *vm, unsigned *turns, GError **error)
+{
+    uint64_t goal = *turns % 2 ? STORM_HIGH : STORM_LOW;
+    uint64_t now;
+
+    if (!balloon_query(vm, &now, error)) {
+        return false;
+    }
+    if (now == goal) {
+        (*turns)++;
+        return balloon_set(vm, *turns % 2 ? STORM_HIGH : STORM_LOW, error);
+    }
+    return true;
+}
+
+/* Inflate and deflate without a pause until a migration has completed. */
+static bool storm(Bench *bench, Vm *source, GError **error)
+{
+    MigrationStats stats;
+    unsigned turns = 0;
+    bool fast = false;
+
+    for (;;) {
+        if (!migrate_query(source, &stats, error)) {
+            return false;
+        }
+        if (strcmp(stats.status, "active")) {
+            break;
+        }
+        FAIL_UNLESS(turns < STORM_MAX_TURNS, "it does not converge");
+        if (!storm_step(source, &turns, error)) {
+            return false;
+        }
+        if (turns == STORM_SLOW_TURNS && !fast) {
+            fast = true;
+            if (!migrate_set_bandwidth(source, 0, error)) {
+                return false;
+            }
+        }
+        if (!session_sleep(bench->session, 10, error)) {
+            return false;
+        }
+    }
+    g_test_message("the balloon turned around %u times", turns);
+    FAIL_UNLESS(fast, "the migration was to last for longer, it is %s",
+                stats.status);
+    return true;
+}
+
+/* Whatever the storm leaves behind in QEMU itself. */
+static bool check_private(const Bench *bench, Vm *vm, uint64_t before,
+                          GError **error)
+{
+    uint64_t after;
+
+    if (!memory_private_of_process(vm_pid(vm), &after, error)) {
+        return false;
+    }
+    g_test_message("private memory %" G_GUINT64_FORMAT " to %"
+                   G_GUINT64_FORMAT " KiB", before >> 10, after >> 10);
+    FAIL_UNLESS(bench->backend != BACKEND_MEMFD || after < before + LITTLE,
+                "the private memory of QEMU grew from %" G_GUINT64_FORMAT
+                " to %" G_GUINT64_FORMAT " bytes", before, after);
+    return true;
+}
+
+static bool test_storm(Bench *bench, GError **error)
+{
+    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
+    g_autoptr(Vm) destination = NULL;
+    MigrationStats stats;
+    uint64_t before;
+
+    destination = source ? bench_start(bench, "destination", bench->qemu,
+                                       true, error) : NULL;
+    return destination &&
+           /* Code translated before is no growth. */
+           wobble(bench, source, "touch 144", error) &&
+           memory_private_of_process(vm_pid(source), &before, error) &&
+           bench_start_slow(bench, source, destination, error) &&
+           storm(bench, source, error) &&
+           check_private(bench, source, before, error) &&
+           migrate_wait(bench->session, source, destination, &stats, error) &&
+           bench_intact(destination, error) &&
+           use_all(bench, destination, error);
+}
+
+#define ON_ANON (1 << BACKEND_ANON)
+#define ON_MEMFD (1 << BACKEND_MEMFD)
+#define ON_BOTH (ON_ANON | ON_MEMFD)
+
+static const struct {
+    const char *path;
+    CaseFunc *func;
+    unsigned backends;
+    SkipSet skip;
+    Needs needs;                /* besides a guest */
+} cases[] = {
+    { "two-hops", test_two_hops, ON_BOTH, SKIP_BALLOON, 0 },
+    { "deflate", test_deflate, ON_BOTH, SKIP_BALLOON, 0 },
+    { "cancel", test_cancel, ON_ANON, SKIP_BALLOON, 0 },
+    { "killed", test_destination_killed, ON_MEMFD, SKIP_BALLOON, 0 },
+    { "to-stock", test_to_stock, ON_ANON, SKIP_NOTHING, NEEDS_STOCK },
+    { "from-stock", test_from_stock, ON_MEMFD, SKIP_NOTHING, NEEDS_STOCK },
+    { "not-told", test_not_told, ON_MEMFD, SKIP_BALLOON, 0 },
+    { "storm", test_storm, ON_MEMFD, SKIP_BALLOON, 0 },
+    { "unpopulated-migrate", test_migrate, ON_BOTH, SKIP_UNPOPULATED, 0 },
+    { "unpopulated-idle", test_idle, ON_BOTH, SKIP_UNPOPULATED, NEEDS_STOCK },
+    { "unpopulated-inflate", test_inflate, ON_BOTH, SKIP_UNPOPULATED, 0 },
+    { "unpopulated-reporting", test_reporting, ON_BOTH, SKIP_UNPOPULATED, 0 },
+    { "unpopulated-cancel", test_cancel, ON_MEMFD, SKIP_UNPOPULATED, 0 },
+    { "both-two-hops", test_two_hops, ON_BOTH, SKIP_BOTH, 0 },
+    { "both-inflate", test_inflate, ON_MEMFD, SKIP_BOTH, 0 },
+    { "both-storm", test_storm, ON_BOTH, SKIP_BOTH, 0 },
+};
+
+static void add_case(unsigned i)
+{
+    g_autofree char *path = g_strconcat("/guest/", cases[i].path, NULL);
+
+    for (Backend backend = BACKEND_ANON; backend <= BACKEND_MEMFD; backend++) {
+        if (cases[i].backends & 1 << backend) {
+            bench_add(path, cases[i].func, backend, cases[i].skip,
+                      NEEDS_GUEST | cases[i].needs);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     bench_init(argc, argv);
-    BOTH_BACKENDS("/guest/migrate", test_migrate, NEEDS_GUEST);
-    BOTH_BACKENDS("/guest/two-hops", test_two_hops, NEEDS_GUEST);
-    BOTH_BACKENDS("/guest/deflate", test_deflate, NEEDS_GUEST);
-    bench_add("/guest/cancel", test_cancel, BACKEND_ANON, NEEDS_GUEST);
-    bench_add("/guest/destination-killed", test_destination_killed,
-              BACKEND_MEMFD, NEEDS_GUEST);
-    bench_add("/guest/to-stock", test_to_stock, BACKEND_ANON,
-              NEEDS_GUEST | NEEDS_STOCK);
-    bench_add("/guest/from-stock", test_from_stock, BACKEND_MEMFD,
-              NEEDS_GUEST | NEEDS_STOCK);
-    bench_add("/guest/not-told", test_not_told, BACKEND_MEMFD, NEEDS_GUEST);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        add_case(i);
+    }
     return g_test_run();
 }

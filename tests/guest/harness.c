@@ -6,13 +6,12 @@
 
 #define STALL_SECS 60
 #define ALIVE_TICKS 3
-/* Such that the 300 MiB or so that are not ballooned take seconds. */
-#define SLOW_BANDWIDTH (40 * SIZE_MIB)
 #define SKIPPED_SHARE 0.8
 
 typedef struct Case {
     CaseFunc *func;
     Backend backend;
+    SkipSet skip;
     Needs needs;
 } Case;
 
@@ -73,6 +72,7 @@ static void run_case(gconstpointer opaque)
     g_auto(GStrv) dirs = firmware ? g_strsplit(firmware, ":", -1) : NULL;
     Bench bench = {
         .backend = test->backend,
+        .skip = test->skip,
         .qemu = qemu_path(),
         .stock = stock_path(),
         .config = {
@@ -83,6 +83,7 @@ static void run_case(gconstpointer opaque)
             .workset = TEST_WORKSET,
             .seed = 1,
             .backend = test->backend,
+            .must_tell_host = test->skip & SKIP_BALLOON,
         },
     };
 
@@ -102,7 +103,7 @@ static void run_case(gconstpointer opaque)
 void bench_init(int argc, char **argv)
 {
     /* Kept by GLib for as long as the program runs. */
-    static char *args[16];
+    static char *args[64];
     char **kept = args;
 
     g_assert(argc < (int)G_N_ELEMENTS(args) - 1);
@@ -111,7 +112,8 @@ void bench_init(int argc, char **argv)
     g_test_init(&argc, &kept, NULL);
 }
 
-void bench_add(const char *path, CaseFunc *func, Backend backend, Needs needs)
+void bench_add(const char *path, CaseFunc *func, Backend backend,
+               SkipSet skip, Needs needs)
 {
     g_autofree char *full = g_strdup_printf("%s/%s", path,
                                             backend_name(backend));
@@ -119,40 +121,42 @@ void bench_add(const char *path, CaseFunc *func, Backend backend, Needs needs)
 
     test->func = func;
     test->backend = backend;
+    test->skip = skip;
     test->needs = needs;
     g_test_add_data_func_full(full, test, (GTestDataFunc)run_case, g_free);
 }
 
 Vm *bench_start(Bench *bench, const char *name, const char *qemu,
-                bool must_tell_host, bool incoming, GError **error)
+                bool incoming, GError **error)
 {
     VmConfig config = bench->config;
 
     config.name = name;
     config.qemu = qemu;
-    config.must_tell_host = must_tell_host;
     config.incoming = incoming;
     return vm_start(bench->session, &config, error);
 }
 
-Vm *bench_boot(Bench *bench, const char *qemu, bool must_tell_host,
-               GError **error)
+Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
 {
-    g_autoptr(Vm) vm = bench_start(bench, "source", qemu, must_tell_host,
-                                   false, error);
+    g_autoptr(Vm) vm = bench_start(bench, "source", qemu, false, error);
 
     if (!vm || !guest_wait_ready(vm_guest(vm), error) ||
-        !balloon_reach(bench->session, vm, TEST_TO, error) ||
         !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
         return NULL;
     }
     return g_steal_pointer(&vm);
 }
 
-bool bench_skip(Vm *source, Vm *destination, GError **error)
+Vm *bench_boot_ballooned(Bench *bench, const char *qemu, GError **error)
 {
-    return migrate_set_capability(source, "skip-balloon", true, error) &&
-           migrate_set_capability(destination, "skip-balloon", true, error);
+    g_autoptr(Vm) vm = bench_boot(bench, qemu, error);
+
+    if (!vm || !balloon_reach(bench->session, vm, TEST_TO, error) ||
+        !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&vm);
 }
 
 bool bench_intact(Vm *vm, GError **error)
@@ -176,8 +180,10 @@ bool bench_migrate(Bench *bench, Vm *source, Vm *destination,
     }
     /* For the log; how long it took is nothing to test. */
     g_test_message("total time %" G_GINT64_FORMAT " ms, zero-page records %"
-                   G_GUINT64_FORMAT ", pages skipped %" G_GUINT64_FORMAT,
-                   stats->total_ms, stats->duplicate, stats->skipped_pages);
+                   G_GUINT64_FORMAT ", pages skipped %" G_GUINT64_FORMAT
+                   ", unpopulated %" G_GUINT64_FORMAT, stats->total_ms,
+                   stats->duplicate, stats->skipped_pages,
+                   stats->unpopulated.skipped_pages);
     return bench_intact(destination, error);
 }
 
@@ -186,24 +192,64 @@ bool bench_start_slow(Bench *bench, Vm *source, Vm *destination,
 {
     MigrationStats stats;
 
-    return migrate_set_bandwidth(source, SLOW_BANDWIDTH, error) &&
+    return migrate_skip(source, destination, bench->skip, error) &&
+           migrate_set_bandwidth(source, TEST_SLOW, error) &&
            migrate_start(bench->session, source, destination, error) &&
            migrate_wait_status(bench->session, source, "active", &stats,
                                error);
 }
 
-bool bench_skipped(const MigrationStats *stats, uint64_t ballooned,
-                   GError **error)
+static bool skipped_balloon(const MigrationStats *stats, uint64_t bytes,
+                            GError **error)
 {
-    FAIL_UNLESS(stats->has_skip && !strcmp(stats->skip_status, "active"),
+    FAIL_UNLESS(!strcmp(stats->skip_status, "active"),
                 "skip-balloon is '%s', reason '%s'", stats->skip_status,
                 stats->skip_reason);
-    FAIL_UNLESS(stats->skipped_bytes >= SKIPPED_SHARE * ballooned,
+    FAIL_UNLESS(stats->skipped_bytes >= SKIPPED_SHARE * bytes,
                 "%" G_GUINT64_FORMAT " bytes skipped of %" G_GUINT64_FORMAT
                 ", %" G_GUINT64_FORMAT " pages vetoed", stats->skipped_bytes,
-                ballooned, stats->vetoed_pages);
+                bytes, stats->vetoed_pages);
     FAIL_UNLESS(stats->skipped_bytes == stats->skipped_pages * 4096,
                 "%" G_GUINT64_FORMAT " pages are not %" G_GUINT64_FORMAT
                 " bytes", stats->skipped_pages, stats->skipped_bytes);
     return true;
+}
+
+/* All of it, or what skip-balloon leaves, which is nothing of the balloon. */
+static bool skipped_unpopulated(const Bench *bench,
+                                const UnpopulatedStats *stats,
+                                uint64_t bytes, GError **error)
+{
+    bool alone = bench->skip == SKIP_UNPOPULATED;
+    uint64_t least = alone ? SKIPPED_SHARE * bytes : 1;
+    uint64_t most = bench->config.memory - (alone ? 0 : bytes);
+
+    FAIL_UNLESS(stats->skipped_bytes >= least && stats->skipped_bytes <= most,
+                "%" G_GUINT64_FORMAT " bytes skipped as unpopulated, not %"
+                G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
+                stats->skipped_bytes, least, most);
+    FAIL_UNLESS(stats->skipped_bytes == stats->skipped_pages * 4096,
+                "%" G_GUINT64_FORMAT " pages are not %" G_GUINT64_FORMAT
+                " bytes", stats->skipped_pages, stats->skipped_bytes);
+    for (unsigned i = 0; i < stats->n_left_alone; i++) {
+        FAIL_UNLESS(strcmp(stats->left_alone[i].id, "ram0"),
+                    "guest RAM was left alone: %s",
+                    stats->left_alone[i].reason);
+    }
+    return true;
+}
+
+bool bench_skipped(const Bench *bench, const MigrationStats *stats,
+                   uint64_t bytes, GError **error)
+{
+    FAIL_UNLESS(stats->has_skip == !!(bench->skip & SKIP_BALLOON),
+                "query-migrate tells %s of skip-balloon",
+                stats->has_skip ? "" : "nothing");
+    FAIL_UNLESS(stats->unpopulated.known ==
+                !!(bench->skip & SKIP_UNPOPULATED),
+                "query-migrate tells %s of skip-unpopulated",
+                stats->unpopulated.known ? "" : "nothing");
+    return (!stats->has_skip || skipped_balloon(stats, bytes, error)) &&
+           (!stats->unpopulated.known ||
+            skipped_unpopulated(bench, &stats->unpopulated, bytes, error));
 }

@@ -14,6 +14,8 @@
 #define TEST_TO (384 * SIZE_MIB)
 #define TEST_BALLOONED (TEST_MEMORY - TEST_TO)
 #define TEST_WORKSET (64 * SIZE_MIB)
+/* The bandwidth of a migration that takes many seconds. */
+#define TEST_SLOW (20 * SIZE_MIB)
 
 /*
  * What a test case gets. Cases report failures as errors instead of aborting,
@@ -22,9 +24,10 @@
 typedef struct Bench {
     Session *session;
     Backend backend;
+    SkipSet skip;               /* what the case is about */
     const char *qemu;           /* with skip-balloon */
     const char *stock;          /* without */
-    VmConfig config;            /* of a source with the balloon property on */
+    VmConfig config;            /* of all that follow; cases may change it */
 } Bench;
 
 typedef bool CaseFunc(Bench *bench, GError **error);
@@ -59,40 +62,39 @@ void bench_init(int argc, char **argv);
  * @path: its path; "/anon" or "/memfd" is appended
  * @func: the case
  * @backend: what it runs on
+ * @skip: what it is about; if SKIP_BALLOON is, the balloon device of each QEMU
+ *        has the property that it takes
  * @needs: what it needs; it is skipped where that is missing
  */
 void bench_add(const char *path, CaseFunc *func, Backend backend,
-               Needs needs);
+               SkipSet skip, Needs needs);
 
 /**
  * bench_start: start one more QEMU.
  * @bench: the bench
  * @name: unique within the case
  * @qemu: the QEMU to start
- * @must_tell_host: the property of the balloon device
  * @incoming: whether it is to wait for a migration
  * @error: set as by vm_start()
  */
 Vm *bench_start(Bench *bench, const char *name, const char *qemu,
-                bool must_tell_host, bool incoming, GError **error);
+                bool incoming, GError **error);
 
 /**
- * bench_boot: start a QEMU, boot the guest in it, inflate its balloon.
+ * bench_boot: start a QEMU and boot the guest in it.
  * @bench: the bench
  * @qemu: the QEMU to start
- * @must_tell_host: the property of the balloon device
  * @error: set if any of it fails
  */
-Vm *bench_boot(Bench *bench, const char *qemu, bool must_tell_host,
-               GError **error);
+Vm *bench_boot(Bench *bench, const char *qemu, GError **error);
 
 /**
- * bench_skip: turn skip-balloon on at both ends.
- * @source: one end
- * @destination: the other
- * @error: set as by vm_execute()
+ * bench_boot_ballooned: the same, and inflate its balloon.
+ * @bench: the bench
+ * @qemu: the QEMU to start
+ * @error: set if any of it fails
  */
-bool bench_skip(Vm *source, Vm *destination, GError **error);
+Vm *bench_boot_ballooned(Bench *bench, const char *qemu, GError **error);
 
 /**
  * bench_migrate: migrate as fast as can be and check that the guest is
@@ -107,8 +109,8 @@ bool bench_migrate(Bench *bench, Vm *source, Vm *destination,
                    MigrationStats *stats, GError **error);
 
 /**
- * bench_start_slow: start a migration that takes several seconds, and wait
- * until it sends.
+ * bench_start_slow: start a migration with the capabilities of the case, such
+ * that it takes many seconds, and wait until it sends.
  * @bench: the bench
  * @source: its source
  * @destination: its destination
@@ -125,12 +127,14 @@ bool bench_start_slow(Bench *bench, Vm *source, Vm *destination,
 bool bench_intact(Vm *vm, GError **error);
 
 /**
- * bench_skipped: check that most of the balloon was skipped.
+ * bench_skipped: check that most of what could be was skipped, by the
+ * capabilities of the case, and that each counts for itself.
+ * @bench: the bench
  * @stats: what QEMU counted
- * @ballooned: the size of the balloon, in bytes
+ * @bytes: how much is in the balloon, or is unpopulated for another reason
  * @error: set if not
  */
-bool bench_skipped(const MigrationStats *stats, uint64_t ballooned,
-                   GError **error);
+bool bench_skipped(const Bench *bench, const MigrationStats *stats,
+                   uint64_t bytes, GError **error);
 
 #endif /* SKIP_BALLOON_TEST_HARNESS_H */
