@@ -21,7 +21,9 @@ CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="
     --disable-docs --disable-install-blobs)
 # Built by `ours --tests`. Names that this QEMU does not know are passed over.
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
-    tests/qtest/skip-balloon-test tests/qtest/balloon-map-test tests/qtest/qmp-cmd-test)
+    tests/qtest/skip-balloon-test tests/qtest/balloon-map-test
+    tests/qtest/balloon-request-test tests/qtest/skip-unpopulated-test tests/qtest/skip-scale-test tests/qtest/skip-liar-test
+    tests/qtest/qmp-cmd-test)
 
 WORK=$BUILD/qemu
 STOCK=$WORK/stock # its src is never written to, hence also the pristine copy for the others

@@ -22,15 +22,27 @@
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "ram.h"
+#include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
 
 /* Bounds the work and the answer of one query-balloon-map */
 #define QUERY_RUNS_DEFAULT 1024
 #define QUERY_RUNS_MAX 65536
 
+/* A block with more runs than this is emptied by groups of pages, of 64 MiB */
+#define EMPTY_RUNS_MAX 4096
+#define EMPTY_GROUP_PAGES UINT64_C(16384)
+
 typedef struct BalloonMapBlock {
     RAMBlock *rb;
     BalloonBitmap *bitmap;
+    /*
+     * Pages that the guest gave back while it kept other pages of the same
+     * huge page, which the host can only let go of as a whole.  NULL until
+     * there are such pages.  Another host does not learn of them: there they
+     * stay populated.
+     */
+    BalloonBitmap *pending;
     /* A bit for each chunk: changed since balloon_map_changes_reset()? */
     unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
@@ -40,6 +52,8 @@ static struct {
     VirtIODevice *vdev;
     /* A migration under way relies on the map */
     bool tracking;
+    /* A migration under way has to send what is discarded */
+    bool track_discards;
     QLIST_HEAD(, BalloonMapBlock) blocks;
 } balloon_map;
 
@@ -97,6 +111,7 @@ static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
     balloon_bitmap_free(block->bitmap);
+    balloon_bitmap_free(block->pending);
     g_free(block->changed);
     g_free(block);
 }
@@ -121,6 +136,24 @@ static bool clear_range(BalloonMapBlock *block, uint64_t page,
     return true;
 }
 
+static void clear_pending(BalloonMapBlock *block, uint64_t page,
+                          uint64_t npages)
+{
+    if (block->pending) {
+        balloon_bitmap_clear(block->pending, page, npages);
+    }
+}
+
+static void set_pending(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    if (!block->pending) {
+        block->pending = balloon_bitmap_new(
+            balloon_bitmap_size(block->bitmap));
+    }
+    balloon_bitmap_set(block->pending, page, npages);
+}
+
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
                                       size_t size, size_t max_size)
 {
@@ -138,6 +171,7 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
 
     if (block && new_size < old_size) {
         clear_range(block, to_page(new_size), to_page(old_size - new_size));
+        clear_pending(block, to_page(new_size), to_page(old_size - new_size));
     }
 }
 
@@ -159,15 +193,46 @@ static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
     }
 }
 
+/*
+ * Find the next stretch of groups of which each holds a page of @bitmap.
+ * Returns false if there is none at or after page @from.
+ */
+static bool next_groups(const BalloonBitmap *bitmap, uint64_t from,
+                        BalloonRun *groups)
+{
+    BalloonRun run;
+
+    if (!balloon_bitmap_next_run(bitmap, from, &run)) {
+        return false;
+    }
+    groups->start = QEMU_ALIGN_DOWN(run.start, EMPTY_GROUP_PAGES);
+    do {
+        groups->end = QEMU_ALIGN_UP(run.end, EMPTY_GROUP_PAGES);
+    } while (balloon_bitmap_next_run(bitmap, groups->end, &run) &&
+             run.start < groups->end + EMPTY_GROUP_PAGES);
+    groups->end = MIN(groups->end, balloon_bitmap_size(bitmap));
+    return true;
+}
+
+/*
+ * A map can have a run for every other page, and emptying it must not hold
+ * the BQL for as long as that would take.  Where there are that many runs,
+ * sending some pages that never were in the map costs less.
+ */
 static void empty_block(BalloonMapBlock *block)
 {
+    bool by_group = balloon_bitmap_runs(block->bitmap) > EMPTY_RUNS_MAX;
     BalloonRun run;
     uint64_t from;
 
-    for (from = 0; balloon_bitmap_next_run(block->bitmap, from, &run);
+    for (from = 0; by_group ? next_groups(block->bitmap, from, &run)
+                            : balloon_bitmap_next_run(block->bitmap, from,
+                                                      &run);
          from = run.end) {
         take_out(block, run.start, run.end - run.start);
     }
+    balloon_bitmap_free(block->pending);
+    block->pending = NULL;
 }
 
 void balloon_map_attach(VirtIODevice *vdev)
@@ -200,17 +265,96 @@ VirtIODevice *balloon_map_device(void)
     return balloon_map.vdev;
 }
 
-void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
+bool balloon_map_takes_parts(void)
+{
+    assert(bql_locked());
+    return balloon_map.vdev &&
+           virtio_vdev_has_feature(balloon_map.vdev,
+                                   VIRTIO_BALLOON_F_MUST_TELL_HOST);
+}
+
+static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
+{
+    if (ram_block_discard_range(rb, offset, length)) {
+        return false;
+    }
+    if (balloon_map.track_discards) {
+        /* Only now, or the old content might be sent once more instead. */
+        ram_mark_dirty_range(rb, offset, length);
+    }
+    return true;
+}
+
+/* Discard whole pages of the host; what could be discarded is in the map. */
+static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     BalloonMapBlock *block;
 
-    if (ram_block_discard_range(rb, offset, length)) {
-        return;
-    }
-    if (balloon_map.vdev) {
+    if (discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                npages << BALLOON_BITMAP_PAGE_SHIFT) && balloon_map.vdev) {
         block = find_or_add_block(rb);
-        balloon_bitmap_set(block->bitmap, to_page(offset), to_page(length));
-        note_change(block, to_page(offset), to_page(length));
+        balloon_bitmap_set(block->bitmap, page, npages);
+        note_change(block, page, npages);
+    }
+}
+
+/*
+ * Note parts of huge pages as given back, and put in the huge pages that they
+ * complete.  Looks at each huge page once, up to its first gap.
+ */
+static void put_in_parts(BalloonMapBlock *block, uint64_t page,
+                         uint64_t npages)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
+    uint64_t from = QEMU_ALIGN_DOWN(page, unit);
+    BalloonRun run;
+
+    set_pending(block, page, npages);
+    for (; from < end; from = run.end) {
+        if (!balloon_bitmap_next_run_before(block->pending, from, end, &run) ||
+            run.start != from || !balloon_run_shrink(&run, unit)) {
+            run.end = from + unit;
+            continue;
+        }
+        /* Nothing would be won by trying again what cannot be discarded. */
+        clear_pending(block, run.start, run.end - run.start);
+        put_in(block->rb, run.start, run.end - run.start);
+    }
+}
+
+void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
+        if (block) {
+            clear_pending(block, to_page(offset), to_page(length));
+        }
+        put_in(rb, to_page(offset), to_page(length));
+    } else {
+        assert(balloon_map_takes_parts());
+        put_in_parts(find_or_add_block(rb), to_page(offset), to_page(length));
+    }
+}
+
+void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
+{
+    assert(bql_locked());
+    discard(rb, offset, length);
+}
+
+/*
+ * Let pages wait for the rest of their huge page if they are in the map, which
+ * the huge page is about to leave.  The guest has not taken them back.
+ */
+static void keep_pending(BalloonMapBlock *block, uint64_t start, uint64_t end)
+{
+    BalloonRun run;
+
+    for (; balloon_bitmap_next_run_before(block->bitmap, start, end, &run);
+         start = run.end) {
+        set_pending(block, run.start, run.end - run.start);
     }
 }
 
@@ -219,12 +363,21 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
     RAMBlock *rb = mr->ram_block;
     BalloonMapBlock *block = find_block(rb);
 
-    /* Whoever uses a part of a huge page populates all of it. */
     if (block) {
-        hwaddr start = QEMU_ALIGN_DOWN(offset, rb->page_size);
-        hwaddr end = QEMU_ALIGN_UP(offset + length, rb->page_size);
+        uint64_t unit = to_page(rb->page_size);
+        uint64_t first = to_page(offset);
+        uint64_t last = to_page(QEMU_ALIGN_UP(offset + length,
+                                              BALLOON_BITMAP_PAGE_SIZE));
+        uint64_t start = QEMU_ALIGN_DOWN(first, unit);
+        uint64_t end = QEMU_ALIGN_UP(last, unit);
 
-        take_out(block, to_page(start), to_page(end - start));
+        if (balloon_map_takes_parts()) {
+            keep_pending(block, start, first);
+            keep_pending(block, last, end);
+        }
+        clear_pending(block, first, last - first);
+        /* Whoever uses a part of a huge page populates all of it. */
+        take_out(block, start, end - start);
     }
 }
 
@@ -234,6 +387,7 @@ void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages)
 
     if (block) {
         clear_range(block, page, npages);
+        clear_pending(block, page, npages);
     }
 }
 
@@ -275,6 +429,12 @@ void balloon_map_track(bool on)
 {
     assert(bql_locked());
     balloon_map.tracking = on;
+}
+
+void balloon_map_track_discards(bool on)
+{
+    assert(bql_locked());
+    balloon_map.track_discards = on;
 }
 
 bool balloon_map_is_empty(void)

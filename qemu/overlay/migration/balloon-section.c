@@ -36,11 +36,13 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/host-utils.h"
 #include "qemu/madvise.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/ramblock.h"
@@ -52,6 +54,7 @@
 #include "migration/populated-block.h"
 #include "migration/register.h"
 #include "migration/skip-balloon.h"
+#include "migration/skip-pass.h"
 #include "options.h"
 #include "qemu-file.h"
 #include "ram.h"
@@ -64,6 +67,18 @@
 #define HUGE_PAGE_SIZE_PATH "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
 #define HUGE_PAGE_SIZE_DEFAULT (2 * MiB)
 #define HUGE_PAGE_PLACES_MAX 1024
+
+/* How long to keep the main loop waiting, but for what is under way by then */
+#define SLICE_NS (2 * SCALE_MS)
+
+/* Chunks that are encoded, and decoded, in one go: 64 GiB of memory */
+#define STEP_CHUNKS 512
+
+/* How long to leave the BQL to others; a mutex is not fair to who waits */
+#define PAUSE_US 100
+
+/* Balloon pages that are let go of in one go; that takes time if populated */
+#define PIECE_PAGES ((32 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
 
 #define FLAG_EMPTY 1
 #define FLAG_FINAL 2
@@ -90,26 +105,61 @@ static size_t put_end(QEMUFile *f)
     return 1;
 }
 
-/* Send the chunks [@chunk, @end) of the map of @rb.  Returns bytes sent. */
-static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
-                         uint64_t end)
+/*
+ * Encode chunks from @chunk on, as many as fit.  Returns the size.
+ *
+ * The longest run takes a few bytes, but to find its end takes time, here and
+ * on the destination, so there is a limit to that, too.
+ */
+static size_t encode_chunks(RAMBlock *rb, uint64_t *chunk, uint64_t end,
+                            uint8_t *buf)
 {
     const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    int64_t begin = get_clock();
+    uint64_t after = 0;
+    size_t size = 0;
+
+    trace_skip_bql_begin("map");
+    if (bitmap) {
+        size = balloon_codec_encode(bitmap, chunk,
+                                    MIN(end, *chunk + STEP_CHUNKS), &after,
+                                    buf, BALLOON_CODEC_MAX);
+    } else {
+        /* The device was unplugged while others had the BQL. */
+        *chunk = end;
+    }
+    trace_skip_bql_end("map", (get_clock() - begin) / SCALE_US);
+    return size;
+}
+
+/*
+ * Send the chunks [@chunk, @end) of the map of @rb.  With @pause, let others
+ * have the BQL while a piece is written, which may take long.  Returns bytes
+ * sent.
+ */
+static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
+                         uint64_t end, bool pause)
+{
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     size_t id_len = strlen(rb->idstr);
     size_t total = 0;
 
     while (chunk < end) {
-        uint64_t after = 0;
-        size_t size = balloon_codec_encode(bitmap, &chunk, end, &after, buf,
-                                           BALLOON_CODEC_MAX);
+        size_t size = encode_chunks(rb, &chunk, end, buf);
 
+        if (pause) {
+            bql_unlock();
+        }
         qemu_put_byte(f, id_len);
         qemu_put_buffer(f, (const uint8_t *)rb->idstr, id_len);
         qemu_put_be64(f, block_pages(rb));
         qemu_put_be32(f, size);
         qemu_put_buffer(f, buf, size);
         total += 1 + id_len + 8 + 4 + size;
+        if (pause) {
+            g_usleep(PAUSE_US);
+            bql_lock();
+        }
     }
     return total;
 }
@@ -126,13 +176,15 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
     size_t bytes = put_header(f, FLAG_EMPTY);
     RAMBlock *rb;
 
+    /* What it finds to be in use leaves the map, so it comes first. */
+    skip_pass_first();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         const BalloonBitmap *bitmap = balloon_map_of_block(rb);
 
         if (bitmap && balloon_bitmap_count(bitmap)) {
             bytes += put_chunks(f, rb, 0, balloon_codec_chunks(
-                                    balloon_bitmap_size(bitmap)));
+                                    balloon_bitmap_size(bitmap)), true);
         }
     }
     bytes += put_end(f);
@@ -157,7 +209,7 @@ static int balloon_section_save_complete(QEMUFile *f, void *opaque)
 
             for (start = 0; balloon_map_next_change(rb, &start, &end);
                  start = end) {
-                bytes += put_chunks(f, rb, start, end);
+                bytes += put_chunks(f, rb, start, end, false);
             }
         }
     }
@@ -192,13 +244,35 @@ static void let_go(RAMBlock *rb, uint64_t start, uint64_t end)
     }
 }
 
+static bool check_device(Error **errp)
+{
+    VirtIODevice *vdev = balloon_map_device();
+
+    if (!vdev) {
+        error_setg(errp, "the source skips the memory in the balloon, but "
+                   "there is no virtio-balloon device here");
+        return false;
+    }
+    if (!virtio_host_has_feature(vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+        error_setg(errp, "the source skips the memory in the balloon, but "
+                   "property 'must-tell-host' of the virtio-balloon device "
+                   "is off here");
+        return false;
+    }
+    return true;
+}
+
 /* What loading a part of the section works with */
 typedef struct Arrival {
     uint8_t *buf;
     RAMBlock *rb;
     BalloonBitmap *bitmap;
     PopulatedScan *scan;
+    /* Stretches of the map that arrived, as BalloonRun */
+    GArray *stretches;
     uint64_t discarded;
+    /* Since when the main loop has been waiting for us, 0 if it is not */
+    int64_t begin;
 } Arrival;
 
 /* Turn to @rb; consecutive blocks are mostly of the same one. */
@@ -207,9 +281,9 @@ static void arrival_set_block(Arrival *a, RAMBlock *rb)
     if (a->rb != rb) {
         populated_scan_free(a->scan);
         a->scan = rb ? populated_scan_of_block(rb) : NULL;
-        a->bitmap = rb ? balloon_map_of_block_for_load(rb) : NULL;
         a->rb = rb;
     }
+    a->bitmap = rb ? balloon_map_of_block_for_load(rb) : NULL;
 }
 
 /* Let go of the populated parts of [@start, @end), offsets in bytes. */
@@ -231,18 +305,71 @@ static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
     }
 }
 
-static void arrived(uint64_t page, uint64_t npages, void *opaque)
+static void begin_work(Arrival *a)
 {
-    Arrival *a = opaque;
-    uint64_t end = page + npages;
+    trace_skip_bql_begin("arrival");
+    a->begin = get_clock();
+}
+
+static void end_work(Arrival *a)
+{
+    if (a->begin) {
+        trace_skip_bql_end("arrival", (get_clock() - a->begin) / SCALE_US);
+        a->begin = 0;
+    }
+}
+
+/*
+ * Let the main loop run if it has waited for long.  It may do anything,
+ * unplug the balloon for instance.  Returns false, with @errp set, if it did.
+ */
+static bool take_turns(Arrival *a, Error **errp)
+{
+    if (get_clock() - a->begin < SLICE_NS || !qemu_in_coroutine()) {
+        return true;
+    }
+    end_work(a);
+    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+    qemu_coroutine_yield();
+    begin_work(a);
+
+    if (!check_device(errp)) {
+        return false;
+    }
+    arrival_set_block(a, a->rb);
+    populated_scan_window(a->scan, a->rb->used_length);
+    return true;
+}
+
+/* Let go of what is in the map in [@page, @end). */
+static bool let_go_arrived(Arrival *a, uint64_t page, uint64_t end,
+                           Error **errp)
+{
     BalloonRun run;
 
     populated_scan_window(a->scan, a->rb->used_length);
-    while (balloon_bitmap_next_run_before(a->bitmap, page, end, &run)) {
-        page = run.end;
-        let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
-                         page << BALLOON_BITMAP_PAGE_SHIFT);
+    while (page < end) {
+        uint64_t stop = MIN(end, page + PIECE_PAGES);
+
+        if (balloon_bitmap_next_run_before(a->bitmap, page, stop, &run)) {
+            let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
+                             run.end << BALLOON_BITMAP_PAGE_SHIFT);
+            stop = run.end;
+        }
+        page = stop;
+        if (!take_turns(a, errp)) {
+            return false;
+        }
     }
+    return true;
+}
+
+static void note_arrived(uint64_t page, uint64_t npages, void *opaque)
+{
+    GArray *stretches = opaque;
+    BalloonRun stretch = { .start = page, .end = page + npages };
+
+    g_array_append_val(stretches, stretch);
 }
 
 /* Size of a transparent huge page, in bytes */
@@ -323,24 +450,6 @@ static void for_each_block(void (*func)(RAMBlock *rb))
     }
 }
 
-static bool check_device(Error **errp)
-{
-    VirtIODevice *vdev = balloon_map_device();
-
-    if (!vdev) {
-        error_setg(errp, "the source skips the memory in the balloon, but "
-                   "there is no virtio-balloon device here");
-        return false;
-    }
-    if (!virtio_host_has_feature(vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
-        error_setg(errp, "the source skips the memory in the balloon, but "
-                   "property 'must-tell-host' of the virtio-balloon device "
-                   "is off here");
-        return false;
-    }
-    return true;
-}
-
 static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
 {
     uint32_t version = qemu_get_be32(f);
@@ -403,12 +512,12 @@ static bool discard_on_arrival(void)
 }
 
 /* Read one block of the section into the map. */
-static bool get_chunks(QEMUFile *f, Arrival *a, Error **errp)
+static bool get_chunks(QEMUFile *f, Arrival *a, RAMBlock *rb, Error **errp)
 {
-    RAMBlock *rb = a->rb;
     uint32_t size = qemu_get_be32(f);
     BalloonCodecError err;
     BalloonRun run;
+    guint i;
 
     if (size > BALLOON_CODEC_MAX) {
         error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too many",
@@ -419,9 +528,16 @@ static bool get_chunks(QEMUFile *f, Arrival *a, Error **errp)
         error_setg(errp, "the stream is cut short");
         return false;
     }
-    a->discarded = 0;
+    /* The main loop may have run while that was read. */
+    if (!check_device(errp)) {
+        return false;
+    }
+    begin_work(a);
+    arrival_set_block(a, rb);
+    g_array_set_size(a->stretches, 0);
     err = balloon_codec_decode(a->bitmap, a->buf, size,
-                               discard_on_arrival() ? arrived : NULL, a);
+                               discard_on_arrival() ? note_arrived : NULL,
+                               a->stretches);
     if (err) {
         error_setg(errp, "the map of RAM block '%s' is malformed: %s",
                    rb->idstr, balloon_codec_error(err));
@@ -432,6 +548,13 @@ static bool get_chunks(QEMUFile *f, Arrival *a, Error **errp)
         error_setg(errp, "the map of RAM block '%s' names pages beyond the "
                    "end", rb->idstr);
         return false;
+    }
+    a->discarded = 0;
+    for (i = 0; i < a->stretches->len; i++) {
+        run = g_array_index(a->stretches, BalloonRun, i);
+        if (!let_go_arrived(a, run.start, run.end, errp)) {
+            return false;
+        }
     }
     trace_balloon_section_load(rb->idstr, size,
                                balloon_bitmap_count(a->bitmap), a->discarded);
@@ -445,6 +568,7 @@ static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
 
     while ((id_len = qemu_get_byte(f))) {
         RAMBlock *rb;
+        bool ok;
 
         if (qemu_get_buffer(f, (uint8_t *)id, id_len) != id_len) {
             error_setg(errp, "the stream is cut short");
@@ -455,8 +579,9 @@ static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
         if (!rb) {
             return false;
         }
-        arrival_set_block(a, rb);
-        if (!get_chunks(f, a, errp)) {
+        ok = get_chunks(f, a, rb, errp);
+        end_work(a);
+        if (!ok) {
             return false;
         }
     }
@@ -468,22 +593,31 @@ static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
 }
 
 /* Discard what the whole map names, see discard_on_arrival(). */
-static void discard_all(Arrival *a)
+static bool discard_all(Arrival *a, Error **errp)
 {
     RAMBlock *rb;
+    bool ok = true;
 
+    begin_work(a);
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (balloon_map_of_block(rb)) {
+        if (ok && balloon_map_of_block(rb)) {
             arrival_set_block(a, rb);
-            arrived(0, balloon_bitmap_size(a->bitmap), a);
+            ok = let_go_arrived(a, 0, balloon_bitmap_size(a->bitmap), errp);
         }
     }
+    end_work(a);
+    return ok;
 }
 
 static bool load(QEMUFile *f, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
-    Arrival a = { .buf = buf };
+    g_autoptr(GArray) stretches = g_array_new(false, false,
+                                              sizeof(BalloonRun));
+    Arrival a = {
+        .buf = buf,
+        .stretches = stretches,
+    };
     uint32_t flags;
     bool ok;
 
@@ -500,7 +634,7 @@ static bool load(QEMUFile *f, Error **errp)
     WITH_RCU_READ_LOCK_GUARD() {
         ok = get_blocks(f, &a, errp);
         if (ok && (flags & FLAG_FINAL) && !discard_on_arrival()) {
-            discard_all(&a);
+            ok = discard_all(&a, errp);
         }
         arrival_set_block(&a, NULL);
     }

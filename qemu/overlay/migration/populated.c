@@ -3,10 +3,11 @@
  *
  * Two places know.  The page cache knows of memory that belongs to a file
  * (memfd, shmem): lseek() with SEEK_DATA and SEEK_HOLE tells, swapped-out
- * pages included.  The page tables of this process know of private memory:
- * the PAGEMAP_SCAN ioctl() of /proc/self/pagemap (Linux 6.7) tells in runs,
- * and read() of the same file, eight bytes a page, tells on older kernels.
- * A private mapping of a file has pages in both places.
+ * pages included; mincore() helps to find where data end.  The page tables of
+ * this process know of private memory: the PAGEMAP_SCAN ioctl() of
+ * /proc/self/pagemap (Linux 6.7) tells in runs, and read() of the same file,
+ * eight bytes a page, tells on older kernels.  A private mapping of a file has
+ * pages in both places.
  *
  * hugetlbfs does not tell holes, so for that the page tables are asked, and
  * the number of blocks of the file tells if there is more than they know: a
@@ -28,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -37,6 +39,12 @@
 
 /* A look-up reads this far ahead of a shorter question: one page table. */
 #define READ_AHEAD (UINT64_C(2) << 20)
+
+/* How often to count huge pages while they may become more */
+#define HUGE_TRIES 3
+
+/* Pages to ask mincore() about at first */
+#define MINCORE_FIRST 8
 
 #define MAX_REGIONS 512
 #define MAX_ENTRIES 4096
@@ -109,6 +117,7 @@ struct PopulatedScan {
     bool ask_pagemap;
     bool has_scan_ioctl;
     bool checked;
+    bool in_memory;
     int silent;
     Answers file;
     Answers pagemap;
@@ -184,10 +193,42 @@ static void add_run(Answers *a, uint64_t start, uint64_t end)
 }
 
 /*
+ * Where does a stretch of data of tmpfs end that begins at @data?  Returns a
+ * lower bound, at most @to, or -errno.
+ *
+ * SEEK_HOLE would go over all of it, which may be a terabyte.  mincore() goes
+ * over what it is asked for, which grows with what is found.  It does not know
+ * of pages that are swapped out, so where data start with one of them, take
+ * that page alone.
+ */
+static int64_t end_of_data_in_memory(PopulatedScan *scan, uint64_t data,
+                                     uint64_t to)
+{
+    uint64_t page = scan->mem.host_page_size;
+    unsigned char *resident = (unsigned char *)scan->entries;
+    uint64_t end = data - data % page;
+    size_t n, i;
+
+    for (n = MINCORE_FIRST; end < to; n = MIN(2 * n, sizeof(scan->entries))) {
+        n = MIN(n, (to - end + page - 1) / page);
+        scan->calls++;
+        if (mincore((uint8_t *)scan->mem.host + end, n * page, resident) < 0) {
+            return -errno;
+        }
+        for (i = 0; i < n && resident[i] & 1; i++) {
+            end += page;
+        }
+        if (i < n) {
+            break;
+        }
+    }
+    return MIN(MAX(end, data + page - data % page), to);
+}
+
+/*
  * Look up where data lies in the file from offset @from on: one hole and, if
- * it begins before @to, one stretch of data.  (To find its end the kernel
- * goes over its pages, so do that only if it is of interest.)  What the file
- * system has no hole for counts as data.
+ * it begins before @to, one stretch of data.  What the file system has no
+ * hole for counts as data.
  */
 static int look_up_file(PopulatedScan *scan, uint64_t from, uint64_t to)
 {
@@ -218,12 +259,27 @@ static int look_up_file(PopulatedScan *scan, uint64_t from, uint64_t to)
         a->end = MIN((uint64_t)data - base, scan->limit);
         return 0;
     }
+    if ((uint64_t)data < base + from) {
+        return -EIO;
+    }
+    if (scan->in_memory) {
+        uint64_t start = (uint64_t)data - base;
+        int64_t end = end_of_data_in_memory(scan, start,
+                                            MIN(MAX(to, start + READ_AHEAD),
+                                                scan->limit));
+
+        if (end > (int64_t)start) {
+            a->end = end;
+            add_run(a, start, end);
+            return 0;
+        }
+    }
     scan->calls++;
     hole = lseek(scan->mem.fd, data, SEEK_HOLE);
     if (hole < 0) {
         return -errno;
     }
-    if ((uint64_t)data < base + from || hole <= data) {
+    if (hole <= data) {
         return -EIO;
     }
     a->end = MIN((uint64_t)hole - base, scan->limit);
@@ -269,28 +325,56 @@ static int look_up_pagemap_scan(PopulatedScan *scan, uint64_t from,
     return a->end > from ? 0 : -EIO;
 }
 
-/* Look up page tables by reading an entry for each host page. */
-static int look_up_pagemap_read(PopulatedScan *scan, uint64_t from,
-                                uint64_t to)
+/* Read the entries of @n host pages from @at on.  Returns how many it got. */
+static int64_t read_entries(PopulatedScan *scan, uint64_t at, uint64_t n,
+                            uint64_t *entries)
 {
-    Answers *a = &scan->pagemap;
-    uint64_t page = scan->mem.host_page_size;
-    uint64_t first = ((uintptr_t)scan->mem.host + from) / page;
-    uint64_t want = MIN((to - from + page - 1) / page, MAX_ENTRIES);
-    uint64_t i, n;
+    uint64_t first = ((uintptr_t)scan->mem.host + at) /
+                     scan->mem.host_page_size;
     ssize_t got;
 
     do {
         scan->calls++;
-        got = pread(pagemap_fd, scan->entries, want * sizeof(uint64_t),
+        got = pread(pagemap_fd, entries, n * sizeof(uint64_t),
                     first * sizeof(uint64_t));
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
         return -errno;
     }
-    n = got / sizeof(uint64_t);
-    if (n == 0) {
-        return -EIO;
+    return got ? (int64_t)(got / sizeof(uint64_t)) : -EIO;
+}
+
+/* All entries of a huge page say the same, so one of them will do. */
+static int64_t read_huge_entries(PopulatedScan *scan, uint64_t at, uint64_t n)
+{
+    uint64_t i;
+
+    for (i = 0; i < n; i++) {
+        int64_t got = read_entries(scan, at + i * scan->mem.page_size, 1,
+                                   &scan->entries[i]);
+
+        if (got < 0) {
+            return got;
+        }
+    }
+    return n;
+}
+
+/* Look up page tables by reading an entry for each page. */
+static int look_up_pagemap_read(PopulatedScan *scan, uint64_t from,
+                                uint64_t to)
+{
+    Answers *a = &scan->pagemap;
+    uint64_t page = scan->mem.page_size;
+    uint64_t want;
+    int64_t i, n;
+
+    from -= from % page;
+    want = MIN((to - from + page - 1) / page, MAX_ENTRIES);
+    n = is_huge(scan) ? read_huge_entries(scan, from, want)
+                      : read_entries(scan, from, want, scan->entries);
+    if (n < 0) {
+        return n;
     }
 
     begin(a, from);
@@ -401,23 +485,32 @@ static int64_t count_mapped(PopulatedScan *scan)
     return ret < 0 ? ret : total;
 }
 
-/* Can another process have populated more of hugetlbfs than we know? */
+/*
+ * Can another process have populated more of hugetlbfs than we know?
+ *
+ * The file is asked last: what this process populates meanwhile makes us know
+ * too little, never too much, and then we try again.
+ */
 static int check_huge(PopulatedScan *scan)
 {
-    struct stat st;
-    int64_t mapped = 0;
+    int i;
 
-    scan->calls++;
-    if (fstat(scan->mem.fd, &st) < 0) {
-        return -errno;
-    }
-    if (scan->mem.shared) {
-        mapped = count_mapped(scan);
+    for (i = 0; i < HUGE_TRIES; i++) {
+        int64_t mapped = scan->mem.shared ? count_mapped(scan) : 0;
+        struct stat st;
+
         if (mapped < 0) {
             return mapped;
         }
+        scan->calls++;
+        if (fstat(scan->mem.fd, &st) < 0) {
+            return -errno;
+        }
+        if (st.st_blocks * 512 == mapped) {
+            return 0;
+        }
     }
-    return st.st_blocks * 512 == mapped ? 0 : -EBUSY;
+    return -EBUSY;
 }
 
 static int check_file(PopulatedScan *scan)
@@ -434,6 +527,8 @@ static int check_file(PopulatedScan *scan)
     }
     switch ((uint32_t)fs.f_type) {
     case FS_TMPFS:
+        scan->in_memory = true;
+        return 0;
     case FS_EXT4:
     case FS_XFS:
     case FS_BTRFS:
@@ -469,7 +564,9 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     if (scan->silent) {
         return scan->silent;
     }
-    to = MIN(to, scan->limit);
+    if (to > scan->limit) {
+        return -ERANGE;
+    }
     if (scan->ask_file) {
         ret = next_of_source(scan, &scan->file, from, to, start, end);
         if (ret < 0) {

@@ -26,8 +26,11 @@
 #define BALLOON_PAGE_SIZE (UINT64_C(1) << VIRTIO_BALLOON_PFN_SHIFT)
 #define PFN_SIZE sizeof(uint32_t)
 
-/* PFNs looked at together, and so the longest run; 4 MiB of memory */
-#define BATCH 1024
+/* The longest run, in pages; 4 MiB of memory */
+#define RUN_MAX 1024
+
+/* PFNs read together: few, since where pages are scattered one is used */
+#define READ_PFNS 16
 
 /* Adjacent pages of a request, in its order */
 typedef struct RequestRun {
@@ -36,31 +39,43 @@ typedef struct RequestRun {
     bool descending;
 } RequestRun;
 
+/* Add @pfn to the run if it is next to its last page. */
+static bool extend_run(RequestRun *run, uint32_t pfn)
+{
+    if (run->npages == 1) {
+        run->descending = pfn < run->first;
+    }
+    if (run->descending ? (uint64_t)pfn + run->npages != run->first
+                        : pfn != (uint64_t)run->first + run->npages) {
+        return false;
+    }
+    run->npages++;
+    return true;
+}
+
 /* Read the run at @offset.  Returns false at the end of the request. */
 static bool next_run(VirtIODevice *vdev, const VirtQueueElement *elem,
                      size_t offset, RequestRun *run)
 {
-    uint32_t raw[BATCH];
-    size_t n = iov_to_buf(elem->out_sg, elem->out_num, offset, raw,
-                          sizeof(raw)) / PFN_SIZE;
-    uint32_t pfn, next;
+    uint32_t raw[READ_PFNS];
+    size_t n, i;
 
-    if (n == 0) {
-        return false;
-    }
-    pfn = virtio_ldl_p(vdev, &raw[0]);
-    *run = (RequestRun) { .first = pfn, .npages = 1 };
-    for (; run->npages < n; run->npages++, pfn = next) {
-        next = virtio_ldl_p(vdev, &raw[run->npages]);
-        if (run->npages == 1) {
-            run->descending = next < pfn;
+    *run = (RequestRun) { };
+    do {
+        n = iov_to_buf(elem->out_sg, elem->out_num,
+                       offset + run->npages * PFN_SIZE, raw,
+                       sizeof(raw)) / PFN_SIZE;
+        for (i = 0; i < n; i++) {
+            uint32_t pfn = virtio_ldl_p(vdev, &raw[i]);
+
+            if (!run->npages) {
+                *run = (RequestRun) { .first = pfn, .npages = 1 };
+            } else if (!extend_run(run, pfn)) {
+                return true;
+            }
         }
-        if (run->descending ? next + 1 != pfn || next == UINT32_MAX
-                            : next != pfn + 1 || next == 0) {
-            break;
-        }
-    }
-    return true;
+    } while (n && run->npages < RUN_MAX);
+    return run->npages > 0;
 }
 
 static hwaddr run_start(const RequestRun *run)
@@ -73,8 +88,10 @@ static hwaddr run_start(const RequestRun *run)
 
 /*
  * Find the plain RAM behind @run, cutting the run short where the memory
- * region ends.  Returns false, without a reference to a memory region, if its
- * first page is not in such RAM.
+ * region ends.  If there is nothing at all, @rb is set to NULL.
+ *
+ * Returns false, without a reference to a memory region, if the first page is
+ * in something else, or in huge pages of which no part may be given back.
  */
 static bool find_ram(RequestRun *run, MemoryRegionSection *section,
                      RAMBlock **rb, ram_addr_t *rb_offset)
@@ -92,7 +109,8 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         return find_ram(run, section, rb, rb_offset);
     }
     if (!section->mr) {
-        return false;
+        *rb = NULL;
+        return true;
     }
     if (memory_region_is_ram(section->mr) &&
         !memory_region_is_rom(section->mr) &&
@@ -101,7 +119,8 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         *rb = qemu_ram_block_from_host(
             memory_region_get_ram_ptr(section->mr) +
             section->offset_within_region, false, rb_offset);
-        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE) {
+        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE ||
+            balloon_map_takes_parts()) {
             return true;
         }
     }
@@ -109,56 +128,106 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
     return false;
 }
 
+/* The address of page @i of @run */
+static hwaddr page_addr(const RequestRun *run, unsigned int i)
+{
+    uint32_t pfn = run->descending ? run->first - i : run->first + i;
+
+    return (hwaddr)pfn << VIRTIO_BALLOON_PFN_SHIFT;
+}
+
 static void trace_pages(const MemoryRegionSection *section,
                         const RequestRun *run)
 {
     unsigned int i;
 
-    if (!trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_HANDLE_OUTPUT)) {
-        return;
-    }
-    for (i = 0; i < run->npages; i++) {
-        uint32_t pfn = run->descending ? run->first - i : run->first + i;
-
-        trace_virtio_balloon_handle_output(
-            memory_region_name(section->mr),
-            (hwaddr)pfn << VIRTIO_BALLOON_PFN_SHIFT);
+    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_HANDLE_OUTPUT)) {
+        for (i = 0; i < run->npages; i++) {
+            trace_virtio_balloon_handle_output(
+                memory_region_name(section->mr), page_addr(run, i));
+        }
     }
 }
 
-static void deflate(const MemoryRegionSection *section, size_t size)
+static void trace_bad_pages(const RequestRun *run)
 {
-    void *host = memory_region_get_ram_ptr(section->mr) +
-                 section->offset_within_region;
+    unsigned int i;
+
+    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_BAD_ADDR)) {
+        for (i = 0; i < run->npages; i++) {
+            trace_virtio_balloon_bad_addr(page_addr(run, i));
+        }
+    }
+}
+
+static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
+                    ram_addr_t rb_offset, size_t size)
+{
+    size_t page_size = qemu_ram_pagesize(rb);
+    ram_addr_t start = QEMU_ALIGN_DOWN(rb_offset, page_size);
+    ram_addr_t end = QEMU_ALIGN_UP(rb_offset + size, page_size);
 
     balloon_map_deflate(section->mr, section->offset_within_region, size);
-    if (qemu_madvise(host, size, QEMU_MADV_WILLNEED)) {
+    if (qemu_madvise(qemu_ram_get_host_addr(rb) + start, end - start,
+                     QEMU_MADV_WILLNEED)) {
         warn_report("Couldn't MADV_WILLNEED on balloon deflate: %s",
                     strerror(errno));
         /* Otherwise ignore, failing to hint is not fatal */
     }
 }
 
-size_t balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
-                             size_t offset, bool inflate)
+bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
+                           size_t *offset, bool inflate)
 {
     MemoryRegionSection section;
     ram_addr_t rb_offset;
     RequestRun run;
     RAMBlock *rb;
+    bool served = false;
 
-    while (next_run(vdev, elem, offset, &run) &&
+    while (next_run(vdev, elem, *offset, &run) &&
            find_ram(&run, &section, &rb, &rb_offset)) {
         size_t size = run.npages * BALLOON_PAGE_SIZE;
 
-        trace_pages(&section, &run);
-        if (inflate) {
-            balloon_map_inflate(rb, rb_offset, size);
+        if (!rb) {
+            trace_bad_pages(&run);
         } else {
-            deflate(&section, size);
+            trace_pages(&section, &run);
+            if (inflate) {
+                balloon_map_inflate(rb, rb_offset, size);
+            } else {
+                deflate(&section, rb, rb_offset, size);
+            }
+            memory_region_unref(section.mr);
         }
-        memory_region_unref(section.mr);
-        offset += run.npages * PFN_SIZE;
+        *offset += run.npages * PFN_SIZE;
+        served = true;
     }
-    return offset;
+    return served;
+}
+
+void balloon_report_add(BalloonReport *report, RAMBlock *rb,
+                        ram_addr_t offset, size_t size)
+{
+    if (rb == report->rb && offset == report->offset + report->size) {
+        report->size += size;
+    } else if (rb == report->rb && offset + size == report->offset) {
+        report->offset = offset;
+        report->size += size;
+    } else {
+        balloon_report_flush(report);
+        *report = (BalloonReport) {
+            .rb = rb,
+            .offset = offset,
+            .size = size,
+        };
+    }
+}
+
+void balloon_report_flush(BalloonReport *report)
+{
+    if (report->size) {
+        balloon_map_report(report->rb, report->offset, report->size);
+    }
+    *report = (BalloonReport) { };
 }

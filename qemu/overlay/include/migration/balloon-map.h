@@ -34,10 +34,24 @@ void balloon_map_detach(VirtIODevice *vdev);
 VirtIODevice *balloon_map_device(void);
 
 /**
+ * balloon_map_takes_parts: May parts of a huge page be given back one by one?
+ *
+ * Only by a driver that negotiated MUST_TELL_HOST.  Any other may use a page
+ * again before it tells, and would lose what it wrote when the rest of the
+ * huge page is given back.
+ */
+bool balloon_map_takes_parts(void);
+
+/**
  * balloon_map_inflate: Discard memory that the guest gave back
  * @rb: the RAM block
- * @offset: offset in the block, in bytes, aligned to the page size of @rb
- * @length: bytes, a multiple of the page size of @rb
+ * @offset: offset in the block, in bytes
+ * @length: bytes
+ *
+ * @offset and @length are multiples of the page size of @rb or, if
+ * balloon_map_takes_parts(), of a balloon page.  A huge page is discarded once
+ * all its balloon pages were given back, by whatever calls and in whatever
+ * order, and none was taken back since.
  *
  * Only what could be discarded enters the map.  An error has been reported
  * already, and the guest need not care.
@@ -45,16 +59,32 @@ VirtIODevice *balloon_map_device(void);
 void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
 
 /**
+ * balloon_map_report: Discard memory that the guest reported to be free
+ * @rb: the RAM block
+ * @offset: offset in the block, in bytes, a multiple of the page size of @rb
+ * @length: bytes, a multiple of the page size of @rb
+ *
+ * It does not enter the map: the guest may use it without telling.  Errors
+ * are as of balloon_map_inflate().
+ */
+void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length);
+
+/**
  * balloon_map_deflate: Note that the guest takes memory back
  * @mr: RAM memory region
  * @offset: offset in the region, in bytes
  * @length: bytes
+ *
+ * A huge page leaves the map as a whole.  If balloon_map_takes_parts(), giving
+ * back again what was taken back is enough for it to be discarded again.
  */
 void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
 
 /**
  * balloon_map_reset: Empty the map: whatever runs in the guest next does not
- * know of the pages that its predecessor gave back
+ * know of the pages, and parts of huge pages, that its predecessor gave back
+ *
+ * If a migration relies on the map, more may be marked dirty than was in it.
  */
 void balloon_map_reset(void);
 
@@ -82,6 +112,17 @@ void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages);
  * If so, what leaves the map is marked dirty, so that it is sent.
  */
 void balloon_map_track(bool on);
+
+/**
+ * balloon_map_track_discards: Say whether a migration under way has to send
+ * what is discarded
+ *
+ * If so, what balloon_map_inflate() and balloon_map_report() discarded is
+ * marked dirty.  A migration that takes unpopulated memory for zeroes, and
+ * skips it, needs that: it may have sent the old content, and nothing else
+ * tells it that a page which the guest did not write to has changed.
+ */
+void balloon_map_track_discards(bool on);
 
 /**
  * balloon_map_is_empty: Is no page in the map?

@@ -2,29 +2,40 @@
  * Migration capability skip-balloon: do not scan and do not send memory that
  * the guest gave back through virtio-balloon
  *
+ * All functions need the BQL.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef MIGRATION_SKIP_BALLOON_H
 #define MIGRATION_SKIP_BALLOON_H
 
+#include "migration/skip-pass.h"
 #include "monitor/monitor.h"
 #include "qapi/qapi-types-migration.h"
 
-/**
- * skip_balloon_init: Hook into migration; once, when its state is set up
- */
-void skip_balloon_init(void);
+/* What becomes of dirty pages in the balloon map */
+extern const SkipPolicy skip_balloon_policy;
 
 /**
- * skip_balloon_caps_check: Can the capabilities be used together?
- * @caps: the capabilities as they would be, indexed by MigrationCapability
- * @errp: set if not
- *
- * Returns: false, with @errp set, if skip-balloon is among them together with
- * one that it does not support
+ * migrate_skip_balloon: Is the capability on?
  */
-bool skip_balloon_caps_check(const bool *caps, Error **errp);
+bool migrate_skip_balloon(void);
+
+/**
+ * skip_balloon_forget: Forget about earlier migrations, a new one starts
+ */
+void skip_balloon_forget(void);
+
+/**
+ * skip_balloon_start: Decide whether the migration under way skips the balloon
+ */
+void skip_balloon_start(void);
+
+/**
+ * skip_balloon_stop: No migration is under way any more
+ */
+void skip_balloon_stop(void);
 
 /**
  * skip_balloon_active: Does the migration under way skip the balloon?
@@ -38,6 +49,11 @@ bool skip_balloon_active(void);
  * may use memory without telling, since the migration began.
  */
 bool skip_balloon_usable(void);
+
+/**
+ * skip_balloon_count_pass: Account for a pass over the dirty bitmap
+ */
+void skip_balloon_count_pass(const SkipPass *pass);
 
 /**
  * skip_balloon_count_map_bytes: Account for a part of the map that was sent

@@ -35,8 +35,8 @@
 #define RING_BASE (UINT64_C(1) << 20)
 #define RING_STRIDE UINT64_C(0x10000)
 #define RING_ALIGN 4096
-#define REQUEST_BASE (RING_BASE + BG_QUEUES * RING_STRIDE)
-#define REQUEST_MAX ((BG_RAM_START - REQUEST_BASE) / sizeof(uint32_t))
+#define REQUEST_MAX (BG_REQUEST_SIZE / sizeof(uint32_t))
+G_STATIC_ASSERT(RING_BASE + BG_QUEUES * RING_STRIDE <= BG_REQUEST_BASE);
 
 /* Alpha (clipper): where PCI configuration and I/O space are in memory */
 #define ALPHA_PCI_IO UINT64_C(0x801fc000000)
@@ -112,9 +112,11 @@ static char *device_args(const BGOptions *options)
         return g_strdup("");
     }
     return g_strdup_printf("-device virtio-balloon-pci,id=balloon0,addr=%d,"
-                           "ioeventfd=off%s", DEVICE_SLOT,
+                           "ioeventfd=off%s%s%s", DEVICE_SLOT,
                            options->no_must_tell_host ? ""
-                                                      : ",must-tell-host=on");
+                                                      : ",must-tell-host=on",
+                           options->device_args ? "," : "",
+                           options->device_args ? options->device_args : "");
 }
 
 /* Find the address that QEMU has the main memory at. */
@@ -249,6 +251,9 @@ uint32_t bg_driver_start(BGuest *g, uint32_t features)
         q->added = 0;
         reg_write(g, REG_QUEUE_SELECT, 2, i);
         q->size = reg_readw(g, REG_QUEUE_SIZE);
+        if (!q->size) {
+            continue;
+        }
         q->avail = q->ring + q->size * 16;
         q->used = QEMU_ALIGN_UP(q->avail + 6 + q->size * 2, RING_ALIGN);
         g_assert_cmphex(q->used + 6 + q->size * 8, <=,
@@ -265,29 +270,36 @@ void bg_driver_reset(BGuest *g)
     reg_write(g, REG_STATUS, 1, 0);
 }
 
+void bg_kick(BGuest *g, int queue)
+{
+    BGQueue *q = &g->queue[queue];
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+
+    reg_write(g, REG_QUEUE_NOTIFY, 2, queue);
+    while (qtest_readw(g->qts, q->used + 2) != q->added) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
 void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
 {
     BGQueue *q = &g->queue[queue];
     g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
     uint64_t desc = q->ring;
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
     size_t i;
 
     g_assert_cmpuint(n, <=, REQUEST_MAX);
     for (i = 0; i < n; i++) {
         le_pfns[i] = cpu_to_le32(pfns[i]);
     }
-    qtest_bufwrite(g->qts, REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
-    qtest_writeq(g->qts, desc, REQUEST_BASE);
+    qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    qtest_writeq(g->qts, desc, BG_REQUEST_BASE);
     qtest_writel(g->qts, desc + 8, n * sizeof(*le_pfns));
     qtest_writel(g->qts, desc + 12, 0);
     qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
     q->added++;
     qtest_writew(g->qts, q->avail + 2, q->added);
-    reg_write(g, REG_QUEUE_NOTIFY, 2, queue);
-    while (qtest_readw(g->qts, q->used + 2) != q->added) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    }
+    bg_kick(g, queue);
 }
 
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
@@ -466,7 +478,7 @@ uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length)
     return n;
 }
 
-static void read_memory(BGuest *g, uint64_t addr, void *buf, size_t size)
+void bg_read(BGuest *g, uint64_t addr, void *buf, size_t size)
 {
     g_assert_cmpint(pread(g->mem_fd, buf, size, g->hva + addr), ==, size);
 }
@@ -476,7 +488,7 @@ bool bg_is_zero(BGuest *g, uint64_t addr)
     static const uint8_t zero[BALLOON_PAGE];
     uint8_t page[BALLOON_PAGE];
 
-    read_memory(g, addr, page, sizeof(page));
+    bg_read(g, addr, page, sizeof(page));
     return !memcmp(page, zero, sizeof(page));
 }
 
@@ -494,8 +506,8 @@ void bg_assert_same_memory(BGuest *a, BGuest *b)
             !populated_b[addr / BALLOON_PAGE]) {
             continue;
         }
-        read_memory(a, addr, page_a, sizeof(page_a));
-        read_memory(b, addr, page_b, sizeof(page_b));
+        bg_read(a, addr, page_a, sizeof(page_a));
+        bg_read(b, addr, page_b, sizeof(page_b));
         if (memcmp(page_a, page_b, sizeof(page_a))) {
             g_error("page 0x%" PRIx64 " differs: %02x... on the source, "
                     "%02x... on the destination", addr, page_a[0], page_b[0]);

@@ -19,10 +19,16 @@
 /* Guest memory below this offset is the driver's, and the firmware's. */
 #define BG_RAM_START (UINT64_C(4) << 20)
 
+/* What of it holds the requests */
+#define BG_REQUEST_BASE (UINT64_C(1) << 20 | UINT64_C(4) << 16)
+#define BG_REQUEST_SIZE (BG_RAM_START - BG_REQUEST_BASE)
+
 enum {
     BG_INFLATE = 0,
     BG_DEFLATE = 1,
-    BG_QUEUES = 2,
+    BG_STATS = 2,
+    BG_REPORT = 3,              /* needs property free-page-reporting=on */
+    BG_QUEUES = 4,
 };
 
 typedef enum BGBackend {
@@ -40,6 +46,7 @@ typedef struct BGOptions {
     bool stock;                 /* unmodified QEMU, see BG_STOCK_ENV */
     bool multifd;               /* migrate with capability multifd */
     const char *ram_file;       /* file to use as shared memory, or NULL */
+    const char *device_args;    /* more properties of the device, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
 } BGOptions;
 
@@ -52,7 +59,7 @@ typedef struct BGQueue {
     uint64_t ring;              /* guest physical addresses */
     uint64_t avail;
     uint64_t used;
-    uint16_t size;              /* entries */
+    uint16_t size;              /* entries; 0 if there is no such queue */
     uint16_t added;             /* how many requests were ever added */
 } BGQueue;
 
@@ -95,6 +102,12 @@ uint32_t bg_driver_start(BGuest *g, uint32_t features);
 void bg_driver_reset(BGuest *g);
 
 /**
+ * bg_kick: Notify the device of a queue, and wait until all that was ever
+ * added to it, BGQueue.added, is served
+ */
+void bg_kick(BGuest *g, int queue);
+
+/**
  * bg_request: Send one request of @n PFNs, and wait until it is served
  */
 void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n);
@@ -126,6 +139,11 @@ bool *bg_populated(BGuest *g, uint64_t start, uint64_t length);
  * bg_count_populated: How many 4 KiB pages of a range does the host back?
  */
 uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bg_read: Read guest memory, from outside QEMU; may populate it
+ */
+void bg_read(BGuest *g, uint64_t addr, void *buf, size_t size);
 
 /**
  * bg_is_zero: Does the page at @addr read as zero?  May populate it.

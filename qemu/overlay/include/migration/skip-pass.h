@@ -1,0 +1,170 @@
+/*
+ * Passes over the dirty bitmap, to skip what need not be sent
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_SKIP_PASS_H
+#define MIGRATION_SKIP_PASS_H
+
+#include "exec/ramblock.h"
+#include "migration/balloon-bitmap.h"
+#include "migration/populated.h"
+#include "qemu/bitops.h"
+
+/*
+ * What a migration knows of the pages of a RAM block; a bit for each target
+ * page in all bitmaps.
+ */
+typedef struct SkipPages {
+    /*
+     * Pages taken to be sent before a pass had looked at them.  Protected by
+     * the lock of the dirty bitmap.
+     */
+    unsigned long *unseen;
+    bool any_unseen;
+    /*
+     * With skip-unpopulated: pages sent, or being sent, of which the
+     * destination may hold something.  Protected by the lock of the dirty
+     * bitmap.
+     */
+    unsigned long *sent;
+    /*
+     * With skip-unpopulated: dirty pages to be sent as zeroes without looking
+     * at them, which would populate them.  Only the BQL is needed to change
+     * it: what is dirty and is taken to be sent after a bit was cleared has
+     * seen that.
+     */
+    unsigned long *zero;
+    bool any_zero;
+    /* The host stopped telling what is populated */
+    bool given_up;
+} SkipPages;
+
+/* A pass, and how far it has come.  All pages are target pages. */
+typedef struct SkipPass {
+    /* The guest is stopped, so there is no point in pausing */
+    bool final;
+    RAMBlock *rb;
+    PopulatedScan *scan;
+    /* What the guest gave back of @rb; NULL if that is of no interest */
+    const BalloonBitmap *map;
+    /* Whether to skip what is unpopulated outside the map, too */
+    bool unpopulated;
+    /* The host does not tell what is unpopulated in @rb */
+    bool silent;
+    /* Where to go on in @rb */
+    uint64_t at;
+    /* Pages below this one have their writes tracked */
+    uint64_t armed_end;
+    /* Pages that may still be looked at for zeroes */
+    uint64_t zero_budget;
+    /* Dirty bits cleared in this slice */
+    uint64_t cleared;
+    /* When this slice began */
+    int64_t slice_begin;
+    /* How often the dirty bitmap had been synchronized then */
+    uint64_t syncs;
+    /* Of the whole pass: for trace events, and for the statistics */
+    uint64_t skipped;
+    uint64_t vetoed;
+    uint64_t undecided;
+    uint64_t unpopulated_skipped;
+    uint64_t zeroed;
+    uint64_t runs;
+    uint64_t calls;
+    uint64_t slices;
+    int64_t ns;
+    int64_t longest_ns;
+} SkipPass;
+
+/*
+ * What becomes of dirty pages, by what the host says about them.  All three
+ * are called with the BQL and the lock of the dirty bitmap held.
+ */
+typedef struct SkipPolicy {
+    /* There is nothing behind them */
+    void (*unpopulated)(SkipPass *pass, uint64_t start, uint64_t end);
+    /* There is something behind them */
+    void (*populated)(SkipPass *pass, uint64_t start, uint64_t end);
+    /* It does not know; @error is a negative errno */
+    void (*undecided)(SkipPass *pass, uint64_t start, uint64_t end, int error);
+} SkipPolicy;
+
+/**
+ * skip_pass_clear_dirty: Clear the dirty bits of pages that are all dirty
+ */
+void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end);
+
+/**
+ * skip_pass_first: Make the first pass of a migration, unless it was made
+ *
+ * To be called once all of RAM is set up and before any of it is sent, by
+ * the migration thread, with the BQL held; the BQL is dropped now and then.
+ */
+void skip_pass_first(void);
+
+/**
+ * skip_pass_init: Hook into migration; once, when its state is set up
+ */
+void skip_pass_init(void);
+
+/**
+ * skip_pass_caps_check: Can the capabilities be used together?
+ * @caps: the capabilities as they would be, indexed by MigrationCapability
+ * @errp: set if not
+ *
+ * Returns: false, with @errp set, if skip-balloon or skip-unpopulated is among
+ * them together with one that it does not support
+ */
+bool skip_pass_caps_check(const bool *caps, Error **errp);
+
+/**
+ * skip_pass_behind: Has the dirty bitmap been synchronized since the last pass?
+ *
+ * Protected by the lock of the dirty bitmap.
+ */
+extern bool skip_pass_behind;
+
+/**
+ * skip_pass_note_sending: Note that a page is going to be sent
+ * @rb: the RAM block
+ * @page: target page
+ *
+ * To be called with the lock of the dirty bitmap held, when its dirty bit is
+ * cleared.
+ */
+static inline void skip_pass_note_sending(RAMBlock *rb, unsigned long page)
+{
+    SkipPages *pages = rb->skip_pages;
+
+    if (!pages) {
+        return;
+    }
+    if (pages->sent) {
+        set_bit(page, pages->sent);
+    }
+    if (skip_pass_behind) {
+        set_bit(page, pages->unseen);
+        pages->any_unseen = true;
+    }
+}
+
+/**
+ * skip_pass_catch_up: Make a pass if one is due
+ *
+ * The main loop, too, synchronizes the dirty bitmap (auto-converge), and
+ * leaves the pass to the migration thread.  To be called by that, without the
+ * BQL, before it sends.
+ */
+void skip_pass_catch_up(void);
+
+/**
+ * skip_pass_before_sync: Take note that the dirty bitmap gets synchronized
+ *
+ * What was found out about dirty pages is void from now on.  Called by
+ * whoever synchronizes, with the BQL held, before any bit is set.
+ */
+void skip_pass_before_sync(void);
+
+#endif

@@ -1,0 +1,559 @@
+/*
+ * Passes over the dirty bitmap, to skip what need not be sent
+ *
+ * After each synchronization of the dirty bitmap, what is dirty, and not
+ * populated, is cleared from the dirty bitmap, if the guest gave it back
+ * (capability skip-balloon) or wherever it lies (skip-unpopulated).  The
+ * first time that is the bulk of it, later on what came in between.
+ *
+ * A guest may write to a page at any moment of this, so for each window of
+ * memory the order is: arm the tracking of writes, then ask whether a page is
+ * populated, then clear its bit.  A write before the question populates the
+ * page and makes it be sent; a write after it is tracked, and makes it be sent
+ * next time.
+ *
+ * A pass is led by what is dirty, and works in slices, between which it drops
+ * the BQL: with the guest running it may have to go over a terabyte.  Between
+ * two slices the balloon may change, and be reset, so each slice looks at all
+ * of that anew.  Another synchronization in between, by the main loop, ends the
+ * pass, and makes the next one due.
+ *
+ * Only the migration thread makes passes, and it makes the one that is due
+ * before it sends anything.  But the main loop may synchronize while it sends.
+ * Pages that are sent in that state, without a pass having looked at them, are
+ * noted, and leave the map.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "exec/target_page.h"
+#include "migration/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/populated-block.h"
+#include "migration/skip-balloon.h"
+#include "migration/skip-pass.h"
+#include "migration/skip-unpopulated.h"
+#include "system/runstate.h"
+#include "migration.h"
+#include "options.h"
+#include "ram.h"
+#include "trace.h"
+
+/* How long to hold the BQL in one go, but for what is under way by then */
+#define SLICE_NS (2 * SCALE_MS)
+
+/* How long to leave it to others; a mutex is not fair to who waits for it */
+#define PAUSE_US 100
+
+/* Memory that is asked about in one go */
+#define PIECE (256 * MiB)
+
+/* Bytes looked at for zeroes in one pass; bounds the time it takes */
+#define ZERO_BUDGET (16 * MiB)
+
+/* All of it is protected by the BQL. */
+static struct {
+    NotifierWithReturn setup_notifier[MIG_MODE__MAX];
+    NotifierWithReturn precopy_notifier;
+    /* The first pass has been made */
+    bool first_done;
+    uint64_t syncs;
+} skip_pass;
+
+bool skip_pass_behind;
+
+static bool is_wanted(void)
+{
+    return skip_balloon_active() || skip_unpopulated_active();
+}
+
+void skip_pass_before_sync(void)
+{
+    if (is_wanted()) {
+        assert(bql_locked());
+        skip_pass.syncs++;
+        skip_pass_behind = true;
+        skip_unpopulated_before_sync();
+    }
+}
+
+void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    bitmap_clear(pass->rb->bmap, start, end - start);
+    pass->cleared += end - start;
+}
+
+/* ---- Slices ---- */
+
+static void slice_begin(SkipPass *pass)
+{
+    trace_skip_bql_begin("pass");
+    pass->slice_begin = get_clock();
+    pass->cleared = 0;
+    ram_bitmap_lock();
+}
+
+static void slice_end(SkipPass *pass)
+{
+    int64_t ns;
+
+    ram_bitmap_unlock(pass->cleared);
+    ns = get_clock() - pass->slice_begin;
+    pass->ns += ns;
+    pass->longest_ns = MAX(pass->longest_ns, ns);
+    pass->slices++;
+    trace_skip_bql_end("pass", ns / SCALE_US);
+}
+
+static bool time_is_up(const SkipPass *pass)
+{
+    return !pass->final && get_clock() - pass->slice_begin > SLICE_NS;
+}
+
+/* What is to be skipped in the block?  It may change whenever we pause. */
+static void look_up_wanted(SkipPass *pass)
+{
+    pass->map = skip_balloon_active() && skip_balloon_usable()
+                ? balloon_map_of_block(pass->rb) : NULL;
+    if (pass->map && !balloon_bitmap_count(pass->map)) {
+        pass->map = NULL;
+    }
+    pass->unpopulated = !pass->silent && skip_unpopulated_in_block(pass->rb);
+}
+
+/* Let others have the BQL.  Returns false if the pass cannot go on. */
+static bool pause_pass(SkipPass *pass)
+{
+    slice_end(pass);
+    bql_unlock();
+    g_usleep(PAUSE_US);
+    bql_lock();
+    slice_begin(pass);
+    look_up_wanted(pass);
+    /* What was looked up ahead is old by now. */
+    populated_scan_window(pass->scan,
+                          pass->armed_end << qemu_target_page_bits());
+    return skip_pass.syncs == pass->syncs;
+}
+
+/* ---- One RAM block ---- */
+
+/* Pages that share a host page, and can only be skipped together */
+static uint64_t unit_of(const RAMBlock *rb)
+{
+    return MAX(rb->page_size >> qemu_target_page_bits(), 1);
+}
+
+/* The end of the window that @page lies in: whole chunks, and whole units */
+static uint64_t window_end(const SkipPass *pass, uint64_t page)
+{
+    RAMBlock *rb = pass->rb;
+    uint64_t window = MAX(UINT64_C(1) << rb->clear_bmap_shift, unit_of(rb));
+
+    return MIN(QEMU_ALIGN_DOWN(page, window) + window,
+               rb->used_length >> qemu_target_page_bits());
+}
+
+/* Track writes to the window that @page lies in. */
+static void arm_window(SkipPass *pass, uint64_t page)
+{
+    pass->armed_end = window_end(pass, page);
+    ram_clear_dirty_log_range(pass->rb, page, pass->armed_end - page);
+    populated_scan_window(pass->scan,
+                          pass->armed_end << qemu_target_page_bits());
+}
+
+/*
+ * Decide about dirty pages that lie in one window.  Returns where it stopped:
+ * at @end, or earlier if the time is up.
+ */
+static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
+                           uint64_t start, uint64_t end)
+{
+    int bits = qemu_target_page_bits();
+
+    if (start >= pass->armed_end) {
+        arm_window(pass, start);
+    }
+    while (start < end && !time_is_up(pass)) {
+        uint64_t s = end << bits, e = end << bits;
+        int ret = populated_scan_next(pass->scan, start << bits, end << bits,
+                                      &s, &e);
+        uint64_t populated_start = s >> bits;
+        uint64_t populated_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
+
+        if (ret < 0) {
+            policy->undecided(pass, start, end, ret);
+            return end;
+        }
+        if (start < populated_start) {
+            policy->unpopulated(pass, start, populated_start);
+        }
+        if (populated_start < populated_end) {
+            policy->populated(pass, populated_start, populated_end);
+        }
+        start = populated_end;
+    }
+    return start;
+}
+
+/* Decide about what is dirty in a stretch; return value as of skip_pages() */
+static uint64_t skip_stretch(SkipPass *pass, const SkipPolicy *policy,
+                             uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+
+    while ((start = find_next_bit(dirty, end, start)) < end) {
+        uint64_t dirty_end = find_next_zero_bit(dirty, end, start);
+
+        pass->runs++;
+        start = skip_pages(pass, policy, start, dirty_end);
+        if (start < dirty_end) {
+            return start;
+        }
+    }
+    return end;
+}
+
+/*
+ * Is the page at @start in the map, together with its unit?  Sets @end to
+ * where that changes, if it does before.
+ */
+static bool in_map(const SkipPass *pass, uint64_t start, uint64_t *end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t unit = unit_of(pass->rb) << shift;
+    uint64_t from = start << shift;
+    BalloonRun run, whole;
+
+    if (!pass->map) {
+        return false;
+    }
+    for (; balloon_bitmap_next_run_before(pass->map, from, *end << shift,
+                                          &run); from = run.end) {
+        whole = run;
+        if (!balloon_run_shrink(&whole, unit)) {
+            continue;
+        }
+        if (whole.start == start << shift) {
+            *end = whole.end >> shift;
+            return true;
+        }
+        *end = whole.start >> shift;
+        return false;
+    }
+    return false;
+}
+
+/*
+ * Pages of the map that share a unit with pages that are not in the map.  They
+ * do not count as given back.  Those that are dirty may be going to be sent,
+ * whoever wrote to them, so they leave the map.
+ */
+static void forget_dirty_edges(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t from = start << shift;
+    BalloonRun run;
+
+    if (!pass->map || unit_of(pass->rb) << shift == 1) {
+        return;
+    }
+    for (; balloon_bitmap_next_run_before(pass->map, from, end << shift, &run);
+         from = run.end) {
+        uint64_t at, next;
+
+        for (at = run.start; at < run.end; at = next) {
+            next = MIN(((at >> shift) + 1) << shift, run.end);
+            if (test_bit(at >> shift, pass->rb->bmap)) {
+                balloon_map_forget(pass->rb, at, next - at);
+            }
+        }
+    }
+}
+
+/*
+ * Decide about the dirty pages from @pass->at on, as far as they are alike: in
+ * the map, or not.
+ */
+static void skip_next(SkipPass *pass, uint64_t limit)
+{
+    uint64_t unit = unit_of(pass->rb);
+    uint64_t start = QEMU_ALIGN_DOWN(pass->at, unit);
+    uint64_t piece = MAX(PIECE >> qemu_target_page_bits(), unit);
+    uint64_t end = MIN(start + piece, limit);
+
+    if (in_map(pass, start, &end)) {
+        pass->at = skip_stretch(pass, &skip_balloon_policy, start, end);
+        return;
+    }
+    forget_dirty_edges(pass, start, end);
+    pass->at = pass->unpopulated
+               ? skip_stretch(pass, &skip_unpopulated_policy, start, end)
+               : end;
+}
+
+/*
+ * Pages that were sent before a pass could look at them may hold something, so
+ * they must not be in the map: the destination would discard what it got.
+ */
+static void forget_unseen(RAMBlock *rb)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t npages = rb->used_length >> qemu_target_page_bits();
+    SkipPages *pages = rb->skip_pages;
+    uint64_t start, end;
+
+    if (!pages || !pages->any_unseen) {
+        return;
+    }
+    for (start = find_first_bit(pages->unseen, npages); start < npages;
+         start = find_next_bit(pages->unseen, npages, end)) {
+        end = find_next_zero_bit(pages->unseen, npages, start);
+        balloon_map_forget(rb, start << shift, (end - start) << shift);
+    }
+    bitmap_zero(pages->unseen, npages);
+    pages->any_unseen = false;
+}
+
+/* Returns false if the pass cannot go on. */
+static bool skip_block(SkipPass *pass, RAMBlock *rb)
+{
+    bool go_on = true;
+
+    pass->rb = rb;
+    pass->at = 0;
+    pass->armed_end = 0;
+    pass->silent = false;
+    forget_unseen(rb);
+    look_up_wanted(pass);
+    if (!pass->map && !pass->unpopulated) {
+        return true;
+    }
+
+    pass->scan = populated_scan_of_block(rb);
+    while (go_on && pass->at < rb->used_length >> qemu_target_page_bits()) {
+        uint64_t limit = window_end(pass, pass->at);
+
+        pass->at = find_next_bit(rb->bmap, limit, pass->at);
+        if (pass->at < limit) {
+            skip_next(pass, limit);
+        }
+        if (time_is_up(pass)) {
+            go_on = pause_pass(pass);
+        }
+    }
+    pass->calls += populated_scan_calls(pass->scan);
+    populated_scan_free(pass->scan);
+    pass->scan = NULL;
+    if (pass->silent) {
+        skip_unpopulated_give_up(rb);
+    }
+    return go_on;
+}
+
+/* ---- All of them ---- */
+
+/* Returns false if the pass could not be made to its end. */
+static bool skip_blocks(SkipPass *pass)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        if (!skip_block(pass, rb)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* To be called by the migration thread, with the BQL held */
+static void make_pass(void)
+{
+    SkipPass pass = {
+        .final = runstate_check(RUN_STATE_FINISH_MIGRATE),
+        .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
+    };
+
+    trace_skip_pass_begin(pass.final);
+    do {
+        pass.syncs = skip_pass.syncs;
+        /* That may let others have the BQL. */
+        ram_reset_tlbs();
+    } while (pass.syncs != skip_pass.syncs);
+
+    slice_begin(&pass);
+    if (skip_blocks(&pass)) {
+        skip_pass_behind = false;
+    }
+    slice_end(&pass);
+    skip_balloon_count_pass(&pass);
+    skip_unpopulated_count_pass(&pass);
+    trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
+                        pass.ns / SCALE_US, pass.longest_ns / SCALE_US);
+}
+
+static bool in_migration_thread(void)
+{
+    return qemu_thread_is_self(&migrate_get_current()->thread);
+}
+
+void skip_pass_first(void)
+{
+    if (!skip_pass.first_done && is_wanted()) {
+        skip_pass.first_done = true;
+        /*
+         * The pass makes nothing of what changes behind it, so the map that
+         * is sent next is complete but for changes noted from here on.
+         */
+        balloon_map_changes_reset();
+        make_pass();
+    }
+}
+
+void skip_pass_catch_up(void)
+{
+    if (!qatomic_read(&skip_pass_behind)) {
+        return;
+    }
+    BQL_LOCK_GUARD();
+    if (skip_pass.first_done && is_wanted()) {
+        make_pass();
+    }
+}
+
+static int skip_pass_precopy_notify(NotifierWithReturn *n, void *data,
+                                    Error **errp)
+{
+    PrecopyNotifyData *pnd = data;
+
+    switch (pnd->reason) {
+    case PRECOPY_NOTIFY_SETUP:
+        /*
+         * The first synchronization comes with the list of RAM blocks locked,
+         * which is no place to drop the BQL; this is.
+         */
+        skip_pass_first();
+        break;
+    case PRECOPY_NOTIFY_AFTER_BITMAP_SYNC:
+        assert(bql_locked());
+        if (skip_pass.first_done && is_wanted() && in_migration_thread()) {
+            make_pass();
+        }
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static void drop_pages(void)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        SkipPages *pages = rb->skip_pages;
+
+        if (pages) {
+            rb->skip_pages = NULL;
+            g_free(pages->unseen);
+            g_free(pages->sent);
+            g_free(pages->zero);
+            g_free(pages);
+        }
+    }
+}
+
+static void add_pages(void)
+{
+    RAMBlock *rb;
+
+    drop_pages();
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        rb->skip_pages = g_new0(SkipPages, 1);
+        rb->skip_pages->unseen =
+            bitmap_new(rb->max_length >> qemu_target_page_bits());
+    }
+}
+
+static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
+                                  Error **errp)
+{
+    assert(bql_locked());
+
+    if (e->type != MIG_EVENT_PRECOPY_SETUP) {
+        skip_balloon_stop();
+        skip_unpopulated_stop();
+        skip_pass_behind = false;
+        drop_pages();
+        return 0;
+    }
+    skip_pass.first_done = false;
+    skip_balloon_forget();
+    skip_unpopulated_forget();
+    if (migrate_mode() != MIG_MODE_NORMAL &&
+        (migrate_skip_balloon() || migrate_skip_unpopulated())) {
+        error_setg(errp, "Capability '%s' does not support migration mode "
+                   "'%s'", migrate_skip_balloon() ? "skip-balloon"
+                   : "skip-unpopulated", MigMode_str(migrate_mode()));
+        return -EINVAL;
+    }
+    skip_balloon_start();
+    if (skip_balloon_active() || migrate_skip_unpopulated()) {
+        add_pages();
+    }
+    skip_unpopulated_start();
+    return 0;
+}
+
+bool skip_pass_caps_check(const bool *caps, Error **errp)
+{
+    static const MigrationCapability ours[] = {
+        MIGRATION_CAPABILITY_SKIP_BALLOON,
+        MIGRATION_CAPABILITY_SKIP_UNPOPULATED,
+    };
+    static const MigrationCapability unsupported[] = {
+        MIGRATION_CAPABILITY_POSTCOPY_RAM,
+        MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT,
+        MIGRATION_CAPABILITY_MAPPED_RAM,
+        MIGRATION_CAPABILITY_X_IGNORE_SHARED,
+        MIGRATION_CAPABILITY_X_COLO,
+        MIGRATION_CAPABILITY_RDMA_PIN_ALL,
+    };
+    int i, j;
+
+    for (i = 0; i < ARRAY_SIZE(ours); i++) {
+        for (j = 0; j < ARRAY_SIZE(unsupported); j++) {
+            if (caps[ours[i]] && caps[unsupported[j]]) {
+                error_setg(errp, "Capability '%s' cannot be used together "
+                           "with capability '%s'",
+                           MigrationCapability_str(ours[i]),
+                           MigrationCapability_str(unsupported[j]));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void skip_pass_init(void)
+{
+    MigMode mode;
+
+    populated_init();
+    skip_pass.precopy_notifier.notify = skip_pass_precopy_notify;
+    precopy_add_notifier(&skip_pass.precopy_notifier);
+    for (mode = 0; mode < MIG_MODE__MAX; mode++) {
+        migration_add_notifier_mode(&skip_pass.setup_notifier[mode],
+                                    skip_pass_setup_notify, mode);
+    }
+}

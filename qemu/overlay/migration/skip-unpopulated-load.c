@@ -1,0 +1,185 @@
+/*
+ * Migration capability skip-unpopulated, on the destination
+ *
+ * The stream does not tell which pages the source skipped.  They read as zero
+ * there, and have to do so here.  Guest RAM of a process that was started for
+ * the migration does, but for what it was filled with before: by the machine,
+ * by a snapshot that was loaded, by an earlier user of the file behind it.  So
+ * it is emptied before the first page is loaded.
+ *
+ * A page of zeroes in the stream either was populated on the source, or was
+ * sent before and then discarded.  In both cases there is no need to populate
+ * it here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/coroutine.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
+#include "exec/memory.h"
+#include "exec/target_page.h"
+#include "migration/populated-block.h"
+#include "migration/register.h"
+#include "migration/skip-unpopulated.h"
+#include "system/hostmem.h"
+#include "migration.h"
+#include "ram.h"
+#include "trace.h"
+
+#define SECTION_NAME "skip-unpopulated"
+#define SECTION_VERSION 1
+
+/* Memory that is emptied before others have their turn */
+#define STEP (16 * MiB)
+
+/* All of it is protected by the BQL. */
+static struct {
+    /* Something has been loaded into this process before */
+    bool loaded;
+    /* To ask about the RAM block that pages of zeroes arrive for */
+    RAMBlock *rb;
+    PopulatedScan *scan;
+} load;
+
+/* Is memory of @rb to be kept populated?  virtio-mem may want that, too. */
+static bool is_preallocated(const RAMBlock *rb)
+{
+    return MEMORY_BACKEND(rb->mr->owner)->prealloc ||
+           memory_region_has_ram_discard_manager(rb->mr);
+}
+
+static bool may_discard(RAMBlock *rb)
+{
+    return !is_preallocated(rb) && !ram_block_discard_is_disabled() &&
+           (rb->fd < 0 || qemu_ram_is_shared(rb));
+}
+
+static void let_main_loop_run(void)
+{
+    if (qemu_in_coroutine()) {
+        aio_co_schedule(qemu_get_current_aio_context(),
+                        qemu_coroutine_self());
+        qemu_coroutine_yield();
+    }
+}
+
+/* Make [@start, @end) of @rb, offsets in bytes, read as zero. */
+static void empty_range(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    while (start < end) {
+        uint64_t length = MIN(end - start, MAX(STEP, rb->page_size));
+
+        if (!may_discard(rb) || ram_block_discard_range(rb, start, length)) {
+            ram_handle_zero(rb->host + start, length);
+        }
+        start += length;
+        let_main_loop_run();
+    }
+}
+
+static void empty_block(RAMBlock *rb)
+{
+    PopulatedScan *scan = populated_scan_of_block(rb);
+    uint64_t at = 0, start, end;
+    int ret = -1;
+
+    trace_skip_unpopulated_empty(rb->idstr);
+    /* What is not populated in a private mapping is what the file holds. */
+    if (rb->fd < 0 || qemu_ram_is_shared(rb)) {
+        while ((ret = populated_scan_next(scan, at, rb->used_length,
+                                          &start, &end)) > 0) {
+            empty_range(rb, start, end);
+            at = end;
+        }
+    }
+    if (ret < 0) {
+        empty_range(rb, at, rb->used_length);
+    }
+    populated_scan_free(scan);
+}
+
+/*
+ * What is not populated is zero.  Machines put something into guest RAM before
+ * they load a migration, so what is populated has to be emptied; but for all
+ * of it to be populated, and zero, is usual with memory preallocated.
+ */
+static bool must_be_emptied(const RAMBlock *rb, bool loaded)
+{
+    return skip_unpopulated_is_guest_ram(rb) &&
+           !memory_region_is_rom(rb->mr) &&
+           (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
+}
+
+static int load_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    bool loaded = load.loaded;
+    RAMBlock *rb;
+
+    load.loaded = true;
+    if (migration_incoming_get_current()->state != MIGRATION_STATUS_ACTIVE ||
+        !migrate_skip_unpopulated()) {
+        return 0;
+    }
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        if (must_be_emptied(rb, loaded)) {
+            empty_block(rb);
+        }
+    }
+    return 0;
+}
+
+static void look_at_block(RAMBlock *rb)
+{
+    if (load.rb != rb) {
+        populated_scan_free(load.scan);
+        load.scan = rb ? populated_scan_of_block(rb) : NULL;
+        load.rb = rb;
+    }
+}
+
+static int load_cleanup(void *opaque)
+{
+    look_at_block(NULL);
+    return 0;
+}
+
+bool skip_unpopulated_load_zero(void *host)
+{
+    uint64_t size = qemu_target_page_size();
+    ram_addr_t offset;
+    uint64_t start, end;
+    RAMBlock *rb;
+    int ret;
+
+    if (!migrate_skip_unpopulated()) {
+        return false;
+    }
+    rb = qemu_ram_block_from_host(host, false, &offset);
+    if (!rb || !skip_unpopulated_is_guest_ram(rb) ||
+        (rb->fd >= 0 && !qemu_ram_is_shared(rb))) {
+        return false;
+    }
+    look_at_block(rb);
+    populated_scan_window(load.scan, offset + size);
+    ret = populated_scan_next(load.scan, offset, offset + size, &start, &end);
+    if (!ret) {
+        return true;
+    }
+    return ret > 0 && rb->page_size <= size && may_discard(rb) &&
+           !ram_block_discard_range(rb, offset, size);
+}
+
+static const SaveVMHandlers load_handlers = {
+    .load_setup = load_setup,
+    .load_cleanup = load_cleanup,
+};
+
+void skip_unpopulated_register(void)
+{
+    register_savevm_live(SECTION_NAME, 0, SECTION_VERSION, &load_handlers,
+                         NULL);
+}

@@ -1,0 +1,233 @@
+/*
+ * A guest that lies: it writes to memory in the balloon, without telling, all
+ * the time
+ *
+ * Unlike in the other tests a virtual CPU does it, under TCG, so it writes at
+ * any moment of a migration, up to the very last one.  It adds one to a byte
+ * of each page of a range, page by page, round by round.  So whenever it is
+ * stopped, all pages up to some place have to hold one number, and all others
+ * that number less one.  A single lost write shows for ever.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "balloon-guest.h"
+#include "standard-headers/linux/virtio_balloon.h"
+
+#define RAM_SIZE (96 * MiB)
+
+/* The range; boot_sector has these numbers */
+#define RANGE_START (8 * MiB)
+#define RANGE_END (72 * MiB)
+
+#define SECTOR_SIZE 512
+
+/*
+ * start:  cli
+ *         inb $0x92, %al ; orb $2, %al ; outb %al, $0x92      (line A20)
+ *         xorw %ax, %ax ; movw %ax, %ds
+ *         lgdt gdt_desc
+ *         movl %cr0, %eax ; orb $1, %al ; movl %eax, %cr0
+ *         ljmp $8, $flat
+ * flat:   movw $0x10, %ax ; movw %ax, %ds                     (32 bit)
+ * round:  movl $0x00800000, %ebx
+ * page:   incb (%ebx) ; addl $0x1000, %ebx
+ *         cmpl $0x04800000, %ebx ; jb page
+ *         jmp round
+ *         .align 8
+ * gdt:    .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+ * gdt_desc: .word 23 ; .long gdt
+ */
+static const uint8_t boot_sector[] = {
+    0xfa, 0xe4, 0x92, 0x0c, 0x02, 0xe6, 0x92, 0x31, 0xc0, 0x8e, 0xd8, 0x0f,
+    0x01, 0x16, 0x58, 0x7c, 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,
+    0xea, 0x1d, 0x7c, 0x08, 0x00, 0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0xbb,
+    0x00, 0x00, 0x80, 0x00, 0xfe, 0x03, 0x81, 0xc3, 0x00, 0x10, 0x00, 0x00,
+    0x81, 0xfb, 0x00, 0x00, 0x80, 0x04, 0x72, 0xf0, 0xeb, 0xe9, 0x8d, 0xb6,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0xff, 0xff, 0x00, 0x00, 0x00, 0x9a, 0xcf, 0x00, 0xff, 0xff, 0x00, 0x00,
+    0x00, 0x92, 0xcf, 0x00, 0x17, 0x00, 0x40, 0x7c, 0x00, 0x00
+};
+
+/* When the guest begins to lie */
+typedef enum Moment {
+    BEFORE,                     /* before the migration */
+    DURING,                     /* while it is under way */
+} Moment;
+
+typedef struct Case {
+    const char *name;
+    BGBackend backend;
+    bool skip_balloon;
+    bool skip_unpopulated;
+    bool multifd;
+    Moment moment;
+} Case;
+
+static const Case cases[] = {
+    { "balloon/anon/before", BG_ANON, true, false, false, BEFORE },
+    { "balloon/anon/during", BG_ANON, true, false, false, DURING },
+    { "balloon/memfd/before", BG_MEMFD, true, false, false, BEFORE },
+    { "balloon/memfd/during", BG_MEMFD, true, false, false, DURING },
+    { "unpopulated/anon/before", BG_ANON, false, true, false, BEFORE },
+    { "unpopulated/memfd/during", BG_MEMFD, false, true, false, DURING },
+    { "both/anon/during", BG_ANON, true, true, false, DURING },
+    { "both/memfd/before", BG_MEMFD, true, true, false, BEFORE },
+    { "both/memfd/during", BG_MEMFD, true, true, false, DURING },
+    { "both/memfd/multifd/during", BG_MEMFD, true, true, true, DURING },
+};
+
+static char *boot_path;
+
+static void write_boot_disk(void)
+{
+    g_autofree uint8_t *sector = g_malloc0(SECTOR_SIZE);
+
+    memcpy(sector, boot_sector, sizeof(boot_sector));
+    sector[SECTOR_SIZE - 2] = 0x55;
+    sector[SECTOR_SIZE - 1] = 0xaa;
+    boot_path = g_strdup_printf("%s/skip-liar-%d.img", g_get_tmp_dir(),
+                                getpid());
+    g_assert_true(g_file_set_contents(boot_path, (const char *)sector,
+                                      SECTOR_SIZE, NULL));
+}
+
+static void set_capabilities(BGuest *g, const Case *c)
+{
+    bg_set_capability(g, "skip-balloon", c->skip_balloon);
+    bg_set_capability(g, "skip-unpopulated", c->skip_unpopulated);
+}
+
+static uint8_t byte_at(BGuest *g, uint64_t addr)
+{
+    uint8_t byte;
+
+    bg_read(g, addr, &byte, 1);
+    return byte;
+}
+
+static void run(BGuest *g)
+{
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+}
+
+static void wait_until_it_lies(BGuest *g)
+{
+    while (!byte_at(g, RANGE_END - BALLOON_PAGE)) {
+        g_usleep(1000);
+    }
+}
+
+static BGuest *start_liar(const Case *c)
+{
+    g_autofree char *args = g_strdup_printf(
+        "-accel tcg -S -drive file=%s,format=raw,if=ide,read-only=off,"
+        "snapshot=on", boot_path);
+    BGOptions options = {
+        .backend = c->backend,
+        .ram_size = RAM_SIZE,
+        .multifd = c->multifd,
+        .args = args,
+    };
+    BGuest *g = bg_start(&options);
+
+    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, RANGE_START, RANGE_END - RANGE_START);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==,
+                     (RANGE_END - RANGE_START) / BALLOON_PAGE);
+    return g;
+}
+
+static BGuest *start_liar_destination(BGuest *source)
+{
+    g_autofree char *args = g_strdup_printf(
+        "-accel tcg -drive file=%s,format=raw,if=ide,snapshot=on", boot_path);
+    BGuest as = *source;
+
+    as.options.args = args;
+    return bg_start_incoming(&as);
+}
+
+/* The guest must be stopped. */
+static void check_no_write_was_lost(BGuest *g)
+{
+    uint8_t first = byte_at(g, RANGE_START);
+    uint8_t now = first;
+    uint64_t addr;
+
+    for (addr = RANGE_START; addr < RANGE_END; addr += BALLOON_PAGE) {
+        uint8_t byte = byte_at(g, addr);
+
+        if (now == first && byte == (uint8_t)(first - 1)) {
+            now = byte;
+        }
+        if (byte != now) {
+            g_test_message("page 0x%" PRIx64 " holds %u, not %u", addr, byte,
+                           now);
+            g_test_fail();
+            return;
+        }
+    }
+}
+
+/* Nothing of it may still count as given back. */
+static void check_map(BGuest *g)
+{
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+}
+
+static void test_liar(const void *opaque)
+{
+    const Case *c = opaque;
+    BGuest *source = start_liar(c);
+    BGuest *dest = start_liar_destination(source);
+
+    set_capabilities(source, c);
+    set_capabilities(dest, c);
+    if (c->moment == BEFORE) {
+        run(source);
+        wait_until_it_lies(source);
+        bg_migrate_limit(source, 0);
+        bg_migrate_start(source, dest);
+    } else {
+        /* It boots, and lies for the first time, while this is under way. */
+        bg_migrate_limit(source, 1 * MiB);
+        bg_migrate_start(source, dest);
+        run(source);
+        wait_until_it_lies(source);
+        bg_migrate_limit(source, 0);
+    }
+    bg_migrate_wait(source, dest);
+    qtest_qmp_assert_success(dest->qts, "{ 'execute': 'stop' }");
+    check_no_write_was_lost(dest);
+    if (c->skip_balloon) {
+        check_map(dest);
+    }
+    bg_quit(dest);
+    bg_quit(source);
+}
+
+int main(int argc, char **argv)
+{
+    int ret, i;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qtest_has_accel("tcg")) {
+        g_test_message("there is no TCG");
+        return g_test_run();
+    }
+    write_boot_disk();
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("/skip-liar/%s",
+                                                cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], test_liar);
+    }
+    ret = g_test_run();
+    unlink(boot_path);
+    g_free(boot_path);
+    return ret;
+}

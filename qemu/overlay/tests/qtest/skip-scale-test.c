@@ -1,0 +1,219 @@
+/*
+ * A terabyte of guest RAM: how long does our code hold the BQL?
+ *
+ * Nothing here fails because something takes long: machines differ.  The
+ * figures are told, and what is checked is that nobody goes over a terabyte
+ * in one go.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "balloon-guest.h"
+#include "standard-headers/linux/virtio_balloon.h"
+
+#define RAM_SIZE (1024 * GiB)
+
+/* What the balloon leaves, and what of that is in use */
+#define LEFT (1 * GiB)
+#define USED (64 * MiB)
+
+/* Memory above is mapped from 4 GiB on */
+#define LOW_RAM (3 * GiB)
+
+#define PM_SCAN_IOCTL 0xc0606610
+
+#define QEMU_ENV "QTEST_QEMU_BINARY"
+#define WITHOUT_PAGEMAP_SCAN "--run-without-pagemap-scan"
+
+/* What the test asks QEMU to write down, and where */
+static char *trace_path(const char *who)
+{
+    return g_strdup_printf("%s/skip-scale-%d-%s", g_get_tmp_dir(), getpid(),
+                           who);
+}
+
+static char *large_machine_args(const char *who)
+{
+    g_autofree char *path = trace_path(who);
+
+    /* A CPU that can address it, and has no hole below 1 TiB */
+    return g_strdup_printf("-cpu max,vendor=GenuineIntel,phys-bits=46 "
+                           "-trace skip_* -D %s", path);
+}
+
+static BGuest *start_large(BGBackend backend)
+{
+    g_autofree char *args = large_machine_args("source");
+    BGOptions options = {
+        .backend = backend,
+        .ram_size = RAM_SIZE,
+        .args = args,
+    };
+    BGuest *g = bg_start(&options);
+    const uint64_t step = 64 * MiB;
+    uint64_t at;
+
+    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_fill(g, BG_RAM_START, USED, 1);
+    for (at = LEFT; at < RAM_SIZE; at += step) {
+        bg_request_range(g, BG_INFLATE, at < LOW_RAM ? at
+                         : at - LOW_RAM + 4 * GiB, step);
+    }
+    return g;
+}
+
+static BGuest *start_large_destination(BGuest *source)
+{
+    g_autofree char *args = large_machine_args("destination");
+    BGuest as = *source;
+
+    as.options.args = args;
+    return bg_start_incoming(&as);
+}
+
+/* What QEMU wrote down about holding the BQL, in microseconds */
+typedef struct Holds {
+    uint64_t n;
+    uint64_t longest;
+    uint64_t total;
+} Holds;
+
+static Holds read_holds(const char *who)
+{
+    g_autofree char *path = trace_path(who);
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    Holds holds = { 0 };
+    int i;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    unlink(path);
+    lines = g_strsplit(text, "\n", 0);
+    for (i = 0; lines[i]; i++) {
+        char *at = strstr(lines[i], "skip_bql_end ");
+        uint64_t us;
+
+        if (at && sscanf(at, "skip_bql_end %*s %" SCNu64, &us) == 1) {
+            holds.n++;
+            holds.total += us;
+            holds.longest = MAX(holds.longest, us);
+        }
+    }
+    return holds;
+}
+
+static int64_t total_time(BGuest *g)
+{
+    QDict *answer = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-migrate' }");
+    int64_t ms = qdict_get_int(answer, "total-time");
+
+    qobject_unref(answer);
+    return ms;
+}
+
+static void tell(const char *what, const char *who)
+{
+    Holds holds = read_holds(who);
+
+    g_test_message("%s, %s: %" PRIu64 " holds of the BQL, longest %.1f ms, "
+                   "together %.1f ms", what, who, holds.n,
+                   holds.longest / 1e3, holds.total / 1e3);
+    g_assert_cmpuint(holds.n, >, 0);
+}
+
+static void migrate_large(BGBackend backend, const char *what)
+{
+    BGuest *source = start_large(backend);
+    BGuest *dest = start_large_destination(source);
+
+    bg_set_capability(source, "skip-balloon", true);
+    bg_set_capability(dest, "skip-balloon", true);
+    bg_set_capability(source, "skip-unpopulated", true);
+    bg_set_capability(dest, "skip-unpopulated", true);
+    bg_migrate_limit(source, 0);
+    bg_migrate_start(source, dest);
+    bg_migrate_wait(source, dest);
+
+    g_test_message("%s: total time %" PRIi64 " ms, map %" PRIi64 " bytes",
+                   what, total_time(source),
+                   bg_skip_stat(source, "map-bytes"));
+    g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), ==,
+                    (RAM_SIZE - LEFT) / BALLOON_PAGE);
+    bg_assert_same_map(source, dest);
+    g_assert_cmpuint(bg_count_populated(dest, BG_RAM_START, USED), ==,
+                     USED / BALLOON_PAGE);
+    bg_quit(dest);
+    bg_quit(source);
+    tell(what, "source");
+    tell(what, "destination");
+}
+
+static void test_anon(void)
+{
+    migrate_large(BG_ANON, "1 TiB, anonymous");
+}
+
+static void test_memfd(void)
+{
+    migrate_large(BG_MEMFD, "1 TiB, memfd");
+}
+
+/* Make PAGEMAP_SCAN fail for this process from now on. */
+static void hide_pagemap_scan(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PM_SCAN_IOCTL, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
+
+    g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
+    g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==,
+                    0);
+}
+
+/* Run a program that cannot use PAGEMAP_SCAN, in place of this one. */
+static int run_without_pagemap_scan(char **argv)
+{
+    hide_pagemap_scan();
+    execv(argv[0], argv);
+    perror(argv[0]);
+    return 1;
+}
+
+static void test_pagemap_read(void)
+{
+    g_autofree char *qemu = g_strdup(getenv(QEMU_ENV));
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *hidden = g_strdup_printf("%s %s %s", self,
+                                              WITHOUT_PAGEMAP_SCAN, qemu);
+
+    g_setenv(QEMU_ENV, hidden, true);
+    migrate_large(BG_ANON, "1 TiB, anonymous, without PAGEMAP_SCAN");
+    g_setenv(QEMU_ENV, qemu, true);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 2 && !strcmp(argv[1], WITHOUT_PAGEMAP_SCAN)) {
+        return run_without_pagemap_scan(argv + 2);
+    }
+    g_test_init(&argc, &argv, NULL);
+    qtest_add_func("/skip-scale/anon", test_anon);
+    qtest_add_func("/skip-scale/memfd", test_memfd);
+    qtest_add_func("/skip-scale/pagemap-read", test_pagemap_read);
+    return g_test_run();
+}
