@@ -87,8 +87,7 @@ static void empty_block(RAMBlock *rb)
     int ret = -1;
 
     trace_skip_unpopulated_empty(rb->idstr);
-    /* What is not populated in a private mapping is what the file holds. */
-    if (rb->fd < 0 || qemu_ram_is_shared(rb)) {
+    if (!skip_unpopulated_shows_file(rb)) {
         while ((ret = populated_scan_next(scan, at, rb->used_length,
                                           &start, &end)) > 0) {
             empty_range(rb, start, end);
@@ -160,7 +159,7 @@ bool skip_unpopulated_load_zero(void *host)
     }
     rb = qemu_ram_block_from_host(host, false, &offset);
     if (!rb || !skip_unpopulated_is_guest_ram(rb) ||
-        (rb->fd >= 0 && !qemu_ram_is_shared(rb))) {
+        skip_unpopulated_shows_file(rb)) {
         return false;
     }
     look_at_block(rb);

@@ -56,6 +56,11 @@ static const uint8_t boot_sector[] = {
 typedef enum Moment {
     BEFORE,                     /* before the migration */
     DURING,                     /* while it is under way */
+    /*
+     * The same, and the main loop synchronizes the dirty bitmap while the
+     * migration thread sends
+     */
+    CONVERGING,
 } Moment;
 
 typedef struct Case {
@@ -78,6 +83,8 @@ static const Case cases[] = {
     { "both/memfd/before", BG_MEMFD, true, true, false, BEFORE },
     { "both/memfd/during", BG_MEMFD, true, true, false, DURING },
     { "both/memfd/multifd/during", BG_MEMFD, true, true, true, DURING },
+    { "balloon/memfd/converging", BG_MEMFD, true, false, false, CONVERGING },
+    { "both/anon/multifd/converging", BG_ANON, true, true, true, CONVERGING },
 };
 
 static char *boot_path;
@@ -194,10 +201,14 @@ static void test_liar(const void *opaque)
         bg_migrate_start(source, dest);
     } else {
         /* It boots, and lies for the first time, while this is under way. */
+        bg_set_capability(source, "auto-converge", c->moment == CONVERGING);
         bg_migrate_limit(source, 1 * MiB);
         bg_migrate_start(source, dest);
         run(source);
         wait_until_it_lies(source);
+        if (c->moment == CONVERGING) {
+            bg_migrate_wait_pass(source, 4);
+        }
         bg_migrate_limit(source, 0);
     }
     bg_migrate_wait(source, dest);
