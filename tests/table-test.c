@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "report.h"
+#include "size.h"
 #include "table.h"
 
 static void test_layout(void)
@@ -48,11 +52,41 @@ static void test_empty(void)
     g_assert_cmpstr(text, ==, "");
 }
 
+/* What was left alone is told if it is large, and rows only where they fit. */
+static void test_report(void)
+{
+    RunResult on = {
+        .migration.unpopulated = {
+            .known = true,
+            .skipped_pages = 12345,
+            .left_alone = {
+                { "pc.bios", 256 * SIZE_KIB, "not-guest-ram" },
+                { "ram0", 8 * SIZE_GIB, "named-file" },
+            },
+            .n_left_alone = 2,
+        },
+    };
+    Report report = {
+        .memory = 8 * SIZE_GIB,
+        .capabilities = SKIP_UNPOPULATED,
+        .on = &on,
+    };
+    g_autofree char *text = report_table(&report);
+
+    g_assert_nonnull(strstr(text, "unpopulated pages skipped"));
+    g_assert_nonnull(strstr(text, "12345\n"));
+    g_assert_nonnull(strstr(text, "All of ram0, 8 GiB, was sent: "
+                            "named-file\n"));
+    g_assert_null(strstr(text, "pc.bios"));
+    g_assert_null(strstr(text, "vetoed"));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/table/layout", test_layout);
     g_test_add_func("/table/utf8", test_utf8);
     g_test_add_func("/table/empty", test_empty);
+    g_test_add_func("/table/report", test_report);
     return g_test_run();
 }

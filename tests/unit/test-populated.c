@@ -549,18 +549,20 @@ static void check_window(Memory *m, PopulatedMethod method)
     populated_scan_window(scan, limit * host_page);
     check_range(scan, m, 0, limit);
 
-    /* Across the limit; the answer ends there. */
+    /* Up to the limit; no question across it gets an answer. */
     touch(m, limit);
     touch(m, limit + 1);
     populated_scan_window(scan, limit * host_page);
-    g_assert_cmpint(populated_scan_next(scan, 2 * host_page, m->mem.length,
-                                        &start, &end), ==, 1);
+    g_assert_cmpint(populated_scan_next(scan, 2 * host_page,
+                                        limit * host_page, &start, &end), ==,
+                    1);
     g_assert_cmpuint(start, ==, (limit - 1) * host_page);
     g_assert_cmpuint(end, ==, limit * host_page);
-    g_assert_cmpint(populated_scan_next(scan, limit * host_page,
-                                        m->mem.length, &start, &end), ==, 0);
+    g_assert_cmpint(populated_scan_next(scan, 2 * host_page, m->mem.length,
+                                        &start, &end), ==, -ERANGE);
     g_assert_cmpint(populated_scan_next(scan, m->mem.length - host_page,
-                                        m->mem.length, &start, &end), ==, 0);
+                                        m->mem.length, &start, &end), ==,
+                    -ERANGE);
 
     /* A short question just below the limit does not look past it. */
     populated_scan_window(scan, limit * host_page);

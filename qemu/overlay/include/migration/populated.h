@@ -76,11 +76,11 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit);
  * @end: filled in with its end, at most @to; not necessarily maximal
  *
  * Returns: 1 if there is a run, 0 if nothing in [@from, @to) is populated, or
- * -errno if the host cannot answer.  The latter also for memory about which
- * other processes know more than the host tells us: shared memory without a
- * file descriptor, files of which the file system does not tell holes
- * reliably, and hugetlbfs files that hold pages that this process has not
- * mapped.
+ * -errno if the host cannot answer, -ERANGE if @to is beyond the limit.  The
+ * former also for memory about which other processes know more than the host
+ * tells us: shared memory without a file descriptor, files of which the file
+ * system does not tell holes reliably, and hugetlbfs files that hold pages
+ * that this process has not mapped.
  */
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *start, uint64_t *end);

@@ -1073,7 +1073,7 @@ static void test_locked(void)
     if (populated == RAM_SIZE / BALLOON_PAGE) {
         g_assert_cmpuint(bg_count_populated(dest, 0, RAM_SIZE), ==, populated);
     } else {
-        g_test_skip("memory is not locked; AddressSanitizer keeps it from that");
+        g_test_skip("memory is not locked; AddressSanitizer prevents it");
     }
     assert_same_content(g, dest);
     bg_quit(dest);
