@@ -84,15 +84,13 @@ static void empty_block(RAMBlock *rb)
 {
     PopulatedScan *scan = populated_scan_of_block(rb);
     uint64_t at = 0, start, end;
-    int ret = -1;
+    int ret;
 
     trace_skip_unpopulated_empty(rb->idstr);
-    if (!skip_unpopulated_shows_file(rb)) {
-        while ((ret = populated_scan_next(scan, at, rb->used_length,
-                                          &start, &end)) > 0) {
-            empty_range(rb, start, end);
-            at = end;
-        }
+    while ((ret = populated_scan_next(scan, at, rb->used_length, &start,
+                                      &end)) > 0) {
+        empty_range(rb, start, end);
+        at = end;
     }
     if (ret < 0) {
         empty_range(rb, at, rb->used_length);
@@ -158,8 +156,7 @@ bool skip_unpopulated_load_zero(void *host)
         return false;
     }
     rb = qemu_ram_block_from_host(host, false, &offset);
-    if (!rb || !skip_unpopulated_is_guest_ram(rb) ||
-        skip_unpopulated_shows_file(rb)) {
+    if (!rb || !skip_unpopulated_is_guest_ram(rb)) {
         return false;
     }
     look_at_block(rb);

@@ -73,10 +73,10 @@ bool skip_unpopulated_is_guest_ram(const RAMBlock *rb)
 
 /* ---- Which RAM blocks ---- */
 
-bool skip_unpopulated_shows_file(const RAMBlock *rb)
+/* Where a file of hugetlbfs holds anything, the host is not sure. */
+static bool shows_file(RAMBlock *rb)
 {
-    /* Where a file of hugetlbfs holds anything, the host is not sure. */
-    return rb->fd >= 0 && !qemu_ram_is_shared((RAMBlock *)rb) &&
+    return rb->fd >= 0 && !qemu_ram_is_shared(rb) &&
            rb->page_size == qemu_real_host_page_size();
 }
 
@@ -105,7 +105,7 @@ static SkipUnpopulatedReason reason_to_leave_alone(RAMBlock *rb)
         memory_region_is_rom(rb->mr) || rb->guest_memfd >= 0) {
         return SKIP_UNPOPULATED_REASON_NOT_GUEST_RAM;
     }
-    if (skip_unpopulated_shows_file(rb)) {
+    if (shows_file(rb)) {
         return SKIP_UNPOPULATED_REASON_PRIVATE_FILE;
     }
     if (skip_unpopulated_has_name(rb)) {

@@ -88,13 +88,6 @@ void skip_unpopulated_print_info(Monitor *mon, const MigrationInfo *info);
 bool skip_unpopulated_is_guest_ram(const RAMBlock *rb);
 
 /**
- * skip_unpopulated_shows_file: Is @rb a private mapping of a file?
- *
- * What is not populated there is what the file holds.
- */
-bool skip_unpopulated_shows_file(const RAMBlock *rb);
-
-/**
  * skip_unpopulated_has_name: Does @rb use a file that has a name?
  *
  * A memfd has none, nor has a file that QEMU made in a directory.
