@@ -349,6 +349,25 @@ static void test_edges(const void *data)
     g_free(m.page);
 }
 
+static void test_clear_all(const void *data)
+{
+    uint64_t pages = *(const uint64_t *)data;
+    BalloonBitmap *b = balloon_bitmap_new(pages);
+    uint64_t i;
+    Model m;
+
+    model_init(&m, pages);
+    for (i = 0; i < 3; i++) {
+        step(b, &m, true, 0, pages);
+        step(b, &m, false, i, 2 * i);
+        balloon_bitmap_clear_all(b);
+        model_fill(&m, 0, pages, false);
+        check(b, &m);
+    }
+    balloon_bitmap_free(b);
+    g_free(m.page);
+}
+
 /* The map of a guest of 1 TiB, and (slow) page numbers beyond 32 bits */
 static void test_large(void)
 {
@@ -433,10 +452,14 @@ int main(int argc, char **argv)
                                       (unsigned int)sizes[i]);
         char *raw = g_strdup_printf("/balloon-bitmap/raw/%u",
                                     (unsigned int)sizes[i]);
+        char *clear_all = g_strdup_printf("/balloon-bitmap/clear-all/%u",
+                                          (unsigned int)sizes[i]);
 
         g_test_add_data_func(random, &sizes[i], test_random);
         g_test_add_data_func(edges, &sizes[i], test_edges);
         g_test_add_data_func(raw, &sizes[i], test_raw);
+        g_test_add_data_func(clear_all, &sizes[i], test_clear_all);
+        g_free(clear_all);
         g_free(raw);
         g_free(random);
         g_free(edges);

@@ -24,13 +24,26 @@ struct BalloonBitmap {
     uint64_t runs;
 };
 
+static uint64_t *new_words(uint64_t pages)
+{
+    return g_new0(uint64_t, (pages + WORD_BITS - 1) / WORD_BITS);
+}
+
 BalloonBitmap *balloon_bitmap_new(uint64_t pages)
 {
     BalloonBitmap *b = g_new0(BalloonBitmap, 1);
 
     b->pages = pages;
-    b->words = g_new0(uint64_t, (pages + WORD_BITS - 1) / WORD_BITS);
+    b->words = new_words(pages);
     return b;
+}
+
+void balloon_bitmap_clear_all(BalloonBitmap *b)
+{
+    g_free(b->words);
+    b->words = new_words(b->pages);
+    b->count = 0;
+    b->runs = 0;
 }
 
 void balloon_bitmap_free(BalloonBitmap *b)

@@ -215,11 +215,13 @@ static bool next_groups(const BalloonBitmap *bitmap, uint64_t from,
 }
 
 /*
- * A map can have a run for every other page, and emptying it must not hold
- * the BQL for as long as that would take.  Where there are that many runs,
+ * Mark what is in the map as dirty, and as changed.
+ *
+ * A map can have a run for every other page, and the BQL must not be held for
+ * as long as going through them would take.  Where there are that many runs,
  * sending some pages that never were in the map costs less.
  */
-static void empty_block(BalloonMapBlock *block)
+static void mark_all(BalloonMapBlock *block)
 {
     bool by_group = balloon_bitmap_runs(block->bitmap) > EMPTY_RUNS_MAX;
     BalloonRun run;
@@ -229,8 +231,23 @@ static void empty_block(BalloonMapBlock *block)
                             : balloon_bitmap_next_run(block->bitmap, from,
                                                       &run);
          from = run.end) {
-        take_out(block, run.start, run.end - run.start);
+        uint64_t npages = run.end - run.start;
+
+        note_change(block, run.start, npages);
+        ram_mark_dirty_range(block->rb, run.start << BALLOON_BITMAP_PAGE_SHIFT,
+                             npages << BALLOON_BITMAP_PAGE_SHIFT);
     }
+}
+
+static void empty_block(BalloonMapBlock *block)
+{
+    if (balloon_map.tracking) {
+        mark_all(block);
+    } else {
+        /* Nobody is going to ask which chunks changed. */
+        note_change(block, 0, balloon_bitmap_size(block->bitmap));
+    }
+    balloon_bitmap_clear_all(block->bitmap);
     balloon_bitmap_free(block->pending);
     block->pending = NULL;
 }

@@ -43,6 +43,14 @@ BalloonBitmap *balloon_bitmap_new(uint64_t pages);
 void balloon_bitmap_free(BalloonBitmap *b);
 
 /**
+ * balloon_bitmap_clear_all: Clear all pages of @b
+ *
+ * Costs no more than freeing the memory that @b takes, since it does not look
+ * at what was set.
+ */
+void balloon_bitmap_clear_all(BalloonBitmap *b);
+
+/**
  * balloon_bitmap_size: How many balloon pages @b covers
  */
 uint64_t balloon_bitmap_size(const BalloonBitmap *b);
