@@ -16,6 +16,7 @@
 #define BYTES_PER_PAGE_STRUCT 64
 #define WORKSET_MAX (96 * SIZE_MIB)
 #define WORKSET_MIN (4 * SIZE_MIB)
+#define WORKSET_IDLE (16 * SIZE_MIB)
 
 static uint64_t kernel_bytes(uint64_t memory)
 {
@@ -32,9 +33,14 @@ uint64_t demo_options_workset(uint64_t memory, uint64_t to)
     return MIN((to - needed) / 2, WORKSET_MAX);
 }
 
+uint64_t demo_options_idle_workset(uint64_t memory)
+{
+    return MIN(demo_options_workset(memory, memory), WORKSET_IDLE);
+}
+
 uint64_t demo_options_used(uint64_t memory)
 {
-    return kernel_bytes(memory) + demo_options_workset(memory, memory);
+    return kernel_bytes(memory) + demo_options_idle_workset(memory);
 }
 
 static bool size_option(const char *text, uint64_t preset, uint64_t *bytes,

@@ -65,6 +65,14 @@ uint64_t demo_options_used(uint64_t memory);
  */
 uint64_t demo_options_workset(uint64_t memory, uint64_t to);
 
+/**
+ * demo_options_idle_workset: how much of it a guest that is idle keeps.
+ * @memory: of the guest, in bytes
+ *
+ * Returns: bytes, 0 if @memory is too little for any.
+ */
+uint64_t demo_options_idle_workset(uint64_t memory);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DemoOptions, demo_options_free)
 
 #endif /* SKIP_BALLOON_DEMO_OPTIONS_H */

@@ -118,9 +118,9 @@ static bool run_one(Session *session, const DemoOptions *options, bool on,
             .kernel = options->kernel,
             .initrd = options->initrd,
             .memory = options->memory,
-            .workset = demo_options_workset(
-                options->memory, options->idle ? options->memory
-                                               : options->to),
+            .workset = options->idle
+                ? demo_options_idle_workset(options->memory)
+                : demo_options_workset(options->memory, options->to),
             .seed = g_random_int_range(1, G_MAXINT),
             .smp = options->smp,
             .backend = options->backend,

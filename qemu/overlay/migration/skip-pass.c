@@ -171,7 +171,8 @@ static void arm_window(SkipPass *pass, uint64_t page)
 
 /*
  * Decide about dirty pages that lie in one window.  Returns where it stopped:
- * at @end, or earlier if the time is up.
+ * at @end, or earlier if the time is up, but not before it has gone on, nor
+ * within a unit, which would be begun anew.
  */
 static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
                            uint64_t start, uint64_t end)
@@ -181,7 +182,7 @@ static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
     if (start >= pass->armed_end) {
         arm_window(pass, start);
     }
-    while (start < end && !time_is_up(pass)) {
+    while (start < end) {
         uint64_t s = end << bits, e = end << bits;
         int ret = populated_scan_next(pass->scan, start << bits, end << bits,
                                       &s, &e);
@@ -199,6 +200,9 @@ static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
             policy->populated(pass, populated_start, populated_end);
         }
         start = populated_end;
+        if (QEMU_IS_ALIGNED(start, unit_of(pass->rb)) && time_is_up(pass)) {
+            break;
+        }
     }
     return start;
 }

@@ -25,6 +25,7 @@
 #include "migration/register.h"
 #include "migration/skip-unpopulated.h"
 #include "system/hostmem.h"
+#include "system/system.h"
 #include "migration.h"
 #include "ram.h"
 #include "trace.h"
@@ -54,6 +55,7 @@ static bool is_preallocated(const RAMBlock *rb)
 static bool may_discard(RAMBlock *rb)
 {
     return !is_preallocated(rb) && !ram_block_discard_is_disabled() &&
+           !should_mlock(mlock_state) &&
            (rb->fd < 0 || qemu_ram_is_shared(rb));
 }
 
