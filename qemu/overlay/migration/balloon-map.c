@@ -54,6 +54,8 @@ static struct {
     bool tracking;
     /* A migration under way has to send what is discarded */
     bool track_discards;
+    /* How often something has been discarded */
+    uint64_t discards;
     QLIST_HEAD(, BalloonMapBlock) blocks;
 } balloon_map;
 
@@ -290,8 +292,15 @@ bool balloon_map_takes_parts(void)
                                    VIRTIO_BALLOON_F_MUST_TELL_HOST);
 }
 
+uint64_t balloon_map_discards(void)
+{
+    assert(bql_locked());
+    return balloon_map.discards;
+}
+
 static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
 {
+    balloon_map.discards++;
     if (ram_block_discard_range(rb, offset, length)) {
         return false;
     }

@@ -32,6 +32,11 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit)
 {
 }
 
+int populated_scan_check(PopulatedScan *scan)
+{
+    return -ENOSYS;
+}
+
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *start, uint64_t *end)
 {

@@ -550,6 +550,15 @@ static int check(PopulatedScan *scan)
     return scan->mem.shared ? -ENOTSUP : 0;
 }
 
+int populated_scan_check(PopulatedScan *scan)
+{
+    if (!scan->checked) {
+        scan->checked = true;
+        scan->silent = check(scan);
+    }
+    return scan->silent;
+}
+
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *start, uint64_t *end)
 {
@@ -557,11 +566,7 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     int found = 0;
     int ret;
 
-    if (!scan->checked) {
-        scan->checked = true;
-        scan->silent = check(scan);
-    }
-    if (scan->silent) {
+    if (populated_scan_check(scan)) {
         return scan->silent;
     }
     if (to > scan->limit) {

@@ -326,10 +326,37 @@ static void forget_unseen(RAMBlock *rb)
     pages->any_unseen = false;
 }
 
+/*
+ * On hugetlbfs the host has to count pages before it can tell anything, which
+ * takes long.  Let others have the BQL meanwhile; should they discard
+ * something, the count is worth nothing.
+ */
+static bool check_host(SkipPass *pass)
+{
+    RAMBlock *rb = pass->rb;
+    uint64_t discards = balloon_map_discards();
+
+    if (pass->final || rb->fd < 0 ||
+        rb->page_size == qemu_real_host_page_size()) {
+        return true;
+    }
+    slice_end(pass);
+    bql_unlock();
+    populated_scan_check(pass->scan);
+    bql_lock();
+    slice_begin(pass);
+    look_up_wanted(pass);
+    if (discards != balloon_map_discards()) {
+        populated_scan_free(pass->scan);
+        pass->scan = populated_scan_of_block(rb);
+    }
+    return skip_pass.syncs == pass->syncs;
+}
+
 /* Returns false if the pass cannot go on. */
 static bool skip_block(SkipPass *pass, RAMBlock *rb)
 {
-    bool go_on = true;
+    bool go_on;
 
     pass->rb = rb;
     pass->at = 0;
@@ -342,6 +369,7 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     }
 
     pass->scan = populated_scan_of_block(rb);
+    go_on = check_host(pass);
     while (go_on && pass->at < rb->used_length >> qemu_target_page_bits()) {
         uint64_t limit = window_end(pass, pass->at);
 

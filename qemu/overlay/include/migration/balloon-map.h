@@ -125,6 +125,13 @@ void balloon_map_track(bool on);
 void balloon_map_track_discards(bool on);
 
 /**
+ * balloon_map_discards: How often memory has been discarded for the guest
+ *
+ * Nothing has been discarded in between if two answers are equal.
+ */
+uint64_t balloon_map_discards(void);
+
+/**
  * balloon_map_is_empty: Is no page in the map?
  */
 bool balloon_map_is_empty(void);

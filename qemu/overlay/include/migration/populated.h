@@ -57,6 +57,17 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
 void populated_scan_free(PopulatedScan *scan);
 
 /**
+ * populated_scan_check: Find out if the host can answer at all
+ * @scan: the scan
+ *
+ * Done with the first question otherwise.  On hugetlbfs it takes long, for it
+ * counts pages; nothing may be discarded meanwhile.
+ *
+ * Returns: 0, or -errno as of populated_scan_next()
+ */
+int populated_scan_check(PopulatedScan *scan);
+
+/**
  * populated_scan_window: Forget earlier answers, and say how far to look
  * @scan: the scan
  * @limit: byte offset up to which the coming answers may be looked up ahead

@@ -100,7 +100,7 @@ static char *backend_args(const BGOptions *options)
         return g_strdup("memory-backend-memfd,share=off");
     case BG_HUGETLB:
         return g_strdup("memory-backend-memfd,share=on,hugetlb=on,"
-                        "hugetlbsize=2M");
+                        "hugetlbsize=2M,reserve=off");
     default:
         g_assert_not_reached();
     }

@@ -27,6 +27,10 @@
 /* Memory above is mapped from 4 GiB on */
 #define LOW_RAM (3 * GiB)
 
+#define HUGE_SIZE (2 * MiB)
+#define FREE_HUGE_PAGES \
+    "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
+
 #define PM_SCAN_IOCTL 0xc0606610
 
 #define QEMU_ENV "QTEST_QEMU_BINARY"
@@ -166,6 +170,18 @@ static void test_memfd(void)
     migrate_large(BG_MEMFD, "1 TiB, memfd");
 }
 
+static void test_hugetlb(void)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(FREE_HUGE_PAGES, &text, NULL, NULL) ||
+        atoi(text) < 2 * (USED / HUGE_SIZE + 4)) {
+        g_test_skip("there are not enough huge pages of 2 MiB");
+        return;
+    }
+    migrate_large(BG_HUGETLB, "1 TiB, hugetlbfs");
+}
+
 /* Make PAGEMAP_SCAN fail for this process from now on. */
 static void hide_pagemap_scan(void)
 {
@@ -214,6 +230,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/skip-scale/anon", test_anon);
     qtest_add_func("/skip-scale/memfd", test_memfd);
+    qtest_add_func("/skip-scale/hugetlb", test_hugetlb);
     qtest_add_func("/skip-scale/pagemap-read", test_pagemap_read);
     return g_test_run();
 }
