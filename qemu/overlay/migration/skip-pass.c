@@ -21,7 +21,7 @@
  * Only the migration thread makes passes, and it makes the one that is due
  * before it sends anything.  But the main loop may synchronize while it sends.
  * Pages that are sent in that state, without a pass having looked at them, are
- * noted, and leave the map.
+ * noted, and the next pass looks at those of them that are in the map.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -127,19 +127,30 @@ static void look_up_wanted(SkipPass *pass)
     pass->unpopulated = !pass->silent && skip_unpopulated_in_block(pass->rb);
 }
 
-/* Let others have the BQL.  Returns false if the pass cannot go on. */
-static bool pause_pass(SkipPass *pass)
+static void drop_bql(SkipPass *pass)
 {
     slice_end(pass);
     bql_unlock();
-    g_usleep(PAUSE_US);
+}
+
+/* Returns false if the pass cannot go on. */
+static bool take_bql(SkipPass *pass)
+{
     bql_lock();
     slice_begin(pass);
     look_up_wanted(pass);
-    /* What was looked up ahead is old by now. */
+    return skip_pass.syncs == pass->syncs;
+}
+
+/* Let others have the BQL.  Returns false if the pass cannot go on. */
+static bool pause_pass(SkipPass *pass)
+{
+    drop_bql(pass);
+    g_usleep(PAUSE_US);
+    /* What was looked up ahead is going to be old. */
     populated_scan_window(pass->scan,
                           pass->armed_end << qemu_target_page_bits());
-    return skip_pass.syncs == pass->syncs;
+    return take_bql(pass);
 }
 
 /* ---- One RAM block ---- */
@@ -303,24 +314,45 @@ static void skip_next(SkipPass *pass, uint64_t limit)
                : end;
 }
 
+/* Make pages dirty, as if they had not been taken to be sent. */
+static void make_dirty(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+
+    while ((start = find_next_zero_bit(dirty, end, start)) < end) {
+        set_bit(start, dirty);
+        pass->cleared--;
+    }
+}
+
 /*
- * Pages that were sent before a pass could look at them may hold something, so
- * they must not be in the map: the destination would discard what it got.
+ * Pages of the map that were sent before a pass could look at them may hold
+ * something, and the destination would discard what it got.  So they are
+ * looked at now, like those that are yet to be sent.
  */
-static void forget_unseen(RAMBlock *rb)
+static void look_at_unseen(SkipPass *pass)
 {
     int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    RAMBlock *rb = pass->rb;
     uint64_t npages = rb->used_length >> qemu_target_page_bits();
     SkipPages *pages = rb->skip_pages;
-    uint64_t start, end;
+    uint64_t start, end = 0;
 
     if (!pages || !pages->any_unseen) {
         return;
     }
-    for (start = find_first_bit(pages->unseen, npages); start < npages;
-         start = find_next_bit(pages->unseen, npages, end)) {
+    while (pass->map &&
+           (start = find_next_bit(pages->unseen, npages, end)) < npages) {
+        uint64_t from = start << shift;
+        BalloonRun run;
+
         end = find_next_zero_bit(pages->unseen, npages, start);
-        balloon_map_forget(rb, start << shift, (end - start) << shift);
+        for (; balloon_bitmap_next_run_before(pass->map, from, end << shift,
+                                              &run); from = run.end) {
+            balloon_map_note_change(rb, run.start, run.end - run.start);
+            make_dirty(pass, run.start >> shift,
+                       DIV_ROUND_UP(run.end, UINT64_C(1) << shift));
+        }
     }
     bitmap_zero(pages->unseen, npages);
     pages->any_unseen = false;
@@ -335,22 +367,20 @@ static bool check_host(SkipPass *pass)
 {
     RAMBlock *rb = pass->rb;
     uint64_t discards = balloon_map_discards();
+    bool go_on;
 
     if (pass->final || rb->fd < 0 ||
         rb->page_size == qemu_real_host_page_size()) {
         return true;
     }
-    slice_end(pass);
-    bql_unlock();
+    drop_bql(pass);
     populated_scan_check(pass->scan);
-    bql_lock();
-    slice_begin(pass);
-    look_up_wanted(pass);
+    go_on = take_bql(pass);
     if (discards != balloon_map_discards()) {
         populated_scan_free(pass->scan);
         pass->scan = populated_scan_of_block(rb);
     }
-    return skip_pass.syncs == pass->syncs;
+    return go_on;
 }
 
 /* Returns false if the pass cannot go on. */
@@ -362,8 +392,8 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     pass->at = 0;
     pass->armed_end = 0;
     pass->silent = false;
-    forget_unseen(rb);
     look_up_wanted(pass);
+    look_at_unseen(pass);
     if (!pass->map && !pass->unpopulated) {
         return true;
     }

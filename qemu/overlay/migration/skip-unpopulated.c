@@ -31,7 +31,6 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/balloon-map.h"
-#include "migration/populated-block.h"
 #include "migration/skip-unpopulated.h"
 #include "system/hostmem.h"
 #include "migration.h"
@@ -87,18 +86,10 @@ bool skip_unpopulated_has_name(const RAMBlock *rb)
     return rb->fd >= 0 && (fstat(rb->fd, &st) < 0 || st.st_nlink);
 }
 
-static bool host_can_tell(RAMBlock *rb)
-{
-    PopulatedScan *scan = populated_scan_of_block(rb);
-    uint64_t start, end;
-    int ret = populated_scan_next(scan, 0, qemu_real_host_page_size(),
-                                  &start, &end);
-
-    populated_scan_free(scan);
-    return ret >= 0;
-}
-
-/* Returns SKIP_UNPOPULATED_REASON__MAX if there is no reason. */
+/*
+ * Returns SKIP_UNPOPULATED_REASON__MAX if there is no reason.  If the host can
+ * tell is seen by the first pass.
+ */
 static SkipUnpopulatedReason reason_to_leave_alone(RAMBlock *rb)
 {
     if (!skip_unpopulated_is_guest_ram(rb) ||
@@ -110,9 +101,6 @@ static SkipUnpopulatedReason reason_to_leave_alone(RAMBlock *rb)
     }
     if (skip_unpopulated_has_name(rb)) {
         return SKIP_UNPOPULATED_REASON_NAMED_FILE;
-    }
-    if (!host_can_tell(rb)) {
-        return SKIP_UNPOPULATED_REASON_UNDECIDED;
     }
     return SKIP_UNPOPULATED_REASON__MAX;
 }

@@ -59,8 +59,8 @@ typedef struct SkipPass {
     uint64_t armed_end;
     /* Pages that may still be looked at for zeroes */
     uint64_t zero_budget;
-    /* Dirty bits cleared in this slice */
-    uint64_t cleared;
+    /* Dirty bits cleared in this slice, less those that were set */
+    int64_t cleared;
     /* When this slice began */
     int64_t slice_begin;
     /* How often the dirty bitmap had been synchronized then */
