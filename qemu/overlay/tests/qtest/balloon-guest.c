@@ -5,7 +5,11 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include "qemu/bswap.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -325,25 +329,35 @@ void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
     }
 }
 
-/* The memfd of the main memory, opened anew so that seeking is harmless */
-static int open_memfd(BGuest *g)
+char *bg_find_fd(BGuest *g, const char *what)
 {
     g_autofree char *dir = g_strdup_printf("/proc/%d/fd",
                                            (int)qtest_pid(g->qts));
     GDir *d = g_dir_open(dir, 0, NULL);
+    char *found = NULL;
     const char *name;
-    int fd = -1;
 
     g_assert_nonnull(d);
-    while (fd < 0 && (name = g_dir_read_name(d))) {
+    while (!found && (name = g_dir_read_name(d))) {
         g_autofree char *path = g_strdup_printf("%s/%s", dir, name);
         g_autofree char *target = g_file_read_link(path, NULL);
 
-        if (target && strstr(target, "memfd:memory-backend-memfd")) {
-            fd = open(path, O_RDONLY);
+        if (target && strstr(target, what)) {
+            found = g_steal_pointer(&path);
         }
     }
     g_dir_close(d);
+    return found;
+}
+
+/* The memfd of the main memory, opened anew so that seeking is harmless */
+static int open_memfd(BGuest *g)
+{
+    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
+    int fd;
+
+    g_assert_nonnull(path);
+    fd = open(path, O_RDONLY);
     g_assert_cmpint(fd, >=, 0);
     return fd;
 }
@@ -373,6 +387,26 @@ typedef struct PagemapScan {
     uint64_t category_anyof_mask;
     uint64_t return_mask;
 } PagemapScan;
+
+#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, PagemapScan)
+
+void bg_forbid_pagemap_scan(int error)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PAGEMAP_SCAN_IOCTL, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
+
+    g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
+    g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==,
+                    0);
+}
 
 /* The same on older kernels, which do not tell zeroes apart */
 static void read_page_tables(int fd, uint64_t hva, uint64_t npages,
@@ -414,7 +448,7 @@ static void look_at_page_tables(BGuest *g, uint64_t start, uint64_t npages,
 
     g_assert_cmpint(fd, >=, 0);
     while (scan.start < scan.end) {
-        int n = ioctl(fd, _IOWR('f', 16, PagemapScan), &scan);
+        int n = ioctl(fd, PAGEMAP_SCAN_IOCTL, &scan);
         int i;
 
         if (n < 0) {

@@ -141,6 +141,21 @@ bool *bg_populated(BGuest *g, uint64_t start, uint64_t length);
 uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length);
 
 /**
+ * bg_find_fd: Find an open file of QEMU
+ * @what: a part of the name of the file
+ *
+ * Returns: its path in /proc, owned by the caller; NULL if there is none
+ */
+char *bg_find_fd(BGuest *g, const char *what);
+
+/**
+ * bg_forbid_pagemap_scan: Make ioctl PAGEMAP_SCAN fail from now on, for this
+ * process and all that it starts
+ * @error: the errno it fails with
+ */
+void bg_forbid_pagemap_scan(int error);
+
+/**
  * bg_read: Read guest memory, from outside QEMU; may populate it
  */
 void bg_read(BGuest *g, uint64_t addr, void *buf, size_t size);

@@ -9,10 +9,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
@@ -30,8 +26,6 @@
 #define HUGE_SIZE (2 * MiB)
 #define FREE_HUGE_PAGES \
     "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
-
-#define PM_SCAN_IOCTL 0xc0606610
 
 #define QEMU_ENV "QTEST_QEMU_BINARY"
 #define WITHOUT_PAGEMAP_SCAN "--run-without-pagemap-scan"
@@ -182,29 +176,10 @@ static void test_hugetlb(void)
     migrate_large(BG_HUGETLB, "1 TiB, hugetlbfs");
 }
 
-/* Make PAGEMAP_SCAN fail for this process from now on. */
-static void hide_pagemap_scan(void)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                 offsetof(struct seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PM_SCAN_IOCTL, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
-
-    g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
-    g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==,
-                    0);
-}
-
 /* Run a program that cannot use PAGEMAP_SCAN, in place of this one. */
 static int run_without_pagemap_scan(char **argv)
 {
-    hide_pagemap_scan();
+    bg_forbid_pagemap_scan(ENOTTY);
     execv(argv[0], argv);
     perror(argv[0]);
     return 1;

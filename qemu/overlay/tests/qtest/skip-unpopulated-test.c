@@ -5,8 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/swap.h>
@@ -807,18 +805,23 @@ static void test_named_file(void)
     check_file_left_alone(g_get_tmp_dir(), true);
 }
 
-static void test_private_memfd(void)
+static void check_all_left_alone(BGBackend backend, const char *reason)
 {
-    BGOptions options = { .backend = BG_PRIVATE_MEMFD, .no_device = true };
+    BGOptions options = { .backend = backend, .no_device = true };
     BGuest *g = start_scattered(&options);
     BGuest *dest = start_destination(&options, true);
 
     migrate(g, dest);
     g_assert_cmpint(skipped_pages(g), ==, 0);
-    assert_left_alone(g, "ram0", RAM_SIZE, "private-file");
+    assert_left_alone(g, "ram0", RAM_SIZE, reason);
     assert_same_content(g, dest);
     bg_quit(dest);
     bg_quit(g);
+}
+
+static void test_private_memfd(void)
+{
+    check_all_left_alone(BG_PRIVATE_MEMFD, "private-file");
 }
 
 /* ROMs, memory of a device; and main memory is none of these. */
@@ -845,44 +848,11 @@ static void test_not_guest_ram(void)
     bg_quit(g);
 }
 
-/* Make it as if the kernel did not tell, for us and all that we start. */
-static void forbid_pagemap_scan(void)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                 offsetof(struct seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xc0606610, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
-
-    g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
-    g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==,
-                    0);
-}
-
-static void check_silent_host(void)
-{
-    BGOptions options = { .backend = BG_ANON, .no_device = true };
-    BGuest *g = start_scattered(&options);
-    BGuest *dest = start_destination(&options, true);
-
-    migrate(g, dest);
-    g_assert_cmpint(skipped_pages(g), ==, 0);
-    assert_left_alone(g, "ram0", RAM_SIZE, "undecided");
-    assert_same_content(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
-}
-
 static void test_silent_host(void)
 {
     if (g_test_subprocess()) {
-        forbid_pagemap_scan();
-        check_silent_host();
+        bg_forbid_pagemap_scan(EPERM);
+        check_all_left_alone(BG_ANON, "undecided");
         return;
     }
     g_assert_true(passes_in_subprocess());
@@ -891,23 +861,9 @@ static void test_silent_host(void)
 /* The number of the descriptor by which QEMU asks; -1 if there is none */
 static int find_pagemap_fd(BGuest *g)
 {
-    g_autofree char *dir = g_strdup_printf("/proc/%d/fd",
-                                           (int)qtest_pid(g->qts));
-    GDir *d = g_dir_open(dir, 0, NULL);
-    const char *name;
-    int fd = -1;
+    g_autofree char *path = bg_find_fd(g, "/pagemap");
 
-    g_assert_nonnull(d);
-    while (fd < 0 && (name = g_dir_read_name(d))) {
-        g_autofree char *path = g_strdup_printf("%s/%s", dir, name);
-        g_autofree char *target = g_file_read_link(path, NULL);
-
-        if (target && g_str_has_suffix(target, "/pagemap")) {
-            fd = atoi(name);
-        }
-    }
-    g_dir_close(d);
-    return fd;
+    return path ? atoi(strrchr(path, '/') + 1) : -1;
 }
 
 /* A host that told at first, and then does not any more */
