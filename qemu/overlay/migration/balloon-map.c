@@ -298,13 +298,14 @@ uint64_t balloon_map_discards(void)
     return balloon_map.discards;
 }
 
-static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
+static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
+                    bool mark_dirty)
 {
     balloon_map.discards++;
     if (ram_block_discard_range(rb, offset, length)) {
         return false;
     }
-    if (balloon_map.track_discards) {
+    if (mark_dirty) {
         /* Only now, or the old content might be sent once more instead. */
         ram_mark_dirty_range(rb, offset, length);
     }
@@ -316,8 +317,15 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     BalloonMapBlock *block;
 
+    /*
+     * A migration that relies on the map has to look at the pages once they
+     * are in it.  If they are yet to be sent, what the guest writes to them
+     * before that may leave no trace of its own.
+     */
     if (discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                npages << BALLOON_BITMAP_PAGE_SHIFT) && balloon_map.vdev) {
+                npages << BALLOON_BITMAP_PAGE_SHIFT,
+                balloon_map.tracking || balloon_map.track_discards) &&
+        balloon_map.vdev) {
         block = find_or_add_block(rb);
         balloon_bitmap_set(block->bitmap, page, npages);
         note_change(block, page, npages);
@@ -367,7 +375,7 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
 void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
 {
     assert(bql_locked());
-    discard(rb, offset, length);
+    discard(rb, offset, length, balloon_map.track_discards);
 }
 
 /*

@@ -109,7 +109,8 @@ void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages);
 /**
  * balloon_map_track: Say whether a migration under way relies on the map
  *
- * If so, what leaves the map is marked dirty, so that it is sent.
+ * If so, what leaves the map is marked dirty, so that it is sent, and what
+ * enters it, so that it is looked at while it is in the map.
  */
 void balloon_map_track(bool on);
 
