@@ -163,7 +163,8 @@ void skip_pass_catch_up(void);
  * skip_pass_before_sync: Take note that the dirty bitmap gets synchronized
  *
  * What was found out about dirty pages is void from now on.  Called by
- * whoever synchronizes, with the BQL held, before any bit is set.
+ * whoever synchronizes, with the BQL and the lock of the dirty bitmap held,
+ * neither of which may be dropped before the bits are set.
  */
 void skip_pass_before_sync(void);
 
