@@ -18,7 +18,7 @@ QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_SERIES=10.0
 CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
     --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-kvm --enable-system --enable-tcg
-    --disable-docs --disable-install-blobs)
+    --enable-gnutls --enable-zstd --disable-docs --disable-install-blobs)
 # Built by `ours --tests`. Names that this QEMU does not know are passed over.
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
     tests/qtest/skip-balloon-test tests/qtest/balloon-map-test
@@ -175,8 +175,8 @@ sync_ours() {
 # --- building -------------------------------------------------------------------------------------------------------
 
 tools() {
-    need_packages build-essential pkgconf ninja-build ccache libglib2.0-dev libfdt-dev zlib1g-dev python3-venv \
-        dpkg-dev patch xz-utils bzip2
+    need_packages build-essential pkgconf ninja-build ccache libglib2.0-dev libfdt-dev zlib1g-dev libzstd-dev libgnutls28-dev \
+        libtasn1-6-dev python3-venv dpkg-dev patch xz-utils bzip2
     [[ -d $WORK/meson ]] || {
         local deb
         deb=$(deb_fetch meson)
