@@ -24,7 +24,7 @@ static bool refused_with(Vm *vm, const char *first, const char *second,
     return migrate_set_capability(vm, first, false, error);
 }
 
-static bool test_postcopy(Bench *bench, GError **error)
+static bool test_refused(Bench *bench, GError **error)
 {
     g_autofree const char **ours = skip_set_capabilities(bench->skip);
     g_autoptr(Vm) vm = NULL;
@@ -32,8 +32,8 @@ static bool test_postcopy(Bench *bench, GError **error)
     bench->config.memory = SMALL_MEMORY;
     vm = bench_start(bench, "vm", bench->qemu, false, error);
     for (const char **name = ours; vm && *name; name++) {
-        if (!refused_with(vm, *name, "postcopy-ram", error) ||
-            !refused_with(vm, "postcopy-ram", *name, error)) {
+        if (!refused_with(vm, *name, "rdma-pin-all", error) ||
+            !refused_with(vm, "rdma-pin-all", *name, error)) {
             return false;
         }
     }
@@ -79,7 +79,7 @@ static bool test_no_driver(Bench *bench, GError **error)
 int main(int argc, char **argv)
 {
     bench_init(argc, argv);
-    bench_add("/qmp/postcopy", test_postcopy, BACKEND_ANON, SKIP_BOTH,
+    bench_add("/qmp/refused", test_refused, BACKEND_ANON, SKIP_BOTH,
               NEEDS_NOTHING);
     bench_add("/qmp/no-device", test_no_device, BACKEND_ANON, SKIP_BALLOON,
               NEEDS_NOTHING);

@@ -378,6 +378,13 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
     discard(rb, offset, length, balloon_map.track_discards);
 }
 
+bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
+{
+    assert(bql_locked());
+    return discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                   npages << BALLOON_BITMAP_PAGE_SHIFT, false);
+}
+
 /*
  * Let pages wait for the rest of their huge page if they are in the map, which
  * the huge page is about to leave.  The guest has not taken them back.

@@ -126,43 +126,73 @@ void skip_balloon_start(void)
         ? "" : SkipBalloonReason_str(skip_balloon.reason));
 }
 
+static void balloon_unpopulated(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    pass->skipped += end - start;
+    skip_pass_clear_dirty(pass, start, end);
+}
+
+/* Pages of the map that are populated, and hold nothing but zeroes */
+static void note_zeroes(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t page = start << shift;
+    uint64_t npages = (end - start) << shift;
+
+    if (start == end) {
+        return;
+    }
+    balloon_map_note_change(pass->rb, page, npages);
+    /* With the guest stopped nobody can write between the look and this. */
+    if (pass->final && balloon_map_let_go(pass->rb, page, npages)) {
+        balloon_unpopulated(pass, start, end);
+    } else {
+        pass->vetoed += end - start;
+    }
+}
+
+/* Pages of the map that somebody uses */
+static void note_use(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+
+    if (start < end) {
+        balloon_map_forget(pass->rb, start << shift, (end - start) << shift);
+        pass->vetoed += end - start;
+    }
+}
+
 /*
  * Target pages that are populated; they stay dirty, and are sent.
  *
  * If they hold nothing but zeroes, it was not the guest who populated them: a
  * huge page that the host gave to a neighbour of theirs, or a reader of
- * shared memory.  Those stay in the map.  The destination is told, so that it
- * discards the zeroes that it is sent.  All others leave the map.
+ * shared memory, as migration is if a page is given back before its turn to be
+ * sent.  Those stay in the map.  The destination is told, so that it discards
+ * the zeroes that it is sent; in the last pass they are let go of once more,
+ * and skipped.  All others leave the map.
  */
 static void balloon_populated(SkipPass *pass, uint64_t start, uint64_t end)
 {
     RAMBlock *rb = pass->rb;
     int bits = qemu_target_page_bits();
-    int shift = bits - BALLOON_BITMAP_PAGE_SHIFT;
     uint64_t unit = MAX(rb->page_size >> bits, 1);
+    uint64_t zeroes = start;
 
-    pass->vetoed += end - start;
     while (start < end && pass->zero_budget >= unit) {
         uint64_t next = MIN(QEMU_ALIGN_DOWN(start, unit) + unit, end);
-        uint64_t npages = next - start;
 
         pass->zero_budget -= unit;
-        if (buffer_is_zero(rb->host + (start << bits), npages << bits)) {
-            balloon_map_note_change(rb, start << shift, npages << shift);
-        } else {
-            balloon_map_forget(rb, start << shift, npages << shift);
+        if (!buffer_is_zero(rb->host + (start << bits),
+                            (next - start) << bits)) {
+            note_zeroes(pass, zeroes, start);
+            note_use(pass, start, next);
+            zeroes = next;
         }
         start = next;
     }
-    if (start < end) {
-        balloon_map_forget(rb, start << shift, (end - start) << shift);
-    }
-}
-
-static void balloon_unpopulated(SkipPass *pass, uint64_t start, uint64_t end)
-{
-    pass->skipped += end - start;
-    skip_pass_clear_dirty(pass, start, end);
+    note_zeroes(pass, zeroes, start);
+    note_use(pass, start, end);
 }
 
 static void balloon_undecided(SkipPass *pass, uint64_t start, uint64_t end,

@@ -63,6 +63,8 @@ static struct {
     NotifierWithReturn precopy_notifier;
     /* The first pass has been made */
     bool first_done;
+    /* The last pass has been made, and postcopy has begun */
+    bool postcopy;
     uint64_t syncs;
 } skip_pass;
 
@@ -78,7 +80,7 @@ void skip_pass_before_sync(void)
     if (is_wanted()) {
         assert(bql_locked());
         skip_pass.syncs++;
-        skip_pass_behind = true;
+        qatomic_set(&skip_pass_behind, true);
         skip_unpopulated_before_sync();
     }
 }
@@ -453,7 +455,7 @@ static void make_pass(void)
 
     slice_begin(&pass);
     if (skip_blocks(&pass)) {
-        skip_pass_behind = false;
+        qatomic_set(&skip_pass_behind, false);
     }
     slice_end(&pass);
     skip_balloon_count_pass(&pass);
@@ -477,6 +479,16 @@ void skip_pass_first(void)
          */
         balloon_map_changes_reset();
         make_pass();
+    }
+}
+
+void skip_pass_last(void)
+{
+    assert(bql_locked());
+    if (skip_pass.first_done && is_wanted()) {
+        make_pass();
+        skip_pass.first_done = false;
+        skip_pass.postcopy = true;
     }
 }
 
@@ -555,11 +567,15 @@ static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
         skip_balloon_stop();
         skip_unpopulated_stop();
-        skip_pass_behind = false;
-        drop_pages();
+        qatomic_set(&skip_pass_behind, false);
+        /* Postcopy still has pages to send as zeroes. */
+        if (!skip_pass.postcopy || !migration_is_running()) {
+            drop_pages();
+        }
         return 0;
     }
     skip_pass.first_done = false;
+    skip_pass.postcopy = false;
     skip_balloon_forget();
     skip_unpopulated_forget();
     if (migrate_mode() != MIG_MODE_NORMAL &&
@@ -584,7 +600,6 @@ bool skip_pass_caps_check(const bool *caps, Error **errp)
         MIGRATION_CAPABILITY_SKIP_UNPOPULATED,
     };
     static const MigrationCapability unsupported[] = {
-        MIGRATION_CAPABILITY_POSTCOPY_RAM,
         MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT,
         MIGRATION_CAPABILITY_MAPPED_RAM,
         MIGRATION_CAPABILITY_X_IGNORE_SHARED,

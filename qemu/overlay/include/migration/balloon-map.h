@@ -89,6 +89,18 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
 void balloon_map_reset(void);
 
 /**
+ * balloon_map_let_go: Discard pages of the map again that got populated
+ * @rb: the RAM block
+ * @page: first balloon page, all of them in the map
+ * @npages: number of balloon pages; whole pages of the host
+ *
+ * They must read as zero, and nobody may be able to write to them meanwhile.
+ *
+ * Returns: false if the host does not let go of them
+ */
+bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages);
+
+/**
  * balloon_map_forget: Take pages out of the map that turned out to be in use
  * @rb: the RAM block
  * @page: first balloon page

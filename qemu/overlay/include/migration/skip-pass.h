@@ -160,6 +160,15 @@ static inline void skip_pass_note_sending(RAMBlock *rb, unsigned long page)
 void skip_pass_catch_up(void);
 
 /**
+ * skip_pass_last: Make the last pass, postcopy is about to begin
+ *
+ * Called by the migration thread with the guest stopped and the BQL held,
+ * after the last synchronization and before the destination is told what is
+ * dirty.  From then on all that is dirty has to be sent.
+ */
+void skip_pass_last(void);
+
+/**
  * skip_pass_before_sync: Take note that the dirty bitmap gets synchronized
  *
  * What was found out about dirty pages is void from now on.  Called by

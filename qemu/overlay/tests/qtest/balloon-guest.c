@@ -206,6 +206,18 @@ BGuest *bg_start(const BGOptions *options)
     return start(options, NULL);
 }
 
+static void set_capabilities(BGuest *g)
+{
+    const char *const *name = g->options.capabilities;
+
+    if (g->options.multifd) {
+        bg_set_capability(g, "multifd", true);
+    }
+    for (; name && *name; name++) {
+        bg_set_capability(g, *name, true);
+    }
+}
+
 BGuest *bg_start_incoming(const BGuest *source)
 {
     static int n;
@@ -214,14 +226,14 @@ BGuest *bg_start_incoming(const BGuest *source)
     g_autofree char *uri = g_strdup_printf("unix:%s", socket);
     BGuest *g;
 
-    if (!source->options.multifd) {
+    if (!source->options.multifd && !source->options.capabilities) {
         return start(&source->options, socket);
     }
 
-    /* The capability has to be set before anybody connects. */
+    /* The capabilities have to be set before anybody connects. */
     g = start_deferred(&source->options);
     g->socket = g_strdup(socket);
-    bg_set_capability(g, "multifd", true);
+    set_capabilities(g);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-incoming',"
                              " 'arguments': { 'uri': %s } }", uri);
     return g;
@@ -637,9 +649,7 @@ void bg_migrate_start(BGuest *source, BGuest *dest)
 {
     g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);
 
-    if (source->options.multifd) {
-        bg_set_capability(source, "multifd", true);
-    }
+    set_capabilities(source);
     qtest_qmp_assert_success(
         source->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }",
         uri);

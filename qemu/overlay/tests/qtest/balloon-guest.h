@@ -48,6 +48,8 @@ typedef struct BGOptions {
     const char *ram_file;       /* file to use as shared memory, or NULL */
     const char *device_args;    /* more properties of the device, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
+    /* capabilities to migrate with on both sides, or NULL; ends with NULL */
+    const char *const *capabilities;
 } BGOptions;
 
 typedef struct BGRun {

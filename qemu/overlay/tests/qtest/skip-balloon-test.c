@@ -665,7 +665,7 @@ static void test_hmp(void)
 static void test_refused(void)
 {
     static const char *const unsupported[] = {
-        "postcopy-ram", "mapped-ram", "x-ignore-shared",
+        "mapped-ram", "x-ignore-shared",
         "background-snapshot", "rdma-pin-all",
     };
     BGOptions options = { .backend = BG_ANON };

@@ -61,6 +61,8 @@ typedef enum Moment {
      * migration thread sends
      */
     CONVERGING,
+    /* While it is under way; postcopy begins when the guest lies */
+    POSTCOPY,
 } Moment;
 
 typedef struct Case {
@@ -85,6 +87,10 @@ static const Case cases[] = {
     { "both/memfd/multifd/during", BG_MEMFD, true, true, true, DURING },
     { "balloon/memfd/converging", BG_MEMFD, true, false, false, CONVERGING },
     { "both/anon/multifd/converging", BG_ANON, true, true, true, CONVERGING },
+    { "balloon/anon/postcopy", BG_ANON, true, false, false, POSTCOPY },
+    { "unpopulated/memfd/postcopy", BG_MEMFD, false, true, false, POSTCOPY },
+    { "both/anon/postcopy", BG_ANON, true, true, false, POSTCOPY },
+    { "both/memfd/postcopy", BG_MEMFD, true, true, false, POSTCOPY },
 };
 
 static char *boot_path;
@@ -130,6 +136,7 @@ static void wait_until_it_lies(BGuest *g)
 
 static BGuest *start_liar(const Case *c)
 {
+    static const char *const postcopy[] = { "postcopy-ram", NULL };
     g_autofree char *args = g_strdup_printf(
         "-accel tcg -S -drive file=%s,format=raw,if=ide,read-only=off,"
         "snapshot=on", boot_path);
@@ -137,6 +144,7 @@ static BGuest *start_liar(const Case *c)
         .backend = c->backend,
         .ram_size = RAM_SIZE,
         .multifd = c->multifd,
+        .capabilities = c->moment == POSTCOPY ? postcopy : NULL,
         .args = args,
     };
     BGuest *g = bg_start(&options);
@@ -208,6 +216,10 @@ static void test_liar(const void *opaque)
         wait_until_it_lies(source);
         if (c->moment == CONVERGING) {
             bg_migrate_wait_pass(source, 4);
+        } else if (c->moment == POSTCOPY) {
+            qtest_qmp_assert_success(
+                source->qts, "{ 'execute': 'migrate-start-postcopy' }");
+            qtest_qmp_eventwait(dest->qts, "RESUME");
         }
         bg_migrate_limit(source, 0);
     }

@@ -1699,7 +1699,7 @@ static void check_refused(BGuest *g, const char *first, const char *second)
 static void test_refused(void)
 {
     static const char *const unsupported[] = {
-        "postcopy-ram", "background-snapshot", "mapped-ram",
+        "background-snapshot", "mapped-ram",
         "x-ignore-shared", "x-colo", "rdma-pin-all",
     };
     BGOptions options = { .backend = BG_ANON, .no_device = true };

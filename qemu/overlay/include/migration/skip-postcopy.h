@@ -1,0 +1,60 @@
+/*
+ * Postcopy of guests with pages that the source skipped
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_SKIP_POSTCOPY_H
+#define MIGRATION_SKIP_POSTCOPY_H
+
+#include "exec/ramblock.h"
+#include "migration/misc.h"
+
+struct MigrationIncomingState;
+
+/**
+ * skip_postcopy_prepare: Postcopy begins; expect nothing but what gets named
+ *
+ * On the destination, before the first of the discard commands is executed.
+ */
+void skip_postcopy_prepare(void);
+
+/**
+ * skip_postcopy_discarded: The source is going to send a range
+ * @rb: the RAM block
+ * @start: offset in bytes
+ * @length: bytes
+ *
+ * On the destination, with the BQL held.
+ */
+void skip_postcopy_discarded(RAMBlock *rb, uint64_t start, uint64_t length);
+
+/**
+ * skip_postcopy_is_settled: Is a page that is missing known to be zero?
+ * @rb: the RAM block
+ * @offset: of the host page, in bytes
+ *
+ * On the destination, while the guest runs; no lock is needed.
+ */
+bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset);
+
+/**
+ * skip_postcopy_place: Place a page of zeroes that the source does not send
+ * @mis: the migration
+ * @rb: the RAM block
+ * @offset: of the host page, in bytes
+ *
+ * Does no harm if the page has been placed meanwhile.  To be called by the
+ * thread that handles faults.
+ *
+ * Returns: 0, or a negative errno
+ */
+int skip_postcopy_place(struct MigrationIncomingState *mis, RAMBlock *rb,
+                        uint64_t offset);
+
+/**
+ * skip_postcopy_register: Take part in saving and loading; once
+ */
+void skip_postcopy_register(void);
+
+#endif

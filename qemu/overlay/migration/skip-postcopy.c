@@ -1,0 +1,205 @@
+/*
+ * Postcopy of guests with pages that the source skipped
+ *
+ * Once the guest runs on the destination, a page that it touches and that is
+ * missing gets requested, and the source sends what is dirty, nothing else.
+ * Nobody would ever send a page that was skipped.  But the destination knows
+ * which ones those are: when postcopy begins it is told, by commands to
+ * discard, every page that is dirty on the source.  The source sends all of
+ * these, and none but these.  So whatever was not named and is missing was
+ * skipped, or arrived as zeroes that there was no need to keep, and a page of
+ * zeroes is placed at once, without asking.
+ *
+ * The bitmap of received pages has just the room for that: everything counts
+ * as received, but for what is named.  As recovery sends that bitmap to the
+ * source, to tell it what is dirty, neither the source nor the format of the
+ * stream need anything for a recovery.
+ *
+ * A destination that does not do this would leave its guest waiting for ever.
+ * So that it refuses the migration at its beginning instead, there is a
+ * section that it does not know:
+ *
+ *   be32  version, 1
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "exec/target_page.h"
+#include "migration/balloon-map.h"
+#include "migration/register.h"
+#include "migration/skip-balloon.h"
+#include "migration/skip-postcopy.h"
+#include "migration/skip-unpopulated.h"
+#include "migration.h"
+#include "options.h"
+#include "postcopy-ram.h"
+#include "qemu-file.h"
+#include "ram.h"
+#include "trace.h"
+
+#ifdef CONFIG_LINUX
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#endif
+
+#define SECTION_NAME "skip-postcopy"
+#define SECTION_VERSION 1
+
+/*
+ * The source skips pages.  Set while RAM is loaded, before the thread that
+ * handles faults is started, and reset after it has ended.
+ */
+static bool source_skips;
+
+void skip_postcopy_prepare(void)
+{
+    RAMBlock *rb;
+
+    if (!source_skips) {
+        return;
+    }
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        bitmap_set(rb->receivedmap, 0,
+                   rb->postcopy_length >> qemu_target_page_bits());
+    }
+}
+
+void skip_postcopy_discarded(RAMBlock *rb, uint64_t start, uint64_t length)
+{
+    /*
+     * Something was written to these pages behind the last pass, or they hold
+     * zeroes that are going to be placed.
+     */
+    if (source_skips && !migrate_ram_is_ignored(rb)) {
+        balloon_map_forget(rb, start >> BALLOON_BITMAP_PAGE_SHIFT,
+                           length >> BALLOON_BITMAP_PAGE_SHIFT);
+    }
+}
+
+bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset)
+{
+    return source_skips && ramblock_recv_bitmap_test_byte_offset(rb, offset);
+}
+
+#ifdef CONFIG_LINUX
+/* Like uffd_zero_page(), but does not complain about a page that is there. */
+static int place_zero(int fd, uint64_t addr, uint64_t length)
+{
+    struct uffdio_zeropage zero = {
+        .range = { .start = addr, .len = length },
+    };
+
+    return ioctl(fd, UFFDIO_ZEROPAGE, &zero) ? -errno : 0;
+}
+
+/* For pages that the kernel has no page of zeroes for */
+static int place_copy(int fd, uint64_t addr, void *from, uint64_t length)
+{
+    struct uffdio_copy copy = {
+        .dst = addr,
+        .src = (uintptr_t)from,
+        .len = length,
+    };
+
+    return ioctl(fd, UFFDIO_COPY, &copy) ? -errno : 0;
+}
+
+static int wake(int fd, uint64_t addr, uint64_t length)
+{
+    struct uffdio_range range = { .start = addr, .len = length };
+
+    return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
+}
+
+int skip_postcopy_place(MigrationIncomingState *mis, RAMBlock *rb,
+                        uint64_t offset)
+{
+    uint64_t addr = (uintptr_t)rb->host + offset;
+    int ret;
+
+    do {
+        ret = qemu_ram_is_uf_zeroable(rb)
+              ? place_zero(mis->userfault_fd, addr, rb->page_size)
+              : place_copy(mis->userfault_fd, addr,
+                           mis->postcopy_tmp_zero_page, rb->page_size);
+    } while (ret == -EAGAIN);
+
+    if (ret == -EEXIST) {
+        ret = wake(mis->userfault_fd, addr, rb->page_size);
+    }
+    trace_skip_postcopy_place(rb->idstr, offset, ret);
+    if (ret) {
+        error_report("cannot place a page of zeroes at offset 0x%" PRIx64
+                     " of RAM block '%s': %s", offset, rb->idstr,
+                     strerror(-ret));
+        return ret;
+    }
+    return postcopy_notify_shared_wake(rb, offset);
+}
+#else
+int skip_postcopy_place(MigrationIncomingState *mis, RAMBlock *rb,
+                        uint64_t offset)
+{
+    g_assert_not_reached();
+}
+#endif
+
+/* ---- The section ---- */
+
+static bool skip_postcopy_is_active(void *opaque)
+{
+    return migrate_postcopy_ram() &&
+           (skip_balloon_active() || skip_unpopulated_active());
+}
+
+static int skip_postcopy_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    qemu_put_be32(f, SECTION_VERSION);
+    return 0;
+}
+
+static int skip_postcopy_load(QEMUFile *f, void *opaque, int version_id)
+{
+    uint32_t version = qemu_get_be32(f);
+
+    if (qemu_file_get_error(f)) {
+        error_report("skip-postcopy: the stream is cut short");
+        return -EINVAL;
+    }
+    if (version != SECTION_VERSION) {
+        error_report("skip-postcopy: format %" PRIu32 " is not known, only %d "
+                     "is", version, SECTION_VERSION);
+        return -EINVAL;
+    }
+    if (migration_in_incoming_postcopy()) {
+        error_report("skip-postcopy: it comes too late, in postcopy");
+        return -EINVAL;
+    }
+    source_skips = true;
+    return 0;
+}
+
+static int skip_postcopy_load_cleanup(void *opaque)
+{
+    source_skips = false;
+    return 0;
+}
+
+static const SaveVMHandlers skip_postcopy_handlers = {
+    .save_setup = skip_postcopy_save_setup,
+    .is_active = skip_postcopy_is_active,
+    .load_state = skip_postcopy_load,
+    .load_cleanup = skip_postcopy_load_cleanup,
+};
+
+void skip_postcopy_register(void)
+{
+    register_savevm_live(SECTION_NAME, 0, SECTION_VERSION,
+                         &skip_postcopy_handlers, NULL);
+}

@@ -1,0 +1,81 @@
+/*
+ * What the memory of a test's guest has to hold, and what is in its balloon
+ *
+ * Whatever the test does to its guest through these functions, it does to the
+ * model, too.  Each page holds one value all over.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_BALLOON_MODEL_H
+#define TESTS_BALLOON_MODEL_H
+
+#include "balloon-guest.h"
+
+typedef struct BMPage {
+    uint8_t value;              /* of all bytes of the page */
+    bool in_balloon;
+    bool touched;               /* may be populated though it is in it */
+    bool lied_about;            /* may be in the map, nobody has looked */
+} BMPage;
+
+typedef struct BalloonModel {
+    uint64_t npages;            /* of BALLOON_PAGE; the driver's included */
+    BMPage *page;
+} BalloonModel;
+
+/**
+ * bm_new: A model of @g, all of whose memory is zero but for the driver's
+ */
+BalloonModel *bm_new(const BGuest *g);
+
+void bm_free(BalloonModel *m);
+
+/**
+ * bm_fill: Write one value to each page of a range
+ * @start: guest physical address
+ * @length: bytes
+ *
+ * Pages that are in the balloon leave it, for the guest lies.  Until
+ * bm_migrated() the map may still have them.
+ */
+void bm_fill(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
+             uint8_t seed);
+
+/**
+ * bm_inflate: Give a range back
+ */
+void bm_inflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bm_inflate_in_vain: Give a range back to a host that keeps it as it is
+ */
+void bm_inflate_in_vain(BalloonModel *m, BGuest *g, uint64_t start,
+                        uint64_t length);
+
+/**
+ * bm_deflate: Take a range back
+ */
+void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bm_migrated: The guest has been stopped to run on another host
+ *
+ * What it lied about up to then must have been found out.
+ */
+void bm_migrated(BalloonModel *m);
+
+/**
+ * bm_read: Read a range as the guest does, and compare it with the model
+ */
+void bm_read(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bm_check: Compare all of the memory of @g, and its balloon map
+ *
+ * What is in the balloon must not be populated, unless it was read.  The map
+ * may lack pages that were read or lied about, but have none that it must not.
+ */
+void bm_check(BalloonModel *m, BGuest *g);
+
+#endif

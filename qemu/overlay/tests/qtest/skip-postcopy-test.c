@@ -1,0 +1,652 @@
+/*
+ * Postcopy with capabilities skip-balloon and skip-unpopulated
+ *
+ * What the guest touches on the destination, and the source skipped, nobody
+ * sends: a guest that waits for it waits for ever, and here the test ends with
+ * it.  And what the source sends must not have been placed already.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "balloon-guest.h"
+#include "balloon-model.h"
+
+#define ROUNDS_ENV "SKIP_POSTCOPY_TEST_ROUNDS"
+#define ROUNDS_DEFAULT 12
+
+#define MUST_TELL_HOST (1u << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define RAM_SIZE (64 * MiB)
+#define HUGE_SIZE (2 * MiB)
+
+/* Bytes per second: slow enough that what is not asked for does not come */
+#define SLOW (1 * MiB)
+
+/* Bytes per second: a pass takes some time */
+#define STEADY (16 * MiB)
+
+/* A test that hangs has to end */
+#define HANG_SECONDS 60
+
+typedef enum Moment {
+    AT_ONCE,                    /* before anything was sent */
+    MIDDLE,                     /* in the first pass */
+    LATE,                       /* after the first pass */
+} Moment;
+
+static const char *const moment_names[] = { "at-once", "middle", "late" };
+
+enum {
+    BALLOON = 1,
+    UNPOPULATED = 2,
+    PREEMPT = 4,
+};
+
+typedef struct Case {
+    BGBackend backend;
+    Moment moment;
+    int capabilities;
+} Case;
+
+/* ---- Driving a postcopy migration ---- */
+
+static const char *const *capability_names(int capabilities)
+{
+    static const char *names[8];
+    int n = 0;
+
+    names[n++] = "postcopy-ram";
+    if (capabilities & BALLOON) {
+        names[n++] = "skip-balloon";
+    }
+    if (capabilities & UNPOPULATED) {
+        names[n++] = "skip-unpopulated";
+    }
+    if (capabilities & PREEMPT) {
+        names[n++] = "postcopy-preempt";
+    }
+    names[n] = NULL;
+    return names;
+}
+
+static BGuest *start_guest(const Case *c)
+{
+    BGOptions options = {
+        .backend = c->backend,
+        .ram_size = RAM_SIZE,
+        .capabilities = capability_names(c->capabilities),
+    };
+    BGuest *g = bg_start(&options);
+
+    bg_driver_start(g, MUST_TELL_HOST);
+    return g;
+}
+
+static void set_parameter(BGuest *g, const char *name, int64_t value)
+{
+    QDict *args = qdict_new();
+
+    qdict_put_int(args, name, value);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
+        args);
+}
+
+static bool has_status(BGuest *g, const char *wanted, bool may_be_over)
+{
+    QDict *info = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-migrate' }");
+    const char *status = qdict_get_try_str(info, "status") ?: "none";
+    bool ret = !strcmp(status, wanted);
+
+    if (!ret && may_be_over && !strcmp(status, "completed")) {
+        ret = true;
+    } else if (!ret && (!strcmp(status, "failed") ||
+                        !strcmp(status, "completed"))) {
+        g_error("migration is %s, not %s: %s", status, wanted,
+                qdict_get_try_str(info, "error-desc") ?: "");
+    }
+    qobject_unref(info);
+    return ret;
+}
+
+static void wait_for_status(BGuest *g, const char *status)
+{
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+
+    while (!has_status(g, status, false)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+static void wait_until_sent(BGuest *source, int64_t bytes)
+{
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    int64_t sent;
+
+    do {
+        QDict *info = qtest_qmp_assert_success_ref(
+            source->qts, "{ 'execute': 'query-migrate' }");
+
+        sent = qdict_get_int(qdict_get_qdict(info, "ram"), "transferred");
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    } while (sent < bytes);
+}
+
+/* After this the source sends next to nothing but what is asked for. */
+static void begin(BGuest *source, BGuest *dest, Moment moment)
+{
+    set_parameter(source, "downtime-limit", 1);
+    set_parameter(source, "max-bandwidth", moment == LATE ? STEADY : SLOW);
+    set_parameter(source, "max-postcopy-bandwidth", SLOW);
+    bg_migrate_start(source, dest);
+    if (moment != AT_ONCE) {
+        bg_migrate_wait_pass(source, 1);
+    }
+}
+
+static void resume_destination(BGuest *source, BGuest *dest)
+{
+    qtest_qmp_eventwait(dest->qts, "RESUME");
+    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+}
+
+static void start_postcopy(BGuest *source)
+{
+    qtest_qmp_assert_success(source->qts,
+                             "{ 'execute': 'migrate-start-postcopy' }");
+}
+
+static void switch_over(BGuest *source, BGuest *dest)
+{
+    start_postcopy(source);
+    wait_for_status(source, "postcopy-active");
+    resume_destination(source, dest);
+}
+
+static void finish(BGuest *source, BGuest *dest)
+{
+    set_parameter(source, "max-postcopy-bandwidth", 0);
+    bg_migrate_wait(source, NULL);
+    wait_for_status(dest, "completed");
+}
+
+/* ---- One script for all ---- */
+
+/* Offsets in MiB; one MiB each, but for the first two */
+enum {
+    DATA = 8,                   /* holds something, stays as it is */
+    GIVEN_BACK = 16,            /* in the balloon before, and touched late */
+    TAKEN_BACK = 24,            /* in the balloon before, deflated meanwhile */
+    LIED_ABOUT,                 /* in the balloon before, written meanwhile */
+    INFLATED,                   /* inflated meanwhile */
+    REWRITTEN,                  /* sent, then written again */
+    LATE_DEFLATED,              /* in the balloon, deflated after the switch */
+    LATE_INFLATED,              /* inflated after the switch */
+    LATE_WRITTEN,               /* written after the switch, maybe not there */
+    LATE_LIE,                   /* in the balloon, written after the switch */
+    UNTOUCHED,                  /* never touched before the switch */
+    END = 48,
+};
+
+static void before(BalloonModel *m, BGuest *g)
+{
+    bm_fill(m, g, DATA * MiB, (UNTOUCHED - DATA) * MiB, 1);
+    bm_inflate(m, g, GIVEN_BACK * MiB, 8 * MiB);
+    bm_inflate(m, g, TAKEN_BACK * MiB, 1 * MiB);
+    bm_inflate(m, g, LIED_ABOUT * MiB, 1 * MiB);
+    bm_inflate(m, g, LATE_DEFLATED * MiB, 1 * MiB);
+    bm_inflate(m, g, LATE_LIE * MiB, 1 * MiB);
+}
+
+static void meanwhile(BalloonModel *m, BGuest *g)
+{
+    bm_deflate(m, g, TAKEN_BACK * MiB, 1 * MiB);
+    bm_fill(m, g, TAKEN_BACK * MiB, MiB / 2, 2);
+    bm_fill(m, g, LIED_ABOUT * MiB, MiB / 2, 3);
+    bm_inflate(m, g, INFLATED * MiB, 1 * MiB);
+    bm_fill(m, g, REWRITTEN * MiB, 1 * MiB, 4);
+}
+
+static void after_switch(BalloonModel *m, BGuest *g)
+{
+    bm_read(m, g, GIVEN_BACK * MiB, MiB / 2);
+    bm_read(m, g, INFLATED * MiB, MiB / 4);
+    bm_read(m, g, UNTOUCHED * MiB, MiB / 4);
+    bm_read(m, g, LIED_ABOUT * MiB, MiB / 4);
+    bm_read(m, g, REWRITTEN * MiB, MiB / 4);
+    bm_deflate(m, g, LATE_DEFLATED * MiB, 1 * MiB);
+    bm_read(m, g, LATE_DEFLATED * MiB, MiB / 4);
+    bm_fill(m, g, LATE_DEFLATED * MiB + MiB / 8, MiB / 4, 5);
+    bm_inflate_in_vain(m, g, LATE_INFLATED * MiB, MiB / 4);
+    bm_fill(m, g, LATE_WRITTEN * MiB, MiB / 4, 6);
+    bm_fill(m, g, UNTOUCHED * MiB + MiB / 8, MiB / 4, 7);
+}
+
+/* What was sent gets dirty again: enough to be busy with in a second pass. */
+static void until_late(BalloonModel *m, BGuest *g)
+{
+    wait_until_sent(g, (GIVEN_BACK - DATA + 1) * MiB);
+    bm_fill(m, g, DATA * MiB, (GIVEN_BACK - DATA) * MiB, 8);
+    bg_migrate_wait_pass(g, 2);
+    set_parameter(g, "max-bandwidth", SLOW);
+    bm_fill(m, g, REWRITTEN * MiB, MiB / 2, 9);
+    bm_inflate(m, g, INFLATED * MiB + MiB / 2, MiB / 2);
+}
+
+/* The source must not have populated what it skips. */
+static void check_source(BGuest *g, int capabilities)
+{
+    if (capabilities & BALLOON) {
+        g_assert_cmpuint(bg_count_populated(g, GIVEN_BACK * MiB, 8 * MiB), ==,
+                         0);
+        g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), >=,
+                        8 * MiB / BALLOON_PAGE);
+    }
+    if (capabilities & UNPOPULATED) {
+        g_assert_cmpuint(bg_count_populated(g, (UNTOUCHED + 1) * MiB,
+                                            (END - UNTOUCHED - 1) * MiB), ==,
+                         0);
+    }
+}
+
+/* The map survives: the next migration skips it, and nothing is lost. */
+static void migrate_on(BalloonModel *m, BGuest *g)
+{
+    BGuest *next = bg_start_incoming(g);
+
+    bg_migrate_limit(g, 0);
+    bg_migrate_start(g, next);
+    bg_migrate_wait(g, next);
+    bm_migrated(m);
+    bm_check(m, next);
+    bg_quit(next);
+}
+
+static void test_script(gconstpointer data)
+{
+    const Case *c = data;
+    BGuest *source = start_guest(c);
+    BalloonModel *m = bm_new(source);
+    BGuest *dest;
+
+    before(m, source);
+    dest = bg_start_incoming(source);
+    begin(source, dest, c->moment);
+    if (c->moment != AT_ONCE) {
+        meanwhile(m, source);
+    }
+    if (c->moment == LATE) {
+        until_late(m, source);
+    }
+    switch_over(source, dest);
+    bm_migrated(m);
+    after_switch(m, dest);
+    finish(source, dest);
+    check_source(source, c->capabilities);
+    if (c->capabilities & BALLOON) {
+        bm_check(m, dest);
+        bm_fill(m, dest, LATE_LIE * MiB, MiB / 4, 10);
+        migrate_on(m, dest);
+    } else {
+        bm_read(m, dest, DATA * MiB, (END - DATA) * MiB);
+    }
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+}
+
+/* ---- Recovery ---- */
+
+static void recover(BGuest *source, BGuest *dest, int n)
+{
+    g_autofree char *path = g_strdup_printf("%s.%d", dest->socket, n);
+    g_autofree char *uri = g_strdup_printf("unix:%s", path);
+
+    qtest_qmp_assert_success(source->qts, "{ 'execute': 'migrate-pause' }");
+    wait_for_status(source, "postcopy-paused");
+    wait_for_status(dest, "postcopy-paused");
+    qtest_qmp_assert_success(dest->qts, "{ 'execute': 'migrate-recover',"
+                             " 'arguments': { 'uri': %s } }", uri);
+    qtest_qmp_assert_success(source->qts, "{ 'execute': 'migrate',"
+                             " 'arguments': { 'uri': %s, 'resume': true } }",
+                             uri);
+    wait_for_status(source, "postcopy-active");
+    unlink(path);
+}
+
+static void test_recover(gconstpointer data)
+{
+    const Case *c = data;
+    BGuest *source = start_guest(c);
+    BalloonModel *m = bm_new(source);
+    BGuest *dest;
+
+    before(m, source);
+    dest = bg_start_incoming(source);
+    begin(source, dest, MIDDLE);
+    meanwhile(m, source);
+    switch_over(source, dest);
+    bm_read(m, dest, GIVEN_BACK * MiB, MiB / 4);
+    recover(source, dest, 1);
+    after_switch(m, dest);
+    bm_read(m, dest, DATA * MiB, 1 * MiB);
+    recover(source, dest, 2);
+    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
+    bm_read(m, dest, (DATA + 1) * MiB, 1 * MiB);
+    finish(source, dest);
+    check_source(source, c->capabilities);
+    if (c->capabilities & BALLOON) {
+        bm_check(m, dest);
+    }
+    bm_read(m, dest, DATA * MiB, (END - DATA) * MiB);
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+}
+
+/* ---- A side that dies ---- */
+
+/* QEMU must not have a chance to do anything about it. */
+static void kill_guest(BGuest *g)
+{
+    g_assert_cmpint(kill(qtest_pid(g->qts), SIGKILL), ==, 0);
+    while (qtest_probe_child(g->qts)) {
+        g_usleep(1000);
+    }
+    /* qtest_quit() takes a death by signal for a failure. */
+    if (g->socket) {
+        unlink(g->socket);
+    }
+}
+
+/* The destination keeps what it has, and waits to be told where to get more. */
+static void test_source_dies(void)
+{
+    static const Case c = { BG_ANON, MIDDLE, BALLOON | UNPOPULATED };
+    BGuest *source = start_guest(&c);
+    BalloonModel *m = bm_new(source);
+    BGuest *dest;
+
+    before(m, source);
+    dest = bg_start_incoming(source);
+    begin(source, dest, MIDDLE);
+    switch_over(source, dest);
+    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
+    kill_guest(source);
+    wait_for_status(dest, "postcopy-paused");
+    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
+    kill_guest(dest);
+    bm_free(m);
+}
+
+/* The source keeps what was not sent; there is no guest to go on with. */
+static void test_destination_dies(void)
+{
+    static const Case c = { BG_MEMFD, MIDDLE, BALLOON | UNPOPULATED };
+    BGuest *source = start_guest(&c);
+    BalloonModel *m = bm_new(source);
+    BGuest *dest;
+
+    before(m, source);
+    dest = bg_start_incoming(source);
+    begin(source, dest, MIDDLE);
+    switch_over(source, dest);
+    kill_guest(dest);
+    wait_for_status(source, "postcopy-paused");
+    kill_guest(source);
+    bm_free(m);
+}
+
+/* ---- Refused ---- */
+
+/* It would leave its guest waiting for ever, so it must not begin. */
+static void test_stock(void)
+{
+    static const Case c = { BG_ANON, MIDDLE, UNPOPULATED };
+    const char *const caps[] = { "postcopy-ram", NULL };
+    BGuest *source, *dest;
+    BGuest as;
+
+    if (!g_getenv(BG_STOCK_ENV)) {
+        g_test_skip(BG_STOCK_ENV " is not set");
+        return;
+    }
+    source = start_guest(&c);
+    bg_driver_start(source, 0);
+    as = *source;
+    as.options.stock = true;
+    as.options.no_must_tell_host = true;
+    as.options.capabilities = caps;
+    dest = bg_start_incoming(&as);
+    qtest_set_expected_status(dest->qts, EXIT_FAILURE);
+    bg_migrate_start(source, dest);
+    qtest_wait_qemu(dest->qts);
+    wait_for_status(source, "failed");
+    bg_quit(dest);
+    bg_quit(source);
+}
+
+/* ---- Huge pages ---- */
+
+static bool have_huge_pages(int n)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/"
+                               "free_hugepages", &text, NULL, NULL) &&
+           g_ascii_strtoll(text, NULL, 10) >= n;
+}
+
+static void test_hugetlb(void)
+{
+    static const Case c = { BG_HUGETLB, MIDDLE, BALLOON | UNPOPULATED };
+    BGuest *source, *dest;
+    BalloonModel *m;
+
+    if (!have_huge_pages(2 * RAM_SIZE / HUGE_SIZE)) {
+        g_test_skip("too few huge pages are free");
+        return;
+    }
+    source = start_guest(&c);
+    m = bm_new(source);
+    bm_fill(m, source, DATA * MiB, 16 * MiB, 1);
+    bm_inflate(m, source, GIVEN_BACK * MiB, 4 * MiB);
+    dest = bg_start_incoming(source);
+    begin(source, dest, MIDDLE);
+    bm_inflate(m, source, DATA * MiB, 2 * MiB);
+    switch_over(source, dest);
+    bm_read(m, dest, GIVEN_BACK * MiB, BALLOON_PAGE);
+    bm_read(m, dest, UNTOUCHED * MiB, BALLOON_PAGE);
+    bm_deflate(m, dest, DATA * MiB, 2 * MiB);
+    bm_fill(m, dest, DATA * MiB, 2 * MiB, 2);
+    finish(source, dest);
+    bm_read(m, dest, DATA * MiB, (END - DATA) * MiB);
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+}
+
+/* ---- At random ---- */
+
+static uint64_t random_range(uint64_t *length)
+{
+    uint64_t pages = g_test_rand_int_range(1, 64);
+    uint64_t first = g_test_rand_int_range(BG_RAM_START / BALLOON_PAGE,
+                                           RAM_SIZE / BALLOON_PAGE - pages);
+
+    *length = pages * BALLOON_PAGE;
+    return first * BALLOON_PAGE;
+}
+
+static void random_steps(BalloonModel *m, BGuest *g, int steps, bool inflate)
+{
+    while (steps--) {
+        uint64_t length;
+        uint64_t start = random_range(&length);
+
+        switch (g_test_rand_int_range(0, 5)) {
+        case 0:
+            /* In postcopy it is in vain, but that may be over by now. */
+            if (inflate) {
+                bm_inflate(m, g, start, length);
+            }
+            break;
+        case 1:
+            bm_deflate(m, g, start, length);
+            break;
+        case 2:
+        case 3:
+            bm_fill(m, g, start, length, g_test_rand_int_range(0, 255));
+            break;
+        default:
+            bm_read(m, g, start, length);
+            break;
+        }
+    }
+}
+
+/* Postcopy may well be over before that is looked at. */
+static void random_switch_over(BGuest *source, BGuest *dest)
+{
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+
+    start_postcopy(source);
+    while (!has_status(source, "postcopy-active", true)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    resume_destination(source, dest);
+}
+
+/* Has there been any need of postcopy? */
+static bool requested_any(BGuest *source)
+{
+    QDict *info = qtest_qmp_assert_success_ref(
+        source->qts, "{ 'execute': 'query-migrate' }");
+    bool ret = qdict_get_int(qdict_get_qdict(info, "ram"),
+                             "postcopy-requests");
+
+    qobject_unref(info);
+    return ret;
+}
+
+/* Migrate to a new guest, at a random moment and speed. */
+static BGuest *random_round(BalloonModel *m, BGuest *source)
+{
+    BGuest *dest = bg_start_incoming(source);
+
+    set_parameter(source, "downtime-limit", 1);
+    set_parameter(source, "max-bandwidth",
+                  g_test_rand_int_range(1, 100) * MiB);
+    set_parameter(source, "max-postcopy-bandwidth",
+                  g_test_rand_int_range(1, 50) * MiB);
+    /* Something to send at any time, or it would be over too soon. */
+    bm_fill(m, source, BG_RAM_START, 8 * MiB, g_test_rand_int_range(0, 255));
+    bg_migrate_start(source, dest);
+    bg_migrate_wait_pass(source, 1);
+    random_steps(m, source, g_test_rand_int_range(0, 12), true);
+    set_parameter(source, "max-bandwidth", SLOW);
+    bm_fill(m, source, BG_RAM_START, 1 * MiB, g_test_rand_int_range(0, 255));
+    random_switch_over(source, dest);
+    bm_migrated(m);
+    random_steps(m, dest, g_test_rand_int_range(0, 12), false);
+    finish(source, dest);
+    bm_check(m, dest);
+    return dest;
+}
+
+static void test_random(gconstpointer data)
+{
+    const Case *c = data;
+    const char *text = g_getenv(ROUNDS_ENV);
+    int rounds = text ? atoi(text) : ROUNDS_DEFAULT;
+    int requesting = 0;
+    BGuest *g = start_guest(c);
+    BalloonModel *m = bm_new(g);
+
+    g_assert_cmpint(rounds, >, 0);
+    random_steps(m, g, 32, true);
+    while (rounds--) {
+        BGuest *next = random_round(m, g);
+
+        requesting += requested_any(g);
+        bg_quit(g);
+        g = next;
+        random_steps(m, g, g_test_rand_int_range(0, 12), true);
+    }
+    g_assert_cmpint(requesting, >, 0);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/* ---- All of them ---- */
+
+static const char *backend_name(BGBackend backend)
+{
+    return backend == BG_ANON ? "anon" : "memfd";
+}
+
+static const char *capabilities_name(int capabilities)
+{
+    switch (capabilities & (BALLOON | UNPOPULATED)) {
+    case BALLOON:
+        return "balloon";
+    case UNPOPULATED:
+        return "unpopulated";
+    default:
+        return "both";
+    }
+}
+
+static void add(const char *name, const Case *c, GTestDataFunc func)
+{
+    g_autofree char *path = g_strdup_printf(
+        "skip-postcopy/%s/%s/%s%s", name, backend_name(c->backend),
+        capabilities_name(c->capabilities),
+        c->capabilities & PREEMPT ? "/preempt" : "");
+
+    qtest_add_data_func_full(path, g_memdup2(c, sizeof(*c)), func, g_free);
+}
+
+static void add_cases(BGBackend backend)
+{
+    static const int capabilities[] = {
+        BALLOON, UNPOPULATED, BALLOON | UNPOPULATED,
+        BALLOON | UNPOPULATED | PREEMPT,
+    };
+    Case c = { .backend = backend };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(capabilities); i++) {
+        c.capabilities = capabilities[i];
+        for (c.moment = AT_ONCE; c.moment <= LATE; c.moment++) {
+            add(moment_names[c.moment], &c, test_script);
+        }
+        add("recover", &c, test_recover);
+    }
+    c.capabilities = BALLOON | UNPOPULATED;
+    add("random", &c, test_random);
+    c.capabilities |= PREEMPT;
+    add("random", &c, test_random);
+    c.capabilities = BALLOON;
+    add("random", &c, test_random);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add_cases(BG_ANON);
+    add_cases(BG_MEMFD);
+    qtest_add_func("skip-postcopy/hugetlb", test_hugetlb);
+    qtest_add_func("skip-postcopy/source-dies", test_source_dies);
+    qtest_add_func("skip-postcopy/destination-dies", test_destination_dies);
+    qtest_add_func("skip-postcopy/unmodified-destination", test_stock);
+    return g_test_run();
+}
