@@ -54,6 +54,9 @@ static struct {
     bool tracking;
     /* A migration under way has to send what is discarded */
     bool track_discards;
+    /* What leaves the map is to be populated; was it emptied since then? */
+    bool populate_deflated;
+    bool emptied;
     /* How often something has been discarded */
     uint64_t discards;
     QLIST_HEAD(, BalloonMapBlock) blocks;
@@ -189,9 +192,17 @@ static RAMBlockNotifier balloon_map_ram_notifier = {
  */
 static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    if (clear_range(block, page, npages) && balloon_map.tracking) {
-        ram_mark_dirty_range(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                             npages << BALLOON_BITMAP_PAGE_SHIFT);
+    uint64_t start = page << BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t end = (page + npages) << BALLOON_BITMAP_PAGE_SHIFT;
+
+    if (!clear_range(block, page, npages)) {
+        return;
+    }
+    if (balloon_map.tracking) {
+        ram_mark_dirty_range(block->rb, start, end - start);
+    }
+    if (balloon_map.populate_deflated) {
+        balloon_map_populate(block->rb, start, end);
     }
 }
 
@@ -243,6 +254,9 @@ static void mark_all(BalloonMapBlock *block)
 
 static void empty_block(BalloonMapBlock *block)
 {
+    if (balloon_bitmap_count(block->bitmap)) {
+        balloon_map.emptied = true;
+    }
     if (balloon_map.tracking) {
         mark_all(block);
     } else {
@@ -476,6 +490,29 @@ void balloon_map_track_discards(bool on)
 {
     assert(bql_locked());
     balloon_map.track_discards = on;
+}
+
+void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    uint64_t size = rb->page_size;
+    uint64_t offset;
+
+    for (offset = QEMU_ALIGN_DOWN(start, size); offset < end; offset += size) {
+        /* Reading is enough. */
+        (void)qatomic_read(rb->host + offset);
+    }
+}
+
+bool balloon_map_populate_deflated(bool on)
+{
+    bool complete = !balloon_map.populate_deflated || !balloon_map.emptied;
+
+    assert(bql_locked());
+    if (on && !balloon_map.populate_deflated) {
+        balloon_map.emptied = false;
+    }
+    balloon_map.populate_deflated = on;
+    return complete;
 }
 
 bool balloon_map_is_empty(void)

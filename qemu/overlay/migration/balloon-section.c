@@ -179,7 +179,7 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
     /* What it finds to be in use leaves the map, so it comes first. */
     skip_pass_first();
     RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
         const BalloonBitmap *bitmap = balloon_map_of_block(rb);
 
         if (bitmap && balloon_bitmap_count(bitmap)) {
@@ -190,6 +190,35 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
     bytes += put_end(f);
     finish(f, bytes, false);
     return 0;
+}
+
+/*
+ * Memory that both sides share is not sent, so no pass looks at it.  Take out
+ * of the map what the guest turns out to use.
+ */
+static void forget_populated(RAMBlock *rb)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    PopulatedScan *scan = populated_scan_of_block(rb);
+    uint64_t from = 0, start, end;
+    BalloonRun run;
+
+    while (bitmap && balloon_bitmap_next_run(bitmap, from, &run)) {
+        int ret = populated_scan_next(scan,
+                                      run.start << BALLOON_BITMAP_PAGE_SHIFT,
+                                      run.end << BALLOON_BITMAP_PAGE_SHIFT,
+                                      &start, &end);
+
+        from = run.end;
+        if (ret > 0) {
+            from = DIV_ROUND_UP(end, BALLOON_BITMAP_PAGE_SIZE);
+            balloon_map_forget(rb, start >> BALLOON_BITMAP_PAGE_SHIFT,
+                               from - (start >> BALLOON_BITMAP_PAGE_SHIFT));
+        } else if (ret < 0) {
+            balloon_map_forget(rb, run.start, run.end - run.start);
+        }
+    }
+    populated_scan_free(scan);
 }
 
 static int balloon_section_save_complete(QEMUFile *f, void *opaque)
@@ -204,9 +233,12 @@ static int balloon_section_save_complete(QEMUFile *f, void *opaque)
      */
     if (usable) {
         RCU_READ_LOCK_GUARD();
-        RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        RAMBLOCK_FOREACH_MIGRATABLE(rb) {
             uint64_t start, end;
 
+            if (migrate_ram_is_ignored(rb)) {
+                forget_populated(rb);
+            }
             for (start = 0; balloon_map_next_change(rb, &start, &end);
                  start = end) {
                 bytes += put_chunks(f, rb, start, end, false);
@@ -220,7 +252,8 @@ static int balloon_section_save_complete(QEMUFile *f, void *opaque)
 
 static bool balloon_section_is_active(void *opaque)
 {
-    return skip_balloon_active();
+    /* See skip-snapshot.c */
+    return skip_balloon_active() && !migrate_background_snapshot();
 }
 
 /* ---- Destination ---- */
@@ -488,7 +521,7 @@ static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
         error_setg(errp, "the stream is cut short");
         return NULL;
     }
-    if (!rb || migrate_ram_is_ignored(rb)) {
+    if (!rb || !qemu_ram_is_migratable(rb)) {
         error_setg(errp, "there is no RAM block '%s' here", id);
         return NULL;
     }
@@ -502,13 +535,18 @@ static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
 
 /*
  * With multifd, pages arrive in other channels, in no order with this section
- * until all of them are there: what the first part named could hold content
- * that was sent after it.  So discard nothing before the last part, which
- * comes when all pages are there, and then look at the whole map.
+ * until all of them are there, and with mapped-ram they are all loaded before
+ * it: what the first part named could hold content that was sent after it.  So
+ * discard nothing before the last part, which comes when all pages are there,
+ * and then look at the whole map.
+ *
+ * What both sides share is never discarded: what is in the map has been there,
+ * and if something is there all the same, the guest is running on it.
  */
-static bool discard_on_arrival(void)
+static bool discard_on_arrival(RAMBlock *rb)
 {
-    return !migrate_multifd();
+    return !migrate_multifd() && !migrate_mapped_ram() &&
+           !migrate_ram_is_ignored(rb);
 }
 
 /* Read one block of the section into the map. */
@@ -536,7 +574,7 @@ static bool get_chunks(QEMUFile *f, Arrival *a, RAMBlock *rb, Error **errp)
     arrival_set_block(a, rb);
     g_array_set_size(a->stretches, 0);
     err = balloon_codec_decode(a->bitmap, a->buf, size,
-                               discard_on_arrival() ? note_arrived : NULL,
+                               discard_on_arrival(rb) ? note_arrived : NULL,
                                a->stretches);
     if (err) {
         error_setg(errp, "the map of RAM block '%s' is malformed: %s",
@@ -592,15 +630,15 @@ static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
     return true;
 }
 
-/* Discard what the whole map names, see discard_on_arrival(). */
-static bool discard_all(Arrival *a, Error **errp)
+/* Discard what the whole map names where that had to wait. */
+static bool discard_rest(Arrival *a, Error **errp)
 {
     RAMBlock *rb;
     bool ok = true;
 
     begin_work(a);
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (ok && balloon_map_of_block(rb)) {
+        if (ok && !discard_on_arrival(rb) && balloon_map_of_block(rb)) {
             arrival_set_block(a, rb);
             ok = let_go_arrived(a, 0, balloon_bitmap_size(a->bitmap), errp);
         }
@@ -633,8 +671,8 @@ static bool load(QEMUFile *f, Error **errp)
     }
     WITH_RCU_READ_LOCK_GUARD() {
         ok = get_blocks(f, &a, errp);
-        if (ok && (flags & FLAG_FINAL) && !discard_on_arrival()) {
-            ok = discard_all(&a, errp);
+        if (ok && (flags & FLAG_FINAL)) {
+            ok = discard_rest(&a, errp);
         }
         arrival_set_block(&a, NULL);
     }

@@ -88,6 +88,13 @@ void skip_pass_before_sync(void)
 void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end)
 {
     bitmap_clear(pass->rb->bmap, start, end - start);
+    if (pass->rb->file_bmap) {
+        /*
+         * With mapped-ram: what the file may have for these pages is not to
+         * be loaded.  Other threads note other pages in the same words.
+         */
+        bitmap_test_and_clear_atomic(pass->rb->file_bmap, start, end - start);
+    }
     pass->cleared += end - start;
 }
 
@@ -417,6 +424,7 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     populated_scan_free(pass->scan);
     pass->scan = NULL;
     if (pass->silent) {
+        pass->any_silent = true;
         skip_unpopulated_give_up(rb);
     }
     return go_on;
@@ -438,11 +446,16 @@ static bool skip_blocks(SkipPass *pass)
     return true;
 }
 
-/* To be called by the migration thread, with the BQL held */
-static void make_pass(void)
+/*
+ * To be called by the migration thread, with the BQL held.  Returns false if
+ * the host did not tell about all of it.
+ */
+static bool make_pass(void)
 {
     SkipPass pass = {
-        .final = runstate_check(RUN_STATE_FINISH_MIGRATE),
+        /* A background snapshot is of a guest that is stopped, too. */
+        .final = runstate_check(RUN_STATE_FINISH_MIGRATE) ||
+                 migrate_background_snapshot(),
         .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
     };
 
@@ -462,6 +475,7 @@ static void make_pass(void)
     skip_unpopulated_count_pass(&pass);
     trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
                         pass.ns / SCALE_US, pass.longest_ns / SCALE_US);
+    return !pass.undecided && !pass.any_silent;
 }
 
 static bool in_migration_thread(void)
@@ -471,7 +485,9 @@ static bool in_migration_thread(void)
 
 void skip_pass_first(void)
 {
-    if (!skip_pass.first_done && is_wanted()) {
+    /* Nobody tracks what is written before a background snapshot begins. */
+    if (!skip_pass.first_done && is_wanted() &&
+        !migrate_background_snapshot()) {
         skip_pass.first_done = true;
         /*
          * The pass makes nothing of what changes behind it, so the map that
@@ -490,6 +506,13 @@ void skip_pass_last(void)
         skip_pass.first_done = false;
         skip_pass.postcopy = true;
     }
+}
+
+bool skip_pass_snapshot(void)
+{
+    assert(bql_locked());
+    assert(!runstate_is_running());
+    return make_pass();
 }
 
 void skip_pass_catch_up(void)
@@ -567,6 +590,7 @@ static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
         skip_balloon_stop();
         skip_unpopulated_stop();
+        balloon_map_populate_deflated(false);
         qatomic_set(&skip_pass_behind, false);
         /* Postcopy still has pages to send as zeroes. */
         if (!skip_pass.postcopy || !migration_is_running()) {
@@ -578,11 +602,12 @@ static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     skip_pass.postcopy = false;
     skip_balloon_forget();
     skip_unpopulated_forget();
-    if (migrate_mode() != MIG_MODE_NORMAL &&
+    if (migrate_rdma() &&
         (migrate_skip_balloon() || migrate_skip_unpopulated())) {
-        error_setg(errp, "Capability '%s' does not support migration mode "
-                   "'%s'", migrate_skip_balloon() ? "skip-balloon"
-                   : "skip-unpopulated", MigMode_str(migrate_mode()));
+        /* It registers memory with the adapter, which discarding would undo. */
+        error_setg(errp, "Capability '%s' cannot be used together with RDMA",
+                   migrate_skip_balloon() ? "skip-balloon"
+                                          : "skip-unpopulated");
         return -EINVAL;
     }
     skip_balloon_start();
@@ -600,9 +625,6 @@ bool skip_pass_caps_check(const bool *caps, Error **errp)
         MIGRATION_CAPABILITY_SKIP_UNPOPULATED,
     };
     static const MigrationCapability unsupported[] = {
-        MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT,
-        MIGRATION_CAPABILITY_MAPPED_RAM,
-        MIGRATION_CAPABILITY_X_IGNORE_SHARED,
         MIGRATION_CAPABILITY_X_COLO,
         MIGRATION_CAPABILITY_RDMA_PIN_ALL,
     };

@@ -119,6 +119,24 @@ void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages);
 void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages);
 
 /**
+ * balloon_map_populate: Make the host back a range, without changing it
+ * @rb: the RAM block
+ * @start: offset in bytes
+ * @end: offset in bytes
+ *
+ * Needs no lock but what keeps @rb alive.
+ */
+void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
+
+/**
+ * balloon_map_populate_deflated: Whether to populate what leaves the map
+ *
+ * Returns: false if that was on, and the map was emptied meanwhile: then this
+ * was not done
+ */
+bool balloon_map_populate_deflated(bool on);
+
+/**
  * balloon_map_track: Say whether a migration under way relies on the map
  *
  * If so, what leaves the map is marked dirty, so that it is sent, and what

@@ -53,6 +53,8 @@ typedef struct SkipPass {
     bool unpopulated;
     /* The host does not tell what is unpopulated in @rb */
     bool silent;
+    /* The same of any RAM block */
+    bool any_silent;
     /* Where to go on in @rb */
     uint64_t at;
     /* Pages below this one have their writes tracked */
@@ -167,6 +169,15 @@ void skip_pass_catch_up(void);
  * dirty.  From then on all that is dirty has to be sent.
  */
 void skip_pass_last(void);
+
+/**
+ * skip_pass_snapshot: Make the only pass of a background snapshot
+ *
+ * Called by the migration thread with the guest stopped and the BQL held.
+ *
+ * Returns: false if the host did not tell what is populated, of some memory
+ */
+bool skip_pass_snapshot(void);
 
 /**
  * skip_pass_before_sync: Take note that the dirty bitmap gets synchronized

@@ -173,18 +173,31 @@ static BGuest *start(const BGOptions *options, const char *socket)
     g->socket = g_strdup(socket);
     incoming = socket ? g_strdup_printf("-incoming unix:%s", socket)
                       : g_strdup("");
-    args = g_strdup_printf("-machine %s,memory-backend=ram0 -nodefaults "
+    args = g_strdup_printf("-machine %s,memory-backend=ram0%s%s -nodefaults "
                            "-object %s,id=ram0,size=%" PRIu64 " "
                            "-m %" PRIu64 "M%s %s %s %s",
                            is_alpha() ? "clipper" : "pc",
+                           options->machine_args ? "," : "",
+                           options->machine_args ? options->machine_args : "",
                            backend, size, size >> 20,
                            maxmem,
                            device, incoming,
                            options->args ? options->args : "");
-    g->qts = qtest_init_with_env(options->stock ? BG_STOCK_ENV : NULL, args,
-                                 true);
-    find_ram(g);
+    /* qtest_init_with_env() connects in any case. */
+    g->qts = qtest_init_with_env_and_capabilities(
+        options->stock ? BG_STOCK_ENV : NULL, args, NULL,
+        !options->connect_later);
+    if (!options->connect_later) {
+        find_ram(g);
+    }
     return g;
+}
+
+void bg_connect(BGuest *g)
+{
+    qtest_connect(g->qts);
+    qtest_qmp_handshake(g->qts, NULL);
+    find_ram(g);
 }
 
 static BGuest *start_deferred(const BGOptions *options)

@@ -50,6 +50,8 @@ typedef struct BGOptions {
     const char *args;           /* further arguments for QEMU, or NULL */
     /* capabilities to migrate with on both sides, or NULL; ends with NULL */
     const char *const *capabilities;
+    const char *machine_args;   /* more properties of the machine, or NULL */
+    bool connect_later;         /* QEMU waits for something; bg_connect() */
 } BGOptions;
 
 typedef struct BGRun {
@@ -79,6 +81,11 @@ typedef struct BGuest {
  * bg_start: Start QEMU; its guest has no driver yet
  */
 BGuest *bg_start(const BGOptions *options);
+
+/**
+ * bg_connect: Connect to a QEMU that was started with connect_later
+ */
+void bg_connect(BGuest *g);
 
 /**
  * bg_start_incoming: Start a QEMU that @source can migrate to

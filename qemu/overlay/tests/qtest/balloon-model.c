@@ -22,6 +22,24 @@ void bm_free(BalloonModel *m)
     g_free(m);
 }
 
+BalloonModel *bm_copy(const BalloonModel *m)
+{
+    BalloonModel *copy = g_memdup2(m, sizeof(*m));
+
+    copy->page = g_memdup2(m->page, m->npages * sizeof(*m->page));
+    return copy;
+}
+
+void bm_empty_balloon(BalloonModel *m)
+{
+    uint64_t i;
+
+    for (i = 0; i < m->npages; i++) {
+        m->page[i].in_balloon = false;
+        m->page[i].lied_about = false;
+    }
+}
+
 static BMPage *first_page(BalloonModel *m, uint64_t start, uint64_t length)
 {
     g_assert_cmphex(start, >=, BG_RAM_START);

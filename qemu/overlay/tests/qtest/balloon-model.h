@@ -32,6 +32,18 @@ BalloonModel *bm_new(const BGuest *g);
 void bm_free(BalloonModel *m);
 
 /**
+ * bm_copy: The model as it is now
+ */
+BalloonModel *bm_copy(const BalloonModel *m);
+
+/**
+ * bm_empty_balloon: The guest goes on where nothing knows of the balloon
+ *
+ * What was in it still reads as zero.
+ */
+void bm_empty_balloon(BalloonModel *m);
+
+/**
  * bm_fill: Write one value to each page of a range
  * @start: guest physical address
  * @length: bytes

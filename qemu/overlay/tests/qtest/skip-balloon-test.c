@@ -665,8 +665,7 @@ static void test_hmp(void)
 static void test_refused(void)
 {
     static const char *const unsupported[] = {
-        "mapped-ram", "x-ignore-shared",
-        "background-snapshot", "rdma-pin-all",
+        "rdma-pin-all",
     };
     BGOptions options = { .backend = BG_ANON };
     BGuest *g = bg_start(&options);
@@ -681,9 +680,6 @@ static void test_refused(void)
             QDict *rsp;
             const char *desc;
 
-            if (order && !strcmp(first, "background-snapshot")) {
-                continue; /* not every host can */
-            }
             bg_set_capability(g, first, true);
             rsp = qtest_qmp(
                 g->qts, "{ 'execute': 'migrate-set-capabilities',"
@@ -694,40 +690,6 @@ static void test_refused(void)
             g_assert_nonnull(strstr(desc, unsupported[i]));
             qobject_unref(rsp);
             bg_set_capability(g, first, false);
-        }
-    }
-    bg_quit(g);
-}
-
-static void test_refused_mode(void)
-{
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *g = start_ballooned(&options);
-    QDict *rsp;
-
-    bg_set_capability(g, "skip-balloon", true);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
-        " 'mode': 'cpr-reboot' } }");
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': {"
-        " 'uri': 'exec:cat > /dev/null' } }");
-    for (;;) {
-        const char *status;
-        bool failed;
-
-        rsp = qtest_qmp_assert_success_ref(g->qts,
-                                           "{ 'execute': 'query-migrate' }");
-        status = qdict_get_str(rsp, "status");
-        g_assert_cmpstr(status, !=, "completed");
-        failed = !strcmp(status, "failed");
-        if (failed) {
-            g_assert_nonnull(strstr(qdict_get_str(rsp, "error-desc"),
-                                    "cpr-reboot"));
-        }
-        qobject_unref(rsp);
-        if (failed) {
-            break;
         }
     }
     bg_quit(g);
@@ -854,7 +816,6 @@ int main(int argc, char **argv)
     qtest_add_func("skip-balloon/off/discard-inhibited", test_off_inhibited);
 
     qtest_add_func("skip-balloon/refused/capabilities", test_refused);
-    qtest_add_func("skip-balloon/refused/mode", test_refused_mode);
     qtest_add_func("skip-balloon/hugetlb", test_hugetlb);
 
     return g_test_run();
