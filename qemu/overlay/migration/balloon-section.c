@@ -174,6 +174,8 @@ static void finish(QEMUFile *f, size_t bytes, bool final)
 static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     size_t bytes = put_header(f, FLAG_EMPTY);
+    /* A snapshot is saved by the main loop, for which nobody else waits. */
+    bool pause = !skip_pass_in_savevm();
     RAMBlock *rb;
 
     /* What it finds to be in use leaves the map, so it comes first. */
@@ -184,7 +186,7 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 
         if (bitmap && balloon_bitmap_count(bitmap)) {
             bytes += put_chunks(f, rb, 0, balloon_codec_chunks(
-                                    balloon_bitmap_size(bitmap)), true);
+                                    balloon_bitmap_size(bitmap)), pause);
         }
     }
     bytes += put_end(f);

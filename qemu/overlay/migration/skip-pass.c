@@ -65,6 +65,8 @@ static struct {
     bool first_done;
     /* The last pass has been made, and postcopy has begun */
     bool postcopy;
+    /* A snapshot is saved by the main loop, with the guest stopped */
+    bool savevm;
     uint64_t syncs;
 } skip_pass;
 
@@ -453,9 +455,9 @@ static bool skip_blocks(SkipPass *pass)
 static bool make_pass(void)
 {
     SkipPass pass = {
-        /* A background snapshot is of a guest that is stopped, too. */
+        /* Snapshots are of a guest that is stopped, too. */
         .final = runstate_check(RUN_STATE_FINISH_MIGRATE) ||
-                 migrate_background_snapshot(),
+                 migrate_background_snapshot() || skip_pass.savevm,
         .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
     };
 
@@ -480,7 +482,8 @@ static bool make_pass(void)
 
 static bool in_migration_thread(void)
 {
-    return qemu_thread_is_self(&migrate_get_current()->thread);
+    return skip_pass.savevm ||
+           qemu_thread_is_self(&migrate_get_current()->thread);
 }
 
 void skip_pass_first(void)
@@ -582,26 +585,45 @@ static void add_pages(void)
     }
 }
 
+static void start(void)
+{
+    skip_balloon_start();
+    if (skip_balloon_active() || migrate_skip_unpopulated()) {
+        add_pages();
+    }
+    skip_unpopulated_start();
+}
+
+static void stop(void)
+{
+    skip_balloon_stop();
+    skip_unpopulated_stop();
+    balloon_map_populate_deflated(false);
+    qatomic_set(&skip_pass_behind, false);
+    /* Postcopy still has pages to send as zeroes. */
+    if (!skip_pass.postcopy || !migration_is_running()) {
+        drop_pages();
+    }
+}
+
+static void forget(void)
+{
+    skip_pass.first_done = false;
+    skip_pass.postcopy = false;
+    skip_balloon_forget();
+    skip_unpopulated_forget();
+}
+
 static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
                                   Error **errp)
 {
     assert(bql_locked());
 
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
-        skip_balloon_stop();
-        skip_unpopulated_stop();
-        balloon_map_populate_deflated(false);
-        qatomic_set(&skip_pass_behind, false);
-        /* Postcopy still has pages to send as zeroes. */
-        if (!skip_pass.postcopy || !migration_is_running()) {
-            drop_pages();
-        }
+        stop();
         return 0;
     }
-    skip_pass.first_done = false;
-    skip_pass.postcopy = false;
-    skip_balloon_forget();
-    skip_unpopulated_forget();
+    forget();
     if (migrate_rdma() &&
         (migrate_skip_balloon() || migrate_skip_unpopulated())) {
         /* It registers memory with the adapter, which discarding would undo. */
@@ -610,12 +632,31 @@ static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
                                           : "skip-unpopulated");
         return -EINVAL;
     }
-    skip_balloon_start();
-    if (skip_balloon_active() || migrate_skip_unpopulated()) {
-        add_pages();
-    }
-    skip_unpopulated_start();
+    start();
     return 0;
+}
+
+void skip_pass_savevm_begin(void)
+{
+    assert(bql_locked());
+    forget();
+    /* These are not for snapshots; whoever has them set gets all of it. */
+    if (!migrate_mapped_ram() && !migrate_multifd() &&
+        !migrate_background_snapshot() && !migrate_postcopy_ram()) {
+        skip_pass.savevm = true;
+        start();
+    }
+}
+
+void skip_pass_savevm_end(void)
+{
+    stop();
+    skip_pass.savevm = false;
+}
+
+bool skip_pass_in_savevm(void)
+{
+    return skip_pass.savevm;
 }
 
 bool skip_pass_caps_check(const bool *caps, Error **errp)

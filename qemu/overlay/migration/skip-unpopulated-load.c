@@ -7,6 +7,12 @@
  * by a snapshot that was loaded, by an earlier user of the file behind it.  So
  * it is emptied before the first page is loaded.
  *
+ * A snapshot is loaded into a process that may have run for long, whatever the
+ * capabilities say then.  So a snapshot that skips such pages has a section
+ * that says so, and comes before the first page:
+ *
+ *   be32  version, 1
+ *
  * A page of zeroes in the stream either was populated on the source, or was
  * sent before and then discarded.  In both cases there is no need to populate
  * it here.
@@ -16,6 +22,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/coroutine.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
@@ -27,10 +34,12 @@
 #include "system/hostmem.h"
 #include "system/system.h"
 #include "migration.h"
+#include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
 
 #define SECTION_NAME "skip-unpopulated"
+#define SNAPSHOT_SECTION_NAME "empty-ram"
 #define SECTION_VERSION 1
 
 /* Memory that is emptied before others have their turn */
@@ -112,21 +121,26 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
            (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
 }
 
-static int load_setup(QEMUFile *f, void *opaque, Error **errp)
+static void empty_guest_ram(bool loaded)
 {
-    bool loaded = load.loaded;
     RAMBlock *rb;
 
-    load.loaded = true;
-    if (migration_incoming_get_current()->state != MIGRATION_STATUS_ACTIVE ||
-        !migrate_skip_unpopulated()) {
-        return 0;
-    }
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         if (must_be_emptied(rb, loaded)) {
             empty_block(rb);
         }
+    }
+}
+
+static int load_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    bool loaded = load.loaded;
+
+    load.loaded = true;
+    if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
+        migrate_skip_unpopulated()) {
+        empty_guest_ram(loaded);
     }
     return 0;
 }
@@ -176,8 +190,46 @@ static const SaveVMHandlers load_handlers = {
     .load_cleanup = load_cleanup,
 };
 
+/* ---- Snapshots ---- */
+
+static bool snapshot_is_active(void *opaque)
+{
+    return skip_pass_in_savevm() && skip_unpopulated_active();
+}
+
+static int snapshot_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    qemu_put_be32(f, SECTION_VERSION);
+    return 0;
+}
+
+static int snapshot_load(QEMUFile *f, void *opaque, int version_id)
+{
+    uint32_t version = qemu_get_be32(f);
+
+    if (qemu_file_get_error(f) || version != SECTION_VERSION) {
+        error_report("empty-ram: format %" PRIu32 " is not known, only %d is",
+                     version, SECTION_VERSION);
+        return -EINVAL;
+    }
+    if (!bql_locked() || migration_in_incoming_postcopy()) {
+        error_report("empty-ram: it comes too late, in postcopy");
+        return -EINVAL;
+    }
+    empty_guest_ram(true);
+    return 0;
+}
+
+static const SaveVMHandlers snapshot_handlers = {
+    .save_setup = snapshot_save_setup,
+    .is_active = snapshot_is_active,
+    .load_state = snapshot_load,
+};
+
 void skip_unpopulated_register(void)
 {
     register_savevm_live(SECTION_NAME, 0, SECTION_VERSION, &load_handlers,
                          NULL);
+    register_savevm_live(SNAPSHOT_SECTION_NAME, 0, SECTION_VERSION,
+                         &snapshot_handlers, NULL);
 }

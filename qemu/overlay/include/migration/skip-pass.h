@@ -180,6 +180,21 @@ void skip_pass_last(void);
 bool skip_pass_snapshot(void);
 
 /**
+ * skip_pass_savevm_begin: A snapshot is going to be saved by the main loop
+ */
+void skip_pass_savevm_begin(void);
+
+/**
+ * skip_pass_savevm_end: It has been saved, or that has failed
+ */
+void skip_pass_savevm_end(void);
+
+/**
+ * skip_pass_in_savevm: Is a snapshot being saved that may skip pages?
+ */
+bool skip_pass_in_savevm(void);
+
+/**
  * skip_pass_before_sync: Take note that the dirty bitmap gets synchronized
  *
  * What was found out about dirty pages is void from now on.  Called by
