@@ -25,6 +25,12 @@
 
 #define SECTOR_SIZE 512
 
+/* Bytes per second: the guest boots sooner than that is over, wherever it is */
+#define SLOW (64 * KiB)
+
+/* A guest that does not come to lie has to end the test */
+#define HANG_SECONDS 120
+
 /*
  * start:  cli
  *         inb $0x92, %al ; orb $2, %al ; outb %al, $0x92      (line A20)
@@ -129,7 +135,10 @@ static void run(BGuest *g)
 
 static void wait_until_it_lies(BGuest *g)
 {
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+
     while (!byte_at(g, RANGE_END - BALLOON_PAGE)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
     }
 }
@@ -210,10 +219,11 @@ static void test_liar(const void *opaque)
     } else {
         /* It boots, and lies for the first time, while this is under way. */
         bg_set_capability(source, "auto-converge", c->moment == CONVERGING);
-        bg_migrate_limit(source, 1 * MiB);
+        bg_migrate_limit(source, SLOW);
         bg_migrate_start(source, dest);
         run(source);
         wait_until_it_lies(source);
+        bg_migrate_limit(source, 1 * MiB);
         if (c->moment == CONVERGING) {
             bg_migrate_wait_pass(source, 4);
         } else if (c->moment == POSTCOPY) {
