@@ -902,6 +902,26 @@ static int answer(Memory *m, PopulatedMethod method)
     return ret;
 }
 
+/*
+ * Two huge pages are populated.  Ask for a part of the first one, and then for
+ * the second one: what was looked up ahead must not end within that.
+ */
+static void check_whole_run(Memory *m, PopulatedMethod method, uint64_t at)
+{
+    PopulatedScan *scan = populated_scan_new(&m->mem, method);
+    uint64_t part = at + 5 * host_page;
+    uint64_t start, end;
+
+    g_assert_cmpint(populated_scan_next(scan, part, part + host_page, &start,
+                                        &end), ==, 1);
+    at += HUGE_PAGE;
+    g_assert_cmpint(populated_scan_next(scan, at, at + HUGE_PAGE, &start,
+                                        &end), ==, 1);
+    g_assert_cmphex(start, ==, at);
+    g_assert_cmphex(end, ==, at + HUGE_PAGE);
+    populated_scan_free(scan);
+}
+
 /* 2 MiB hugetlb memory; the page tables of this process are all there is. */
 static void test_hugetlb(const void *data)
 {
@@ -934,6 +954,11 @@ static void test_hugetlb(const void *data)
     touch_at(m.mem.host, 3 * small + rnd(small - 1));
     memset(m.want + 3 * small, 1, small * sizeof(bool));
     check_memory(&m, p->method);
+    touch_at(m.mem.host, 2 * small);
+    memset(m.want + 2 * small, 1, small * sizeof(bool));
+    check_memory(&m, p->method);
+    check_whole_run(&m, p->method, HUGE_PAGE);
+    discard(&m, 2 * small, small);
     discard(&m, small, small);
     check_memory(&m, p->method);
     memory_unmap(&m);

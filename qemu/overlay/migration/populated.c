@@ -398,9 +398,10 @@ static int look_up_pagemap_read(PopulatedScan *scan, uint64_t from,
 
 static int look_up_pagemap(PopulatedScan *scan, uint64_t from, uint64_t to)
 {
-    uint64_t page = scan->mem.host_page_size;
+    uint64_t page = scan->mem.page_size;
     int ret;
 
+    /* No run may end within a huge page only because the answer does. */
     from -= from % page;
     to += (page - to % page) % page;
 
