@@ -37,7 +37,7 @@
 
 /* Memory of the driver: a ring for each queue, and the requests */
 #define RING_BASE (UINT64_C(1) << 20)
-#define RING_STRIDE UINT64_C(0x10000)
+#define RING_STRIDE UINT64_C(0x8000)
 #define RING_ALIGN 4096
 #define REQUEST_MAX (BG_REQUEST_SIZE / sizeof(uint32_t))
 G_STATIC_ASSERT(RING_BASE + BG_QUEUES * RING_STRIDE <= BG_REQUEST_BASE);
@@ -133,7 +133,7 @@ static void find_ram(BGuest *g)
     g_autofree char *path = NULL;
     int i;
 
-    g->ram_id = "ram0";
+    g->ram_id = g->options.ram_id ?: "ram0";
     for (i = 0; lines[i]; i++) {
         char id[256], size[16], unit[16];
         uint64_t offset, used, total, hva;
@@ -152,37 +152,46 @@ static void find_ram(BGuest *g)
     g_assert_cmpint(g->mem_fd, >=, 0);
 }
 
+static char *machine_args(const BGOptions *options)
+{
+    g_autofree char *backend = NULL;
+    uint64_t size = options->ram_size;
+    const char *maxmem = "";
+
+    if (options->machine_args) {
+        return g_strdup(options->machine_args);
+    }
+    backend = backend_args(options);
+    if (!is_alpha() && size < UINT64_C(1) << 30) {
+        maxmem = ",slots=2,maxmem=2G";
+    }
+    return g_strdup_printf("-machine %s,memory-backend=ram0%s%s "
+                           "-object %s,id=ram0,size=%" PRIu64 " "
+                           "-m %" PRIu64 "M%s",
+                           is_alpha() ? "clipper" : "pc",
+                           options->machine_props ? "," : "",
+                           options->machine_props ?: "",
+                           backend, size, size >> 20, maxmem);
+}
+
 static BGuest *start(const BGOptions *options, const char *socket)
 {
     BGuest *g = g_new0(BGuest, 1);
-    g_autofree char *backend = backend_args(options);
     g_autofree char *device = device_args(options);
+    g_autofree char *machine = NULL;
     g_autofree char *incoming = NULL;
     g_autofree char *args = NULL;
-    const char *maxmem = "";
-    uint64_t size;
 
     g->options = *options;
     if (!g->options.ram_size) {
         g->options.ram_size = RAM_SIZE_DEFAULT;
     }
-    size = g->options.ram_size;
-    if (!is_alpha() && size < UINT64_C(1) << 30) {
-        maxmem = ",slots=2,maxmem=2G";
-    }
+    machine = machine_args(&g->options);
     g->socket = g_strdup(socket);
     incoming = socket ? g_strdup_printf("-incoming unix:%s", socket)
                       : g_strdup("");
-    args = g_strdup_printf("-machine %s,memory-backend=ram0%s%s -nodefaults "
-                           "-object %s,id=ram0,size=%" PRIu64 " "
-                           "-m %" PRIu64 "M%s %s %s %s",
-                           is_alpha() ? "clipper" : "pc",
-                           options->machine_args ? "," : "",
-                           options->machine_args ? options->machine_args : "",
-                           backend, size, size >> 20,
-                           maxmem,
-                           device, incoming,
-                           options->args ? options->args : "");
+    args = g_strdup_printf("%s -nodefaults %s %s %s", machine, device,
+                           incoming, options->args ? options->args : "");
     /* qtest_init_with_env() connects in any case. */
     g->qts = qtest_init_with_env_and_capabilities(
         options->stock ? BG_STOCK_ENV : NULL, args, NULL,

@@ -28,7 +28,10 @@ enum {
     BG_DEFLATE = 1,
     BG_STATS = 2,
     BG_REPORT = 3,              /* needs property free-page-reporting=on */
-    BG_QUEUES = 4,
+    /* With property free-page-hint=on there is one before that. */
+    BG_HINT = 3,
+    BG_HINT_REPORT = 4,
+    BG_QUEUES = 5,
 };
 
 typedef enum BGBackend {
@@ -46,11 +49,17 @@ typedef struct BGOptions {
     bool stock;                 /* unmodified QEMU, see BG_STOCK_ENV */
     bool multifd;               /* migrate with capability multifd */
     const char *ram_file;       /* file to use as shared memory, or NULL */
+    /*
+     * Arguments for machine and memory, in place of all the above; NULL for
+     * the usual ones
+     */
+    const char *machine_args;
+    const char *ram_id;         /* RAM block at address 0; NULL: ram0 */
     const char *device_args;    /* more properties of the device, or NULL */
     const char *args;           /* further arguments for QEMU, or NULL */
     /* capabilities to migrate with on both sides, or NULL; ends with NULL */
     const char *const *capabilities;
-    const char *machine_args;   /* more properties of the machine, or NULL */
+    const char *machine_props;  /* more properties of the machine, or NULL */
     bool connect_later;         /* QEMU waits for something; bg_connect() */
 } BGOptions;
 

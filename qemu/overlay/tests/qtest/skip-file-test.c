@@ -532,7 +532,7 @@ static void test_cpr_transfer(void)
     BGOptions options = {
         .backend = BG_MEMFD,
         .ram_size = RAM_SIZE,
-        .machine_args = "aux-ram-share=on",
+        .machine_props = "aux-ram-share=on",
     };
     BGuest *source = bg_start(&options), *dest;
     BalloonModel *m = bm_new(source);

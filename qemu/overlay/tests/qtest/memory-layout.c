@@ -1,0 +1,545 @@
+/*
+ * A guest of any memory layout, ballooned, migrated there and back
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "memory-layout.h"
+#include "ram-blocks.h"
+
+/* Nothing here depends on time, but a test that hangs has to end. */
+#define HANG_SECONDS 10
+
+/* Slow enough for what is done during a migration not to be late */
+#define SLOW (1 * MiB)
+
+static gint64 hang_deadline(void)
+{
+    return g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+}
+
+static uint64_t target_page(void)
+{
+    return strcmp(qtest_get_arch(), "alpha") ? BALLOON_PAGE
+                                             : 2 * BALLOON_PAGE;
+}
+
+/* ---- Start and end ---- */
+
+/* A file that somebody has used before, or one that QEMU is to make */
+static char *make_file(const MLayout *layout)
+{
+    static int n;
+    char *path = g_strdup_printf("%s/skip-memory-%d-%d",
+                                 layout->dir ?: g_get_tmp_dir(), getpid(),
+                                 n++);
+    g_autofree char *text = g_strnfill(layout->file_size, 'x');
+
+    if (layout->file_size) {
+        g_assert_true(g_file_set_contents(path, text, layout->file_size,
+                                          NULL));
+    }
+    return path;
+}
+
+static char *with_file(const char *args, const char *file)
+{
+    g_auto(GStrv) pieces = g_strsplit(args, ML_FILE, 0);
+
+    return g_strjoinv(file ?: ML_FILE, pieces);
+}
+
+MLGuest *ml_start(const MLayout *layout, bool incoming)
+{
+    MLGuest *m = g_new0(MLGuest, 1);
+    g_autofree char *args = g_strdup_printf(
+        "%s %s", layout->args ?: "",
+        (incoming ? layout->dest_args : layout->source_args) ?: "");
+    BGOptions options = {
+        .ram_id = layout->ram_id,
+        .device_args = layout->device_args,
+    };
+
+    m->file = layout->dir || layout->file_size ? make_file(layout) : NULL;
+    m->machine = with_file(layout->machine, m->file);
+    m->args = with_file(args, m->file);
+    options.machine_args = m->machine;
+    options.args = m->args;
+    if (incoming) {
+        BGuest like = { .options = options };
+
+        m->g = bg_start_incoming(&like);
+    } else {
+        m->g = bg_start(&options);
+    }
+    return m;
+}
+
+void ml_quit(MLGuest *m)
+{
+    bg_quit(m->g);
+    if (m->file) {
+        unlink(m->file);
+    }
+    g_free(m->file);
+    g_free(m->machine);
+    g_free(m->args);
+    g_free(m);
+}
+
+/* ---- Parts ---- */
+
+static uint64_t unit_of(const MLPart *part)
+{
+    return part->unit ?: target_page();
+}
+
+uint64_t ml_slice(const MLPart *part)
+{
+    return MAX(unit_of(part), MiB);
+}
+
+uint64_t ml_addr(const MLPart *part, int slice)
+{
+    return part->addr + slice * ml_slice(part);
+}
+
+static void fill(BGuest *g, const MLPart *part, int slice, int seed)
+{
+    bg_fill(g, ml_addr(part, slice), ml_slice(part), seed);
+}
+
+/* Pages here and there of a range, the first of them or the others */
+static void give_every_other(BGuest *g, uint64_t addr, uint64_t length,
+                             bool others)
+{
+    uint64_t n = length / BALLOON_PAGE / 2;
+    g_autofree uint32_t *pfns = g_new(uint32_t, n);
+    uint64_t i;
+
+    for (i = 0; i < n; i++) {
+        pfns[i] = addr / BALLOON_PAGE + 2 * i + others;
+    }
+    bg_request(g, BG_INFLATE, pfns, n);
+}
+
+static void give(BGuest *g, const MLayout *layout, const MLPart *part,
+                 int slice)
+{
+    uint64_t addr = ml_addr(part, slice);
+
+    if (layout->by_parts) {
+        give_every_other(g, addr, ml_slice(part), true);
+        give_every_other(g, addr, ml_slice(part), false);
+    } else {
+        bg_request_range(g, BG_INFLATE, addr, ml_slice(part));
+    }
+}
+
+static void take_back(BGuest *g, const MLPart *part, int slice)
+{
+    bg_request_range(g, BG_DEFLATE, ml_addr(part, slice), ml_slice(part));
+}
+
+static void lie(BGuest *g, const MLPart *part, int slice)
+{
+    bg_fill(g, ml_addr(part, slice) + 5 * BALLOON_PAGE, BALLOON_PAGE, 50);
+}
+
+/* ---- What the guest does ---- */
+
+static void act_before(BGuest *g, const MLayout *layout, const MLPart *part)
+{
+    int slice;
+
+    for (slice = ML_LIVE; slice < ML_UNTOUCHED; slice++) {
+        fill(g, part, slice, slice);
+    }
+    give(g, layout, part, ML_GIVEN);
+    give(g, layout, part, ML_TAKEN_BACK);
+    give(g, layout, part, ML_LIED);
+    if (layout->by_parts) {
+        give_every_other(g, ml_addr(part, ML_LIVE), ml_slice(part), true);
+    }
+    if (unit_of(part) > target_page()) {
+        /* The host cannot let go of that, so it keeps what it holds. */
+        g_assert_cmphex(qtest_readb(g->qts, ml_addr(part, ML_LIVE) +
+                                    BALLOON_PAGE), !=, 0);
+    }
+}
+
+static void act_during(BGuest *g, const MLayout *layout, const MLPart *part)
+{
+    take_back(g, part, ML_TAKEN_BACK);
+    bg_fill(g, ml_addr(part, ML_TAKEN_BACK), ml_slice(part) / 2, 40);
+    lie(g, part, ML_LIED);
+    give(g, layout, part, ML_GIVEN_LATER);
+}
+
+static void act_late(BGuest *g, const MLayout *layout, const MLPart *part)
+{
+    give(g, layout, part, ML_SENT_BOTH);
+    take_back(g, part, ML_SENT_BOTH);
+    give(g, layout, part, ML_SENT_LIED);
+    lie(g, part, ML_SENT_LIED);
+}
+
+static void act_there(BGuest *g, const MLayout *layout, const MLPart *part)
+{
+    give(g, layout, part, ML_LIVE);
+    fill(g, part, ML_UNTOUCHED, 60);
+}
+
+typedef void ActFunc(BGuest *g, const MLayout *layout, const MLPart *part);
+
+static void act(BGuest *g, const MLayout *layout, ActFunc *func)
+{
+    const MLPart *part;
+
+    for (part = layout->part; part->id; part++) {
+        func(g, layout, part);
+    }
+}
+
+/* ---- Migration ---- */
+
+static QDict *query_migrate(BGuest *g)
+{
+    return qtest_qmp_assert_success_ref(g->qts,
+                                        "{ 'execute': 'query-migrate' }");
+}
+
+int64_t ml_stat(BGuest *g, const char *member, const char *name)
+{
+    QDict *info = query_migrate(g);
+    QDict *dict = qdict_get_qdict(info, member);
+    int64_t value;
+
+    g_assert_nonnull(dict);
+    value = qdict_get_int(dict, name);
+    qobject_unref(info);
+    return value;
+}
+
+void ml_set_mode(BGuest *g, MLMode mode)
+{
+    bg_set_capability(g, "skip-balloon", mode & ML_BALLOON);
+    bg_set_capability(g, "skip-unpopulated", mode & ML_UNPOPULATED);
+}
+
+void ml_migrate_begin(BGuest *source, BGuest *dest)
+{
+    bg_set_capability(source, "pause-before-switchover", true);
+    bg_migrate_limit(source, SLOW);
+    bg_migrate_start(source, dest);
+}
+
+void ml_migrate_wait_sent(BGuest *source)
+{
+    gint64 end = hang_deadline();
+    bool sent = false;
+
+    bg_migrate_limit(source, 0);
+    while (!sent) {
+        QDict *info = query_migrate(source);
+        const char *status = qdict_get_str(info, "status");
+
+        g_assert_cmpstr(status, !=, "failed");
+        sent = !strcmp(status, "pre-switchover");
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+void ml_migrate_finish(BGuest *source, BGuest *dest)
+{
+    ml_migrate_wait_sent(source);
+    qtest_qmp_assert_success(
+        source->qts, "{ 'execute': 'migrate-continue',"
+        " 'arguments': { 'state': 'pre-switchover' } }");
+    bg_migrate_wait(source, dest);
+}
+
+static void wait_skipped(BGuest *g, const char *member, uint64_t bytes)
+{
+    gint64 end = hang_deadline();
+    uint64_t skipped = 0;
+
+    while (skipped < bytes) {
+        QDict *info = query_migrate(g);
+        QDict *dict = qdict_get_qdict(info, member);
+
+        skipped = dict ? qdict_get_int(dict, "skipped-bytes") : 0;
+        qobject_unref(info);
+        if (g_get_monotonic_time() > end) {
+            g_error("%s: %" PRIu64 " bytes skipped, not %" PRIu64, member,
+                    skipped, bytes);
+        }
+        g_usleep(1000);
+    }
+}
+
+/* Slices that a migration has to skip, before anything is done during it */
+static void wait_first_pass(BGuest *g, const MLayout *layout, MLMode mode)
+{
+    uint64_t given = 0, untouched = 0;
+    const MLPart *part;
+
+    for (part = layout->part; part->id; part++) {
+        if (mode & ML_BALLOON && !part->stuck) {
+            given += 3 * ml_slice(part);
+        } else if (!part->stuck && !part->alone) {
+            untouched += 3 * ml_slice(part);
+        }
+        if (!part->alone && !part->kept && !part->blurred) {
+            untouched += ml_slice(part);
+        }
+    }
+    if (mode & ML_BALLOON) {
+        wait_skipped(g, "skip-balloon", given);
+    }
+    if (mode & ML_UNPOPULATED) {
+        wait_skipped(g, "skip-unpopulated", untouched);
+    }
+}
+
+/* ---- What has to hold ---- */
+
+static void assert_left_alone(BGuest *g, const char *id, const char *reason)
+{
+    QDict *info = query_migrate(g);
+    QDict *skip = qdict_get_qdict(info, "skip-unpopulated");
+    const char *found = NULL;
+    QListEntry *entry;
+
+    g_assert_nonnull(skip);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(skip, "left-alone"), entry) {
+        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(value, "id"), id)) {
+            found = qdict_get_str(value, "reason");
+        }
+    }
+    g_assert_cmpstr(found, ==, reason);
+    qobject_unref(info);
+}
+
+/* Nothing of a slice may be populated, but for @used bytes. */
+static void assert_unpopulated(BGuest *g, const MLPart *part, int slice,
+                               uint64_t used)
+{
+    uint64_t start = part->offset + slice * ml_slice(part);
+    uint64_t n = rb_count_populated(g, part->id, start, ml_slice(part));
+
+    if (n > used / BALLOON_PAGE) {
+        g_error("%s: %" PRIu64 " pages of slice %d are populated on the %s",
+                part->id, n, slice, g->socket ? "destination" : "source");
+    }
+}
+
+static void assert_let_go(BGuest *g, const MLayout *layout,
+                          const MLPart *part)
+{
+    if (!part->blurred && unit_of(part) == target_page()) {
+        rb_assert_map_let_go(g, part->id);
+    }
+}
+
+/* Pages of a RAM block in the map in the end */
+static uint64_t expected_map(const MLayout *layout, const char *id,
+                             MLMode mode)
+{
+    uint64_t given = 0;
+    const MLPart *part;
+
+    for (part = layout->part; part->id; part++) {
+        if (strcmp(part->id, id) || part->stuck) {
+            continue;
+        }
+        given += 4 * ml_slice(part);
+        if (mode & ML_BALLOON) {
+            /*
+             * What it lied about is not given back any more.  Of a huge page
+             * that was skipped before only what is dirty leaves the map.
+             */
+            given -= target_page() + unit_of(part);
+        }
+    }
+    return given / BALLOON_PAGE;
+}
+
+static void check_source(BGuest *g, const MLayout *layout, const MLPart *part,
+                         MLMode mode)
+{
+    bool skips = !part->alone && mode & ML_UNPOPULATED;
+    bool gives = !part->stuck && (mode & ML_BALLOON || skips);
+
+    if (rb_map_pages(g, part->id) != expected_map(layout, part->id, mode)) {
+        g_autofree char *map = rb_map(g);
+
+        g_error("%s: not the balloon map expected:\n%s", part->id, map);
+    }
+    if (mode & ML_UNPOPULATED) {
+        assert_left_alone(g, part->id, part->alone);
+    }
+    if (gives) {
+        assert_unpopulated(g, part, ML_GIVEN, 0);
+    }
+    if (gives && !part->blurred) {
+        assert_unpopulated(g, part, ML_LIED, unit_of(part));
+        assert_unpopulated(g, part, ML_SENT_LIED, unit_of(part));
+    }
+    if (gives && rb_is_anon(g, part->id)) {
+        /*
+         * Other memory is populated by reading what is given back before its
+         * turn to be sent.
+         */
+        assert_unpopulated(g, part, ML_GIVEN_LATER, 0);
+    }
+    if (skips && !part->kept && !part->blurred) {
+        assert_unpopulated(g, part, ML_SENT_BOTH, 0);
+        assert_unpopulated(g, part, ML_UNTOUCHED, 0);
+    }
+}
+
+static void check_dest(BGuest *dest, const MLayout *layout,
+                       const MLPart *part, MLMode mode)
+{
+    bool small = unit_of(part) <= target_page();
+    bool skips = !part->alone && !part->kept && mode & ML_UNPOPULATED;
+    bool discards = skips && small && !part->stays && !part->blurred;
+    bool gives = !part->stuck && (mode & ML_BALLOON || discards);
+
+    if (gives || (skips && !part->blurred)) {
+        assert_unpopulated(dest, part, ML_GIVEN, 0);
+    }
+    if (gives) {
+        assert_unpopulated(dest, part, ML_GIVEN_LATER, 0);
+    }
+    if (gives && small && !part->blurred) {
+        assert_unpopulated(dest, part, ML_LIED, unit_of(part));
+        assert_unpopulated(dest, part, ML_SENT_LIED, unit_of(part));
+    }
+    if (mode & ML_BALLOON) {
+        assert_let_go(dest, layout, part);
+    }
+    if (discards) {
+        assert_unpopulated(dest, part, ML_SENT_BOTH, 0);
+    }
+    if (skips && !part->blurred) {
+        assert_unpopulated(dest, part, ML_UNTOUCHED, 0);
+    }
+}
+
+static void check_same(BGuest *g, BGuest *dest, const MLayout *layout,
+                       MLMode mode)
+{
+    g_autofree char *map = rb_map(g);
+    g_autofree char *map_there = rb_map(dest);
+
+    g_assert_cmpstr(map_there, ==, mode & ML_BALLOON ? map : "");
+    rb_assert_same_memory(g, dest, NULL, 0, 0);
+    if (layout->compare) {
+        layout->compare(g, dest);
+    }
+}
+
+/* ---- All of it ---- */
+
+static void go_there(const MLayout *layout, MLMode mode, BGuest *g,
+                     BGuest *dest)
+{
+    const MLPart *part;
+
+    ml_set_mode(g, mode);
+    ml_set_mode(dest, mode);
+    ml_migrate_begin(g, dest);
+    wait_first_pass(g, layout, mode);
+    act(g, layout, act_during);
+    ml_migrate_wait_sent(g);
+    act(g, layout, act_late);
+    ml_migrate_finish(g, dest);
+
+    for (part = layout->part; part->id; part++) {
+        check_source(g, layout, part, mode);
+        check_dest(dest, layout, part, mode);
+    }
+    check_same(g, dest, layout, mode);
+}
+
+static bool is_blurred(const MLayout *layout)
+{
+    const MLPart *part;
+
+    for (part = layout->part; part->id && !part->blurred; part++) {
+        continue;
+    }
+    return part->id;
+}
+
+/* Bytes in the map that share a huge page with others, and do not count */
+static uint64_t rest_of_units(const MLayout *layout)
+{
+    uint64_t rest = 0;
+    const MLPart *part;
+
+    for (part = layout->part; part->id; part++) {
+        rest += unit_of(part) - target_page();
+    }
+    return rest;
+}
+
+/* The map that arrived lets the next migration skip at once. */
+static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
+                    BGuest *dest)
+{
+    uint64_t given;
+
+    act(g, layout, act_there);
+    /* What shares a huge page with others is sent, and leaves the map. */
+    given = bg_map_pages(g, NULL) * BALLOON_PAGE - rest_of_units(layout);
+    ml_set_mode(g, mode);
+    ml_set_mode(dest, mode);
+    bg_migrate_limit(g, 0);
+    bg_migrate_start(g, dest);
+    bg_migrate_wait(g, dest);
+    if (mode & ML_BALLOON) {
+        int64_t skipped = ml_stat(g, "skip-balloon", "skipped-bytes");
+        int64_t vetoed = ml_stat(g, "skip-balloon", "vetoed-pages");
+
+        g_assert_cmpuint(bg_map_pages(dest, NULL) * BALLOON_PAGE, ==, given);
+        g_assert_cmpint(skipped + vetoed * target_page(), ==, given);
+        act(g, layout, assert_let_go);
+        act(dest, layout, assert_let_go);
+        if (!is_blurred(layout)) {
+            g_assert_cmpint(vetoed, ==, 0);
+        }
+    }
+    check_same(g, dest, layout, mode);
+}
+
+void ml_run(const MLayout *layout, MLMode mode)
+{
+    MLGuest *source = ml_start(layout, false);
+    MLGuest *dest, *back;
+
+    if (layout->prepare) {
+        layout->prepare(source->g);
+    }
+    bg_driver_start(source->g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    act(source->g, layout, act_before);
+    dest = ml_start(layout, true);
+    go_there(layout, mode, source->g, dest->g);
+    ml_quit(source);
+
+    back = ml_start(layout, true);
+    go_back(layout, mode, dest->g, back->g);
+    ml_quit(back);
+    ml_quit(dest);
+}
