@@ -57,11 +57,12 @@ typedef enum MLMode {
 
 enum {
     ML_LIVE,                    /* the guest uses it */
+    ML_SENT_TAKEN_BACK,         /* sent, given back, skipped, taken back */
     ML_GIVEN,                   /* given back before the migration */
     ML_TAKEN_BACK,              /* ... and half of it used again */
     ML_LIED,                    /* ... and a page used without telling */
     ML_GIVEN_LATER,             /* sent, or not, and then given back */
-    ML_SENT_BOTH,               /* sent, given back, taken back, not used */
+    ML_SENT_BOTH,               /* sent, given back and taken back at once */
     ML_SENT_LIED,               /* sent, given back, a page used */
     ML_UNTOUCHED,
     ML_SLICES,

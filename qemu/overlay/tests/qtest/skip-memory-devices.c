@@ -37,17 +37,17 @@
 static void plug_partly(BGuest *g)
 {
     vm_driver_start(g->qts);
-    g_assert_true(vm_plug(g->qts, HIGH_START, 4, true));
+    g_assert_true(vm_plug(g->qts, HIGH_START, 5, true));
     g_assert_true(vm_plug(g->qts, HIGH_START + 6 * BLOCK, 2, true));
     bg_fill(g, HIGH_START + 6 * BLOCK, 2 * BLOCK, 9);
     g_assert_true(vm_plug(g->qts, HIGH_START + 7 * BLOCK, 1, false));
-    g_assert_cmpuint(vm_plugged_size(g->qts), ==, 5 * BLOCK);
+    g_assert_cmpuint(vm_plugged_size(g->qts), ==, 6 * BLOCK);
 }
 
 static void assert_partly(BGuest *g)
 {
-    g_assert_cmpuint(vm_plugged_size(g->qts), ==, 5 * BLOCK);
-    g_assert_cmpuint(rb_count_populated(g, VM_ID, 4 * BLOCK, 2 * BLOCK), ==,
+    g_assert_cmpuint(vm_plugged_size(g->qts), ==, 6 * BLOCK);
+    g_assert_cmpuint(rb_count_populated(g, VM_ID, 5 * BLOCK, BLOCK), ==,
                      0);
     g_assert_cmpuint(rb_count_populated(g, VM_ID, 7 * BLOCK, 9 * BLOCK), ==,
                      0);
@@ -176,13 +176,13 @@ static const MLayout layouts[] = {
       .prepare = plug_nothing, .compare = compare_nothing,
       .part = { { MAIN_PART } } },
     { .name = "beside/vga", .machine = MACHINE("pc", "memory-backend-memfd"),
-      .args = "-device VGA,vgamem_mb=8,addr=6", .prepare = map_vga,
+      .args = "-device VGA,vgamem_mb=16,addr=6", .prepare = map_vga,
       .part = { { MAIN_PART }, { .id = "0000:00:06.0/vga.vram",
                                  .addr = PCI_MEMORY,
                                  .alone = "not-guest-ram" } } },
     { .name = "beside/ivshmem",
       .machine = MACHINE("q35", "memory-backend-memfd"),
-      .args = "-object memory-backend-memfd,id=shm,size=8M,share=on "
+      .args = "-object memory-backend-memfd,id=shm,size=16M,share=on "
               "-device ivshmem-plain,memdev=shm,master=on,addr=6",
       .prepare = map_ivshmem,
       .part = { { MAIN_PART }, { .id = "0000:00:06.0/shm",

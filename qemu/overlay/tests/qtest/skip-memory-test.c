@@ -36,7 +36,8 @@
 /* ---- Memory backends ---- */
 
 static const MLayout backend_layouts[] = {
-    { .name = "backend/anon", .each_alone = true, .machine = MACHINE("pc", "memory-backend-ram"),
+    { .name = "backend/anon", .each_alone = true,
+      .machine = MACHINE("pc", "memory-backend-ram"),
       .part = { { MAIN_PART } } },
     { .name = "backend/anon-shared",
       .machine = MACHINE("pc", "memory-backend-ram,share=on"),
@@ -63,7 +64,8 @@ static const MLayout backend_layouts[] = {
       .machine = FILE_BACKEND("share=off,readonly=on,rom=off"),
       .file_size = 16 * MiB,
       .part = { { DISK_PART, .alone = "private-file", .stuck = true } } },
-    { .name = "backend/tmpfs", .each_alone = true, .machine = FILE_BACKEND("share=on"),
+    { .name = "backend/tmpfs", .each_alone = true,
+      .machine = FILE_BACKEND("share=on"),
       .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { MAIN_PART, .alone = "named-file" } } },
     { .name = "backend/tmpfs-offset",
@@ -120,8 +122,8 @@ static const MLayout backend_layouts[] = {
     { { .id = "ram0", .addr = (below) - 16 * MiB, \
         .offset = (below) - 16 * MiB }, \
       { .id = "ram0", .addr = HIGH_START, .offset = (below) }, \
-      { .id = "ram0", .addr = HIGH_START + (5 * GiB - (below)) - 8 * MiB, \
-        .offset = 5 * GiB - 8 * MiB } }
+      { .id = "ram0", .addr = HIGH_START + (5 * GiB - (below)) - 9 * MiB, \
+        .offset = 5 * GiB - 9 * MiB } }
 #define LARGE(machine) \
     "-machine " machine ",memory-backend=ram0 -m 5G " \
     "-object memory-backend-memfd,id=ram0,size=5G"
@@ -243,7 +245,8 @@ static const MLayout dimm_layouts[] = {
     { .name = "dimm/replaced", .machine = SLOTS("q35", "memory-backend-ram"),
       .prepare = replace_dimm, .dest_args = DIMM("memory-backend-ram"),
       .part = { { MAIN_PART }, { DIMM_PART } } },
-    { .name = "nvdimm/shared", .each_alone = true, .machine = SLOTS("pc", "memory-backend-memfd"),
+    { .name = "nvdimm/shared", .each_alone = true,
+      .machine = SLOTS("pc", "memory-backend-memfd"),
       .args = NVDIMM("share=on"), .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { MAIN_PART },
                 { .id = "nv-ram", .addr = HIGH_START,
@@ -259,39 +262,40 @@ static const MLayout dimm_layouts[] = {
 
 /* Given back by requests for whole huge pages, and for parts of them */
 #define HUGE_MACHINE(backend) \
-    "-machine pc,memory-backend=ram0 -m 20M -object " backend \
-    ",id=ram0,size=20M"
+    "-machine pc,memory-backend=ram0 -m 22M -object " backend \
+    ",id=ram0,size=22M"
 #define HUGE_MEMFD "memory-backend-memfd,hugetlb=on,hugetlbsize=2M"
 #define HUGE_FILE "memory-backend-file,mem-path=" ML_FILE
 #define HUGE_PART MAIN_PART, .unit = HM_HUGE_SIZE
 
 static const MLayout huge_layouts[] = {
     { .name = "huge/memfd", .machine = HUGE_MACHINE(HUGE_MEMFD ",share=on"),
-      .huge_bytes = 20 * MiB, .part = { { HUGE_PART } } },
+      .huge_bytes = 22 * MiB, .part = { { HUGE_PART } } },
     { .name = "huge/memfd-parts", .each_alone = true,
       .machine = HUGE_MACHINE(HUGE_MEMFD ",share=on"), .by_parts = true,
-      .huge_bytes = 20 * MiB, .part = { { HUGE_PART } } },
+      .huge_bytes = 22 * MiB, .part = { { HUGE_PART } } },
     { .name = "huge/memfd-private",
       .machine = HUGE_MACHINE(HUGE_MEMFD ",share=off"),
-      .huge_bytes = 20 * MiB, .part = { { HUGE_PART } } },
+      .huge_bytes = 22 * MiB, .part = { { HUGE_PART } } },
     { .name = "huge/numa", .each_alone = true,
-      .machine = "-machine pc -m 48M "
+      .machine = "-machine pc -m 50M "
                  "-object memory-backend-ram,id=ram0,size=16M "
                  "-object memory-backend-memfd,id=ram1,size=16M "
-                 "-object " HUGE_MEMFD ",id=ram2,size=16M "
+                 "-object " HUGE_MEMFD ",id=ram2,size=18M "
                  "-numa node,memdev=ram0 -numa node,memdev=ram1 "
                  "-numa node,memdev=ram2",
-      .huge_bytes = 16 * MiB,
+      .huge_bytes = 18 * MiB,
       .part = { { MAIN_PART }, { .id = "ram1", .addr = 16 * MiB },
                 { .id = "ram2", .addr = 32 * MiB, .unit = HM_HUGE_SIZE } } },
     /* The following ones on hugetlbfs */
     { .name = "huge/file", .machine = HUGE_MACHINE(HUGE_FILE ",share=on"),
-      .on_hugetlbfs = true, .huge_bytes = 20 * MiB,
+      .on_hugetlbfs = true, .huge_bytes = 22 * MiB,
       .part = { { HUGE_PART, .alone = "named-file" } } },
     { .name = "huge/file-private-parts",
       .machine = HUGE_MACHINE(HUGE_FILE ",share=off"),
       .on_hugetlbfs = true, .by_parts = true,
-      .huge_bytes = 20 * MiB, .part = { { HUGE_PART, .alone = "named-file" } } },
+      .huge_bytes = 22 * MiB,
+      .part = { { HUGE_PART, .alone = "named-file" } } },
 };
 
 /* ---- Pages of the target larger than those of the balloon ---- */
