@@ -1,0 +1,319 @@
+/*
+ * Tests of migration capability skip-unpopulated: what is discarded while the
+ * migration runs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "unpopulated-guest.h"
+
+/* ---- Discarded meanwhile ---- */
+
+typedef struct LaterCase {
+    const char *name;
+    BGOptions options;
+    bool report;            /* discard by free page reporting */
+    bool both;              /* capability skip-balloon, too */
+    bool stock_dest;
+    bool slow;              /* while the migration is sending, not after that */
+    const char *detection;  /* parameter zero-page-detection */
+} LaterCase;
+
+static BGuest *start_later_destination(const LaterCase *later)
+{
+    BGOptions options = later->options;
+    BGuest *dest;
+
+    options.stock = later->stock_dest;
+    dest = ug_start_destination(&options, !later->stock_dest);
+    if (later->both) {
+        bg_set_capability(dest, "skip-balloon", true);
+    }
+    return dest;
+}
+
+static void begin_later(const LaterCase *later, BGuest *g, BGuest *dest)
+{
+    bg_set_capability(g, "skip-balloon", later->both);
+    if (later->detection) {
+        ug_set_migrate_parameter(g, "zero-page-detection", later->detection);
+    }
+    ug_migrate_begin(g, dest, later->slow ? MiB : 0);
+    if (later->slow) {
+        ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+        bg_migrate_limit(g, NEXT_TO_NOTHING);
+    } else {
+        ug_wait_status(g, "pre-switchover");
+    }
+}
+
+static void assert_later_counts(const LaterCase *later, BGuest *g,
+                                int64_t skipped_before)
+{
+    int64_t per_page = ug_target_page() / BALLOON_PAGE;
+
+    if (later->both && !later->report) {
+        g_assert_cmpint(ug_zero_pages(g), ==, 0);
+        return;
+    }
+    /* A page is counted each time that it was found. */
+    g_assert_cmpint(ug_zero_pages(g), >, 0);
+    g_assert_cmpint(ug_zero_pages(g) % (PART_PAGES / per_page), ==, 0);
+    g_assert_cmpint(ug_skipped_pages(g), >=,
+                    skipped_before + UNSENT_SIZE / ug_target_page());
+}
+
+static void test_later(gconstpointer data)
+{
+    const LaterCase *later = data;
+    BGuest *g, *dest;
+    g_autofree bool *before = NULL;
+    int64_t skipped;
+
+    if (later->stock_dest && !ug_have_stock()) {
+        return;
+    }
+    g = ug_start_with_balloon(&later->options);
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    dest = start_later_destination(later);
+    begin_later(later, g, dest);
+    skipped = ug_skipped_pages(g);
+    ug_discard_parts(g, later->report);
+    before = ug_populated_of(g);
+    ug_migrate_finish(g, dest);
+
+    assert_later_counts(later, g, skipped);
+    if (later->stock_dest) {
+        g_autofree bool *after = ug_populated_of(g);
+
+        ug_assert_none_populated(before, after, RAM_SIZE, "source");
+    } else {
+        ug_assert_populated_as_before(g, dest, before);
+    }
+    ug_assert_zero(dest, SENT_START, PART_SIZE);
+    g_assert_false(bg_is_zero(dest, SENT_START + PART_SIZE));
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* Zeroes arrive for two RAM blocks. */
+static void test_later_dimm(void)
+{
+    BGOptions options = { .backend = BG_ANON, .args = DIMM_ARGS };
+    const uint64_t in_dimm = DIMM_START + UNSENT_START;
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+
+    bg_fill(g, SENT_START, PART_SIZE, 1);
+    bg_fill(g, in_dimm, PART_SIZE, 2);
+    ug_migrate_begin(g, dest, 0);
+    ug_wait_status(g, "pre-switchover");
+    bg_request_range(g, BG_INFLATE, SENT_START, PART_SIZE);
+    bg_request_range(g, BG_INFLATE, in_dimm, PART_SIZE);
+    ug_migrate_finish(g, dest);
+    g_assert_cmpint(ug_zero_pages(g), ==, 2 * PART_PAGES);
+    g_assert_cmphex(qtest_readq(dest->qts, in_dimm), ==, 0);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/*
+ * What is discarded before it could be sent, in a pass that was to send it:
+ * whatever that costs, it is zero there in the end, and not populated.
+ */
+static void test_before_its_turn(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+    const uint64_t at = BALLAST_START + BALLAST_SIZE - MiB;
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    bg_request_range(g, BG_INFLATE, at, MiB);
+    ug_migrate_finish(g, dest);
+    g_test_message("populated on the source: %" PRIu64 " pages",
+                   bg_count_populated(g, at, MiB));
+    g_assert_cmpuint(bg_count_populated(dest, at, MiB), ==, 0);
+    ug_assert_zero(dest, at, MiB);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* A page that was found to be sent as zeroes, and then is used again */
+static void test_used_again(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    bg_request_range(g, BG_INFLATE, SENT_START, SENT_SIZE);
+    bg_migrate_limit(g, 0);
+    ug_wait_status(g, "pre-switchover");
+    g_assert_cmpint(ug_zero_pages(g), >=, SENT_SIZE / ug_target_page());
+    bg_fill(g, SENT_START, SENT_SIZE, 3);
+    ug_migrate_finish(g, dest);
+    g_assert_false(bg_is_zero(dest, SENT_START));
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* Returns false if the migration stopped the guest before that. */
+static bool wait_syncs(BGuest *g, int64_t n)
+{
+    gint64 end = ug_hang_deadline();
+    int64_t wanted = ug_migrate_stat(g, "ram", "dirty-sync-count") + n;
+    bool stopped = false;
+
+    while (!stopped && ug_migrate_stat(g, "ram", "dirty-sync-count") < wanted) {
+        QDict *info = ug_query_migrate(g);
+
+        stopped = !strcmp(qdict_get_str(info, "status"), "pre-switchover");
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(10000);
+    }
+    return !stopped;
+}
+
+static void wait_zero_pages(BGuest *g)
+{
+    gint64 end = ug_hang_deadline();
+
+    while (!ug_zero_pages(g)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(10000);
+    }
+}
+
+/*
+ * The main loop synchronizes, too, while the migration thread sends: the timer
+ * of auto-converge, which waits for a second pass that takes long.
+ */
+static void test_timer(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+    g_autofree bool *before = NULL;
+    bool in_time;
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    bg_set_capability(g, "auto-converge", true);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 3);
+    bg_migrate_limit(g, 4 * MiB);
+    in_time = wait_syncs(g, 1);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    ug_discard_parts(g, false);
+    before = ug_populated_of(g);
+    if (in_time && wait_syncs(g, 1)) {
+        wait_zero_pages(g);
+    } else {
+        g_test_skip("the migration was faster than the test");
+    }
+    ug_migrate_finish(g, dest);
+    ug_assert_populated_as_before(g, dest, before);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* ---- All of these ---- */
+
+#define REPORTING_ARGS "free-page-reporting=on"
+
+static const LaterCase later_cases[] = {
+    { "balloon/anon", { .backend = BG_ANON } },
+    { "balloon/memfd", { .backend = BG_MEMFD } },
+    { "slow/anon", { .backend = BG_ANON }, .slow = true },
+    { "slow/memfd", { .backend = BG_MEMFD }, .slow = true },
+    /* The following ones not on alpha */
+    { "both/anon", { .backend = BG_ANON }, .both = true },
+    { "both/memfd", { .backend = BG_MEMFD }, .both = true },
+    { "both-slow/memfd", { .backend = BG_MEMFD }, .both = true,
+      .slow = true },
+    { "report/anon",
+      { .backend = BG_ANON, .device_args = REPORTING_ARGS },
+      .report = true },
+    { "report/memfd",
+      { .backend = BG_MEMFD, .device_args = REPORTING_ARGS },
+      .report = true },
+    { "report-slow/memfd",
+      { .backend = BG_MEMFD, .device_args = REPORTING_ARGS },
+      .report = true, .slow = true },
+    { "report-both/anon",
+      { .backend = BG_ANON, .device_args = REPORTING_ARGS },
+      .report = true, .both = true },
+    { "to-stock/balloon/anon",
+      { .backend = BG_ANON, .no_must_tell_host = true },
+      .stock_dest = true },
+    { "to-stock/balloon/memfd",
+      { .backend = BG_MEMFD, .no_must_tell_host = true },
+      .stock_dest = true, .slow = true },
+    { "to-stock/report/memfd",
+      { .backend = BG_MEMFD, .no_must_tell_host = true,
+        .device_args = REPORTING_ARGS },
+      .stock_dest = true, .report = true },
+    { "to-stock/multifd/memfd",
+      { .backend = BG_MEMFD, .no_must_tell_host = true, .multifd = true },
+      .stock_dest = true, .detection = "multifd" },
+    { "detection-none/memfd", { .backend = BG_MEMFD },
+      .detection = "none" },
+    { "multifd-none/anon", { .backend = BG_ANON, .multifd = true },
+      .detection = "none" },
+    { "multifd-none/memfd", { .backend = BG_MEMFD, .multifd = true },
+      .detection = "none", .slow = true },
+    { "multifd-legacy/memfd", { .backend = BG_MEMFD, .multifd = true },
+      .detection = "legacy" },
+    { "multifd-multifd/anon", { .backend = BG_ANON, .multifd = true },
+      .detection = "multifd" },
+    { "multifd-multifd/memfd", { .backend = BG_MEMFD, .multifd = true },
+      .detection = "multifd", .slow = true },
+};
+
+#define LATER_CASES_ALPHA 4
+
+static void add_later_cases(int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++) {
+        g_autofree char *path = g_strdup_printf(CAPABILITY "/later/%s",
+                                                later_cases[i].name);
+
+        qtest_add_data_func(path, &later_cases[i], test_later);
+    }
+}
+
+void add_later_tests(void)
+{
+    add_later_cases(ARRAY_SIZE(later_cases));
+    qtest_add_func(CAPABILITY "/later/dimm", test_later_dimm);
+    ug_add_backend_tests("before-its-turn", test_before_its_turn);
+    ug_add_backend_tests("used-again", test_used_again);
+    ug_add_backend_tests("timer", test_timer);
+}
+
+void add_later_alpha_tests(void)
+{
+    add_later_cases(LATER_CASES_ALPHA);
+}

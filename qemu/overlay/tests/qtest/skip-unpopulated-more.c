@@ -1,0 +1,251 @@
+/*
+ * Tests of migration capability skip-unpopulated: both capabilities, what is
+ * refused, and migrations that come to nothing
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "host-memory.h"
+#include "unpopulated-guest.h"
+
+/* ---- Both capabilities ---- */
+
+static void test_both(gconstpointer data)
+{
+    const BGOptions *options = data;
+    const uint64_t start = 16 * MiB, length = 24 * MiB;
+    BGuest *g = ug_start_with_balloon(options);
+    BGuest *dest = ug_start_destination(options, true);
+    g_autofree bool *before = NULL;
+
+    ug_scatter(g);
+    bg_request_range(g, BG_INFLATE, start, length);
+    before = ug_populated_of(g);
+    bg_set_capability(g, "skip-balloon", true);
+    bg_set_capability(dest, "skip-balloon", true);
+    ug_migrate(g, dest);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==,
+                    length / ug_target_page());
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), ==, 0);
+    g_assert_cmpint(ug_skipped_pages(g), ==,
+                    ug_count_unpopulated(before, RAM_SIZE) -
+                    length / ug_target_page());
+    bg_assert_same_map(g, dest);
+    bg_assert_map_let_go(dest);
+    ug_assert_populated_as_before(g, dest, before);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+static void test_both_huge(void)
+{
+    BGOptions options = { .backend = BG_HUGETLB };
+
+    if (g_test_subprocess()) {
+        test_both(&options);
+    } else {
+        hm_test_with_huge_pages(2 * RAM_SIZE);
+    }
+}
+
+/* A balloon that does not count, since the guest does not keep to the rules */
+static void test_both_disabled(void)
+{
+    BGOptions options = { .backend = BG_ANON, .no_must_tell_host = true };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+    g_autofree bool *before = NULL;
+    QDict *info;
+
+    ug_scatter(g);
+    bg_request_range(g, BG_INFLATE, 16 * MiB, 24 * MiB);
+    before = ug_populated_of(g);
+    bg_set_capability(g, "skip-balloon", true);
+    ug_migrate(g, dest);
+    info = bg_skip_info(g);
+    g_assert_cmpstr(qdict_get_str(info, "status"), ==, "disabled");
+    qobject_unref(info);
+    g_assert_cmpint(ug_skipped_pages(g), ==,
+                    ug_count_unpopulated(before, RAM_SIZE));
+    ug_assert_populated_as_before(g, dest, before);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* ---- Refused ---- */
+
+/* Returns the error, or NULL if the capability is on now. */
+static char *try_capability(BGuest *g, const char *name)
+{
+    QDict *rsp = qtest_qmp(
+        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': %s, 'state': true } ] } }", name);
+    QDict *error = qdict_get_qdict(rsp, "error");
+    char *desc = error ? g_strdup(qdict_get_str(error, "desc")) : NULL;
+
+    qobject_unref(rsp);
+    return desc;
+}
+
+static void check_refused(BGuest *g, const char *first, const char *second)
+{
+    g_autofree char *cannot = try_capability(g, first);
+    g_autofree char *desc = NULL;
+
+    if (cannot) {
+        g_test_message("%s alone: %s", first, cannot);
+        return;
+    }
+    desc = try_capability(g, second);
+    g_assert_nonnull(desc);
+    g_assert_nonnull(strstr(desc, first));
+    g_assert_nonnull(strstr(desc, second));
+    bg_set_capability(g, first, false);
+}
+
+static void test_refused(void)
+{
+    static const char *const unsupported[] = {
+        "x-colo", "rdma-pin-all",
+    };
+    BGOptions options = { .backend = BG_ANON, .no_device = true };
+    BGuest *g = bg_start(&options);
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(unsupported); i++) {
+        check_refused(g, CAPABILITY, unsupported[i]);
+        check_refused(g, unsupported[i], CAPABILITY);
+    }
+    bg_quit(g);
+}
+
+static void wait_failed(BGuest *g)
+{
+    gint64 end = ug_hang_deadline();
+    bool failed = false;
+
+    while (!failed) {
+        QDict *info = ug_query_migrate(g);
+        const char *status = qdict_get_try_str(info, "status") ?: "none";
+
+        g_assert_cmpstr(status, !=, "completed");
+        failed = !strcmp(status, "failed");
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+/* ---- Again ---- */
+
+/* What changed is found by a second migration, after a first came to nothing */
+static void migrate_again(BGuest *g)
+{
+    g_autofree bool *before = NULL;
+    BGuest *dest = ug_start_destination(&g->options, true);
+
+    ug_discard(g, false, SENT_START, PART_SIZE);
+    bg_fill(g, 12 * MiB, MiB, 55);
+    before = ug_populated_of(g);
+    bg_set_capability(g, "pause-before-switchover", false);
+    ug_migrate(g, dest);
+    g_assert_cmpint(ug_zero_pages(g), ==, 0);
+    g_assert_cmpint(ug_skipped_pages(g), ==,
+                    ug_count_unpopulated(before, RAM_SIZE));
+    ug_assert_populated_as_before(g, dest, before);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+}
+
+static void cancel_and_again(BGuest *g, BGuest *dest)
+{
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
+    ug_wait_status(g, "cancelled");
+    qtest_set_expected_status(dest->qts, EXIT_FAILURE);
+    bg_quit(dest);
+    migrate_again(g);
+}
+
+static void test_cancel(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    ug_discard_parts(g, false);
+    cancel_and_again(g, dest);
+    bg_quit(g);
+}
+
+/* When there are pages to be sent as zeroes */
+static void test_cancel_late(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    ug_discard_parts(g, false);
+    bg_migrate_limit(g, 0);
+    ug_wait_status(g, "pre-switchover");
+    g_assert_cmpint(ug_zero_pages(g), >, 0);
+    cancel_and_again(g, dest);
+    bg_quit(g);
+}
+
+static void test_killed(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = ug_start_with_balloon(&options);
+    BGuest *dest = ug_start_destination(&options, true);
+
+    bg_fill(g, SENT_START, SENT_SIZE, 1);
+    bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
+    ug_migrate_begin(g, dest, MiB);
+    ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
+    ug_discard_parts(g, false);
+    qtest_kill_qemu(dest->qts);
+    bg_migrate_limit(g, 0);
+    wait_failed(g);
+    bg_quit(dest);
+
+    migrate_again(g);
+    bg_quit(g);
+}
+
+/* ---- All of these ---- */
+
+static const OptionsCase both_cases[] = {
+    { "anon", { .backend = BG_ANON } },
+    { "memfd", { .backend = BG_MEMFD } },
+    { "multifd/memfd", { .backend = BG_MEMFD, .multifd = true } },
+};
+
+void add_more_alpha_tests(void)
+{
+    ug_add_options_tests("both", both_cases, ARRAY_SIZE(both_cases), test_both);
+    ug_add_backend_tests("cancel", test_cancel);
+}
+
+void add_more_tests(void)
+{
+    ug_add_options_tests("both", both_cases, ARRAY_SIZE(both_cases), test_both);
+    qtest_add_func(CAPABILITY "/both/huge-memfd", test_both_huge);
+    qtest_add_func(CAPABILITY "/both/disabled", test_both_disabled);
+    qtest_add_func(CAPABILITY "/refused/capabilities", test_refused);
+    ug_add_backend_tests("cancel", test_cancel);
+    ug_add_backend_tests("cancel-late", test_cancel_late);
+    ug_add_backend_tests("killed", test_killed);
+}
