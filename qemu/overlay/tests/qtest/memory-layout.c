@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "standard-headers/linux/virtio_balloon.h"
@@ -14,10 +13,6 @@
 
 /* Nothing here depends on time, but a test that hangs has to end. */
 #define HANG_SECONDS 10
-
-/* Bytes per second, until something has arrived, and then not to go on */
-#define SLOW (24 * MiB)
-#define NEXT_TO_NOTHING 10
 
 static gint64 hang_deadline(void)
 {
@@ -241,10 +236,10 @@ void ml_set_mode(BGuest *g, MLMode mode)
     bg_set_capability(g, "skip-unpopulated", mode & ML_UNPOPULATED);
 }
 
-void ml_migrate_begin(BGuest *source, BGuest *dest)
+void ml_migrate_begin(BGuest *source, BGuest *dest, uint64_t bandwidth)
 {
     bg_set_capability(source, "pause-before-switchover", true);
-    bg_migrate_limit(source, SLOW);
+    bg_migrate_limit(source, bandwidth);
     bg_migrate_start(source, dest);
 }
 
@@ -486,10 +481,10 @@ static void go_there(const MLayout *layout, MLMode mode, BGuest *g,
 
     ml_set_mode(g, mode);
     ml_set_mode(dest, mode);
-    ml_migrate_begin(g, dest);
+    ml_migrate_begin(g, dest, ML_SLOW);
     wait_first_pass(g, layout, mode);
     wait_arrival(g, dest, layout->part);
-    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    bg_migrate_limit(g, ML_NEXT_TO_NOTHING);
     act(g, layout, act_during);
     ml_migrate_wait_sent(g);
     act(g, layout, act_late);

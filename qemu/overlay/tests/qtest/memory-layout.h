@@ -7,6 +7,7 @@
 #ifndef TESTS_MEMORY_LAYOUT_H
 #define TESTS_MEMORY_LAYOUT_H
 
+#include "qemu/units.h"
 #include "balloon-guest.h"
 
 #define ML_PARTS_MAX 4
@@ -48,6 +49,10 @@ typedef struct MLayout {
     bool by_parts;              /* huge pages are given back by parts */
     MLPart part[ML_PARTS_MAX];  /* ends with one without an id */
 } MLayout;
+
+/* Bytes per second: as much as is soon sent, and a page ten times a second */
+#define ML_SLOW (24 * MiB)
+#define ML_NEXT_TO_NOTHING 10
 
 typedef enum MLMode {
     ML_BALLOON = 1,
@@ -107,8 +112,9 @@ void ml_set_mode(BGuest *g, MLMode mode);
 /**
  * ml_migrate_begin: Start a migration that is not over before
  * ml_migrate_finish()
+ * @bandwidth: bytes per second
  */
-void ml_migrate_begin(BGuest *source, BGuest *dest);
+void ml_migrate_begin(BGuest *source, BGuest *dest, uint64_t bandwidth);
 
 /**
  * ml_migrate_wait_sent: Let all of it be sent, up to the switchover

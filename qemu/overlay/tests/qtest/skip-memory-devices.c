@@ -6,7 +6,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "memory-layout.h"
@@ -268,7 +267,7 @@ static void test_plug_during(void)
     bg_request_range(source->g, BG_INFLATE, HIGH_START, MiB);
     ml_set_mode(source->g, ML_BOTH);
     ml_set_mode(dest->g, ML_BOTH);
-    ml_migrate_begin(source->g, dest->g);
+    ml_migrate_begin(source->g, dest->g, ML_SLOW);
     try_to_plug(source->g);
     bg_request_range(source->g, BG_INFLATE, HIGH_START + 2 * MiB, MiB);
     ml_migrate_finish(source->g, dest->g);
@@ -298,7 +297,10 @@ static void test_virtio_mem_ballooned(void)
 
     plug_ballooned(source->g);
     ml_set_mode(source->g, ML_BALLOON);
-    ml_migrate_begin(source->g, dest->g);
+    ml_migrate_begin(source->g, dest->g, ML_SLOW);
+    /* The device is busy while a migration is under way. */
+    g_assert_false(vm_plug(source->g->qts, HIGH_START + BLOCK, 1, true));
+    g_assert_false(vm_plug(source->g->qts, HIGH_START, 1, false));
     ml_migrate_finish(source->g, dest->g);
     map = rb_map(source->g);
     map_there = rb_map(dest->g);

@@ -10,7 +10,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/units.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "memory-layout.h"
@@ -31,6 +30,7 @@
 
 /* Memory by what becomes of it, a MiB each */
 enum {
+    SENT,                       /* before anything could be hinted */
     GIVEN,                      /* in the balloon from before */
     HINTED,                     /* the only one that may differ */
     HINTED_USED,
@@ -46,8 +46,10 @@ enum {
 };
 
 typedef struct HintCase {
+    const char *name;
     MLayout layout;
     MLMode mode;
+    bool late;                  /* pages may have been sent before */
 } HintCase;
 
 static uint64_t range(int i)
@@ -170,14 +172,14 @@ static void act_during(BGuest *g)
 
 /* ---- The test ---- */
 
-static void check(BGuest *g, BGuest *dest, MLMode mode)
+static void check(BGuest *g, BGuest *dest, const HintCase *c)
 {
     static const int given[] = { GIVEN, HINTED_GIVEN, GIVEN_LATE };
     g_autofree char *map = rb_map(g);
     g_autofree char *map_there = rb_map(dest);
     size_t i;
 
-    if (mode & ML_BALLOON) {
+    if (c->mode & ML_BALLOON) {
         g_assert_cmpstr(map, ==, map_there);
     }
     g_assert_cmpuint(bg_map_pages(g, NULL), ==,
@@ -186,7 +188,24 @@ static void check(BGuest *g, BGuest *dest, MLMode mode)
         g_assert_cmpuint(rb_count_populated(dest, "ram0", range(given[i]),
                                             MiB), ==, 0);
     }
+    if (!c->late) {
+        /* It was not sent, so this did test hints. */
+        g_assert_cmpuint(rb_count_populated(dest, "ram0", range(HINTED), MiB),
+                         ==, 0);
+    }
     rb_assert_same_memory(g, dest, "ram0", range(HINTED), MiB);
+}
+
+/* Wait until something of what is going to be hinted has been sent. */
+static void wait_sent(BGuest *g)
+{
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+
+    bg_migrate_wait_pass(g, 1);
+    while (ml_stat(g, "ram", "normal") < 2 * MiB / BALLOON_PAGE) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
 }
 
 static void test_hints(gconstpointer data)
@@ -200,7 +219,12 @@ static void test_hints(gconstpointer data)
     act_before(g);
     ml_set_mode(g, c->mode);
     ml_set_mode(dest->g, c->mode);
-    ml_migrate_begin(g, dest->g);
+    ml_migrate_begin(g, dest->g, c->late ? ML_SLOW : ML_NEXT_TO_NOTHING);
+    if (c->late) {
+        wait_sent(g);
+        /* No hints are taken of a guest that is stopped. */
+        bg_migrate_limit(g, ML_NEXT_TO_NOTHING);
+    }
     act_during(g);
     ml_migrate_wait_sent(g);
     give(g, GIVEN_LATE);
@@ -208,7 +232,7 @@ static void test_hints(gconstpointer data)
     /* So the guest may use what it hinted. */
     g_assert_cmpuint(command_id(g), ==, VIRTIO_BALLOON_CMD_ID_DONE);
     g_assert_cmpuint(command_id(dest->g), ==, VIRTIO_BALLOON_CMD_ID_DONE);
-    check(g, dest->g, c->mode);
+    check(g, dest->g, c);
     ml_quit(dest);
     ml_quit(source);
 }
@@ -221,19 +245,22 @@ static void test_hints(gconstpointer data)
                    "iothread=thread0" }
 
 static const HintCase cases[] = {
-    { LAYOUT("memory-backend-ram"), ML_BALLOON },
-    { LAYOUT("memory-backend-memfd"), ML_BALLOON },
-    { LAYOUT("memory-backend-ram"), ML_UNPOPULATED },
-    { LAYOUT("memory-backend-memfd"), ML_BOTH },
+    { "anon/balloon", LAYOUT("memory-backend-ram"), ML_BALLOON },
+    { "memfd/balloon", LAYOUT("memory-backend-memfd"), ML_BALLOON },
+    { "anon/unpopulated", LAYOUT("memory-backend-ram"), ML_UNPOPULATED },
+    { "memfd/both", LAYOUT("memory-backend-memfd"), ML_BOTH },
+    { "anon/balloon/late", LAYOUT("memory-backend-ram"), ML_BALLOON, true },
+    { "memfd/both/late", LAYOUT("memory-backend-memfd"), ML_BOTH, true },
 };
 
 void add_hint_tests(void)
 {
-    qtest_add_data_func("skip-memory/hint/anon/balloon", &cases[0],
-                        test_hints);
-    qtest_add_data_func("skip-memory/hint/memfd/balloon", &cases[1],
-                        test_hints);
-    qtest_add_data_func("skip-memory/hint/anon/unpopulated", &cases[2],
-                        test_hints);
-    qtest_add_data_func("skip-memory/hint/memfd/both", &cases[3], test_hints);
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        g_autofree char *path = g_strdup_printf("skip-memory/hint/%s",
+                                                cases[i].name);
+
+        qtest_add_data_func(path, &cases[i], test_hints);
+    }
 }

@@ -6,7 +6,6 @@
 
 #include "qemu/osdep.h"
 #include <sys/prctl.h>
-#include "qemu/units.h"
 #include "host-memory.h"
 #include "memory-layout.h"
 #include "ram-blocks.h"
