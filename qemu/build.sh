@@ -23,7 +23,7 @@ CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
     tests/qtest/skip-balloon-test tests/qtest/balloon-map-test
     tests/qtest/balloon-request-test tests/qtest/skip-unpopulated-test tests/qtest/skip-scale-test tests/qtest/skip-liar-test
-    tests/qtest/skip-postcopy-test tests/qtest/skip-file-test tests/qtest/skip-memory-test
+    tests/qtest/skip-postcopy-test tests/qtest/skip-file-test tests/qtest/skip-memory-test tests/qtest/skip-fault-test
     tests/qtest/qmp-cmd-test)
 
 WORK=$BUILD/qemu
