@@ -50,7 +50,7 @@ typedef struct FaultCase {
     FaultKind kind;
     RelayPoint point;
     bool return_path;
-    bool roomy;                 /* the usual buffer: more is written already */
+    bool roomy;                 /* a large buffer: more is written already */
 } FaultCase;
 
 typedef struct FaultGroup {
@@ -443,7 +443,7 @@ static void try_to_migrate(BGuest *g, const char *when, GString *said)
                            " 'uri': 'exec:cat > /dev/full' } }");
     QDict *error = qdict_get_qdict(rsp, "error");
 
-    g_string_append_printf(said, "%s: %s\n", when,
+    g_string_append_printf(said, "%s: %s;\n", when,
                            error ? qdict_get_str(error, "desc") : "");
     qobject_unref(rsp);
     if (!error) {
@@ -499,7 +499,7 @@ static void test_refused(void)
 
     g_test_message("%s", ours->str);
     g_assert_nonnull(strstr(ours->str, "migrating: There's a migration"));
-    g_assert_nonnull(strstr(ours->str, "cancelled: \n"));
+    g_assert_nonnull(strstr(ours->str, "cancelled: ;"));
     if (getenv(BG_STOCK_ENV)) {
         GString *stock = try_in_all_states(true);
 

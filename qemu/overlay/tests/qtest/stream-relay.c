@@ -15,6 +15,7 @@
 
 /* What setsockopt() is asked for; the kernel doubles it */
 #define SMALL_BUFFER 4096
+#define LARGE_BUFFER (200 * 1024)
 
 #define WAIT_SECONDS 60
 #define PATTERN_MAX 24
@@ -319,15 +320,13 @@ int relay_connect(const char *path)
 StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy)
 {
     StreamRelay *r = g_new0(StreamRelay, 1);
-    int size = SMALL_BUFFER;
+    int size = roomy ? LARGE_BUFFER : SMALL_BUFFER;
     int fds[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds),
                     ==, 0);
-    if (!roomy) {
-        g_assert_cmpint(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size,
-                                   sizeof(size)), ==, 0);
-    }
+    g_assert_cmpint(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size,
+                               sizeof(size)), ==, 0);
     qtest_qmp_fds_assert_success(source->qts, &fds[1], 1,
                                  "{ 'execute': 'getfd', 'arguments': {"
                                  " 'fdname': 'relay' } }");

@@ -42,7 +42,7 @@ typedef struct StreamRelay StreamRelay;
  * @source: gets the other end as file descriptor "relay", for migrate to
  *          fd:relay
  * @dest_socket: where the destination listens; NULL: go nowhere, record
- * @roomy: let the source's end have a buffer of the usual size
+ * @roomy: let the source's end have a large buffer instead
  */
 StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy);
 
