@@ -101,6 +101,13 @@ char *world_check_dest(FaultWorld *w, BGuest *g);
 char *world_onward(FaultWorld *w, BGuest *dest);
 
 /**
+ * world_onward_plain: The same with both capabilities off; the guest ends
+ *
+ * What an earlier migration has found out must not have an effect on it.
+ */
+char *world_onward_plain(FaultWorld *w, BGuest *dest);
+
+/**
  * dest_new: Start a destination
  * @ram_file: what to use as its memory; NULL: the same as the source
  */
