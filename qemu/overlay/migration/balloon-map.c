@@ -21,6 +21,7 @@
 #include "hw/virtio/virtio.h"
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
+#include "migration/skip-pass.h"
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
@@ -316,6 +317,9 @@ static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
                     bool mark_dirty)
 {
     balloon_map.discards++;
+    if (mark_dirty) {
+        skip_pass_note_discard(rb, offset, length);
+    }
     if (ram_block_discard_range(rb, offset, length)) {
         return false;
     }

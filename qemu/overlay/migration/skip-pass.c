@@ -567,6 +567,8 @@ static void drop_pages(void)
             g_free(pages->unseen);
             g_free(pages->sent);
             g_free(pages->zero);
+            g_free(pages->discarded);
+            populated_scan_free(pages->discarded_scan);
             g_free(pages);
         }
     }

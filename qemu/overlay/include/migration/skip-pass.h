@@ -37,6 +37,14 @@ typedef struct SkipPages {
      */
     unsigned long *zero;
     bool any_zero;
+    /*
+     * Pages of shared memory that were discarded during the migration, see
+     * skip-discarded.c; NULL if there were none.  Set with the BQL, and read
+     * without; nobody clears it.
+     */
+    unsigned long *discarded;
+    /* The migration thread's */
+    PopulatedScan *discarded_scan;
     /* The host stopped telling what is populated */
     bool given_up;
 } SkipPages;
@@ -202,5 +210,24 @@ bool skip_pass_in_savevm(void);
  * neither of which may be dropped before the bits are set.
  */
 void skip_pass_before_sync(void);
+
+/**
+ * skip_pass_note_discard: Note that a range is going to be discarded
+ * @rb: the RAM block
+ * @offset: in bytes
+ * @length: in bytes
+ *
+ * With the BQL held.
+ */
+void skip_pass_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length);
+
+/**
+ * skip_pass_ask_discarded: Has a page that was discarded nothing behind it?
+ * @rb: the RAM block
+ * @page: target page whose dirty bit has just been cleared
+ *
+ * To be called by the migration thread; no lock is needed.
+ */
+bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page);
 
 #endif

@@ -101,11 +101,21 @@ bool skip_unpopulated_has_name(const RAMBlock *rb);
  *
  * To be called by the migration thread; no lock is needed.
  */
-static inline bool skip_unpopulated_sends_zero(const RAMBlock *rb,
+static inline bool skip_unpopulated_sends_zero(RAMBlock *rb,
                                                unsigned long page)
 {
-    return rb->skip_pages && rb->skip_pages->zero &&
-           test_bit(page, rb->skip_pages->zero);
+    SkipPages *pages = rb->skip_pages;
+    unsigned long *discarded;
+
+    if (!pages) {
+        return false;
+    }
+    if (pages->zero && test_bit(page, pages->zero)) {
+        return true;
+    }
+    discarded = qatomic_load_acquire(&pages->discarded);
+    return discarded && test_bit(page, discarded) &&
+           skip_pass_ask_discarded(rb, page);
 }
 
 /**

@@ -121,8 +121,6 @@ void world_work(FaultWorld *w)
         /* Of what was sent, and of what is to be sent */
         model_inflate(m, g, USED_START, MiB / 8);
         model_inflate(m, g, BALLOON_START - MiB / 8, MiB / 8);
-        model_may_be_read(m, USED_START, MiB / 8);
-        model_may_be_read(m, BALLOON_START - MiB / 8, MiB / 8);
         model_deflate(m, g, BALLOON_START + MiB, MiB / 4);
         model_fill(m, g, BALLOON_START + MiB, MiB / 8, seed);
         /* There and back */
