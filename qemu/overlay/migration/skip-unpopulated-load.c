@@ -185,6 +185,16 @@ bool skip_unpopulated_load_zero(void *host)
            !ram_block_discard_range(rb, offset, size);
 }
 
+bool skip_unpopulated_load_zero_again(RAMBlock *rb, uint64_t offset)
+{
+    uint64_t size = qemu_target_page_size();
+
+    return migrate_skip_unpopulated() &&
+           ramblock_recv_bitmap_test_byte_offset(rb, offset) &&
+           skip_unpopulated_is_guest_ram(rb) && rb->page_size <= size &&
+           may_discard(rb) && !ram_block_discard_range(rb, offset, size);
+}
+
 static const SaveVMHandlers load_handlers = {
     .load_setup = load_setup,
     .load_cleanup = load_cleanup,

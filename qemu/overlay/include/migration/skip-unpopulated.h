@@ -134,4 +134,15 @@ void skip_unpopulated_register(void);
  */
 bool skip_unpopulated_load_zero(void *host);
 
+/**
+ * skip_unpopulated_load_zero_again: Load a page of zeroes with multifd
+ * @offset: in @rb, in bytes
+ *
+ * The same for a page that something has been loaded into before.  May be
+ * called by any thread, hence it does not look whether it is populated.
+ *
+ * Returns: false if it did nothing, and the caller has to do it
+ */
+bool skip_unpopulated_load_zero_again(RAMBlock *rb, uint64_t offset);
+
 #endif
