@@ -1,0 +1,235 @@
+/*
+ * Migration with capabilities skip-balloon and skip-unpopulated over TLS
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "../unit/crypto-tls-x509-helpers.h"
+#include "balloon-pair.h"
+
+#define CLIENT_NAME "skip-balloon client"
+#define SERVER_NAME "balloon.example.org"
+#define PSK_NAME "balloon"
+#define PSK PSK_NAME ":5c0ffee5ba1100a5\n"
+
+typedef enum Credentials {
+    X509,
+    PRE_SHARED_KEY,
+} Credentials;
+
+typedef struct Case {
+    const char *name;
+    Credentials credentials;
+    BPWire wire;
+    const char *const *capabilities;
+    const char *parameters;
+    uint64_t rate;              /* see BPOptions */
+} Case;
+
+typedef struct Test {
+    const Case *c;
+    BGBackend backend;
+    int skip;
+} Test;
+
+#define MULTIFD ((const char *const[]) { "multifd", NULL })
+#define RETURN_PATH ((const char *const[]) { "return-path", NULL })
+
+static const Case cases[] = {
+    { "x509/tcp", X509, BP_TCP },
+    { "x509/unix/return-path", X509, BP_UNIX, RETURN_PATH },
+    { "x509/multifd", X509, BP_TCP, MULTIFD, "{ 'multifd-channels': 2 }" },
+    { "x509/multifd/zstd", X509, BP_TCP, MULTIFD,
+      "{ 'multifd-compression': 'zstd' }", 20000 },
+    { "psk/tcp", PRE_SHARED_KEY, BP_TCP },
+    { "psk/fd", PRE_SHARED_KEY, BP_FD },
+    { "psk/multifd", PRE_SHARED_KEY, BP_CHANNELS, MULTIFD,
+      "{ 'multifd-channels': 4 }" },
+    { "psk/multifd/zero-page/none", PRE_SHARED_KEY, BP_TCP, MULTIFD,
+      "{ 'zero-page-detection': 'none' }" },
+};
+
+/* ---- The credentials, made once, all in one folder ---- */
+
+static const char *const files[] = {
+    "key.pem", "ca-cert.pem", "server-key.pem", "server-cert.pem",
+    "client-key.pem", "client-cert.pem", "keys.psk",
+};
+
+static char *folder;
+
+static char *file(const char *name)
+{
+    return g_strdup_printf("%s/%s", folder, name);
+}
+
+static void make_certificates(void)
+{
+    g_autofree char *ca = file("ca-cert.pem");
+    g_autofree char *server = file("server-cert.pem");
+    g_autofree char *client = file("client-cert.pem");
+
+    TLS_ROOT_REQ_SIMPLE(ca_req, ca);
+    TLS_CERT_REQ_SIMPLE_SERVER(server_req, ca_req, server, SERVER_NAME, NULL);
+    TLS_CERT_REQ_SIMPLE_CLIENT(client_req, ca_req, CLIENT_NAME, client);
+    test_tls_deinit_cert(&client_req);
+    test_tls_deinit_cert(&server_req);
+    test_tls_deinit_cert(&ca_req);
+}
+
+static void make_credentials(void)
+{
+    g_autofree char *key = NULL, *server = NULL, *client = NULL, *psk = NULL;
+
+    folder = g_dir_make_tmp("skip-tls-XXXXXX", NULL);
+    g_assert_nonnull(folder);
+    key = file("key.pem");
+    server = file("server-key.pem");
+    client = file("client-key.pem");
+    psk = file("keys.psk");
+    test_tls_init(key);
+    g_assert_cmpint(link(key, server), ==, 0);
+    g_assert_cmpint(link(key, client), ==, 0);
+    make_certificates();
+    g_assert_true(g_file_set_contents(psk, PSK, -1, NULL));
+}
+
+static void remove_credentials(void)
+{
+    int i;
+
+    for (i = 1; i < ARRAY_SIZE(files); i++) {
+        g_autofree char *path = file(files[i]);
+
+        unlink(path);
+    }
+    {
+        g_autofree char *key = file(files[0]);
+
+        test_tls_cleanup(key);
+    }
+    g_assert_cmpint(rmdir(folder), ==, 0);
+    g_free(folder);
+}
+
+/* Both sides prove who they are, and the destination cares who comes. */
+static void use_x509(BPair *p)
+{
+    const char *add = "{ 'execute': 'object-add', 'arguments': {"
+                      " 'qom-type': 'tls-creds-x509', 'id': 'tls0',"
+                      " 'dir': %s, 'endpoint': %s, 'verify-peer': true } }";
+
+    qtest_qmp_assert_success(p->source->qts, add, folder, "client");
+    qtest_qmp_assert_success(p->dest->qts, add, folder, "server");
+    qtest_qmp_assert_success(
+        p->dest->qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'authz-simple', 'id': 'authz0', 'identity': %s } }",
+        "CN=" CLIENT_NAME);
+    bp_set_parameters(p->source, "{ 'tls-creds': 'tls0',"
+                      " 'tls-hostname': '" SERVER_NAME "' }");
+    bp_set_parameters(p->dest, "{ 'tls-creds': 'tls0',"
+                      " 'tls-authz': 'authz0' }");
+}
+
+static void use_psk(BPair *p)
+{
+    qtest_qmp_assert_success(
+        p->source->qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'tls-creds-psk', 'id': 'tls0', 'dir': %s,"
+        " 'endpoint': 'client', 'username': %s } }", folder, PSK_NAME);
+    qtest_qmp_assert_success(
+        p->dest->qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'tls-creds-psk', 'id': 'tls0', 'dir': %s,"
+        " 'endpoint': 'server' } }", folder);
+    bp_set_parameters(p->source, "{ 'tls-creds': 'tls0' }");
+    bp_set_parameters(p->dest, "{ 'tls-creds': 'tls0' }");
+}
+
+/* ---- The tests ---- */
+
+static void test_case(const void *opaque)
+{
+    const Test *t = opaque;
+    BPOptions options = {
+        .backend = t->backend,
+        .skip = t->skip,
+        .wire = t->c->wire,
+        .capabilities = t->c->capabilities,
+        .parameters = t->c->parameters,
+        .first_rate = t->c->rate,
+        .rate = t->c->rate,
+    };
+    BPair *p = bp_start(&options);
+
+    if (t->c->credentials == X509) {
+        use_x509(p);
+    } else {
+        use_psk(p);
+    }
+    bp_migrate(p);
+    bp_finish(p);
+    bp_check(p);
+    bp_free(p);
+}
+
+/* Fails if the stream were not encrypted: who has no key, cannot read it. */
+static void test_no_credentials(void)
+{
+    BPOptions options = { .skip = BP_BOTH, .wire = BP_FILE };
+    BPair *p = bp_start(&options);
+    g_autofree char *uri = g_strdup_printf("unix:%s", p->path);
+
+    use_psk(p);
+    bp_set_parameters(p->dest, "{ 'tls-creds': '' }");
+    qtest_set_expected_status(p->dest->qts, EXIT_FAILURE);
+    qtest_qmp_assert_success(
+        p->dest->qts,
+        "{ 'execute': 'migrate-incoming', 'arguments': { 'uri': %s } }", uri);
+    qtest_qmp_assert_success(
+        p->source->qts,
+        "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
+    qtest_wait_qemu(p->dest->qts);
+    bp_free(p);
+}
+
+static void add_test(const Case *c, BGBackend backend, int skip)
+{
+    static const char *const skip_names[] = {
+        [BP_BALLOON] = "balloon",
+        [BP_UNPOPULATED] = "unpopulated",
+        [BP_BOTH] = "both",
+    };
+    g_autofree char *path = g_strdup_printf(
+        "/skip-tls/%s/%s/%s", c->name,
+        backend == BG_ANON ? "anon" : "memfd", skip_names[skip]);
+    Test *t = g_new(Test, 1);
+
+    *t = (Test) { .c = c, .backend = backend, .skip = skip };
+    qtest_add_data_func_full(path, t, test_case, g_free);
+}
+
+int main(int argc, char **argv)
+{
+    int ret, i;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qtest_has_accel("tcg")) {
+        g_test_message("there is no TCG");
+        return g_test_run();
+    }
+    bp_init();
+    make_credentials();
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        add_test(&cases[i], BG_ANON, BP_BOTH);
+        add_test(&cases[i], BG_MEMFD, BP_BOTH);
+    }
+    add_test(&cases[0], BG_ANON, BP_BALLOON);
+    add_test(&cases[0], BG_MEMFD, BP_UNPOPULATED);
+    qtest_add_func("/skip-tls/no-credentials", test_no_credentials);
+    ret = g_test_run();
+    remove_credentials();
+    bp_cleanup();
+    return ret;
+}
