@@ -529,7 +529,6 @@ static void use_destination(BPair *p)
 
 void bp_check(BPair *p)
 {
-    check_counts(p);
     expect_read(p, true);
     check_unpopulated(p, p->source);
     if (p->options.skip & BP_BALLOON) {
@@ -545,6 +544,7 @@ void bp_check(BPair *p)
         g_assert_cmpuint(bg_map_pages(p->dest, NULL), ==, 0);
     }
     bg_assert_same_memory(p->source, p->dest);
+    check_counts(p);
     /* It has just read on both sides what either had. */
     expect_read(p, true);
     if (p->options.skip & BP_BALLOON) {

@@ -37,6 +37,7 @@ typedef struct Case {
     uint64_t first_rate;        /* see BPOptions */
     uint64_t rate;
     bool alone;                 /* also with one of our capabilities only */
+    bool any_memory;            /* does not care what the memory is: memfd */
 } Case;
 
 typedef struct Test {
@@ -178,7 +179,8 @@ static const Case cases[] = {
     { "file", BP_FILE, .alone = true },
     { "file-offset", BP_FILE_OFFSET, .check = check_offset },
     { "channels", BP_CHANNELS },
-    { "fd/return-path", BP_FD, CAPABILITIES("return-path") },
+    { "fd/return-path", BP_FD, CAPABILITIES("return-path"),
+      .any_memory = true },
 
     { "multifd/1", BP_UNIX, MULTIFD, "{ 'multifd-channels': 1 }",
       .check = check_multifd },
@@ -226,25 +228,32 @@ static const Case cases[] = {
       "{ 'throttle-trigger-threshold': 1, 'cpu-throttle-initial': 10,"
       " 'cpu-throttle-increment': 5, 'cpu-throttle-tailslow': true,"
       " 'max-cpu-throttle': 50 }", .during = wait_throttle },
-    { "events", BP_UNIX, CAPABILITIES("events"), .check = check_events },
+    { "events", BP_UNIX, CAPABILITIES("events"), .check = check_events,
+      .any_memory = true },
     { "return-path", BP_TCP, CAPABILITIES("return-path") },
     { "switchover-ack", BP_UNIX,
-      CAPABILITIES("return-path", "switchover-ack") },
+      CAPABILITIES("return-path", "switchover-ack"), .any_memory = true },
     { "pause-before-switchover", BP_UNIX,
       CAPABILITIES("pause-before-switchover") },
-    { "late-block-activate", BP_UNIX, CAPABILITIES("late-block-activate") },
+    { "late-block-activate", BP_UNIX, CAPABILITIES("late-block-activate"),
+      .any_memory = true },
     { "validate-uuid", BP_UNIX, CAPABILITIES("validate-uuid"),
-      .args = "-uuid 5a1d3b6e-2f0c-4a87-9e55-0c6d1f7b8a90" },
-    { "release-ram", BP_UNIX, CAPABILITIES("release-ram") },
-    { "zero-blocks", BP_UNIX, CAPABILITIES("zero-blocks") },
+      .args = "-uuid 5a1d3b6e-2f0c-4a87-9e55-0c6d1f7b8a90",
+      .any_memory = true },
+    { "release-ram", BP_UNIX, CAPABILITIES("release-ram"),
+      .any_memory = true },
+    { "zero-blocks", BP_UNIX, CAPABILITIES("zero-blocks"),
+      .any_memory = true },
     { "dirty-bitmaps", BP_UNIX, CAPABILITIES("dirty-bitmaps"),
       "{ 'block-bitmap-mapping': [ { 'node-name': 'disk0', 'alias': 'd',"
       " 'bitmaps': [ { 'name': 'bitmap0', 'alias': 'b' } ] } ] }",
       "-blockdev null-co,node-name=disk0,size=1048576,read-zeroes=on",
-      .prepare = add_bitmap, .check = check_bitmap },
+      .prepare = add_bitmap, .check = check_bitmap,
+      .any_memory = true },
     { "announce", BP_UNIX, NULL,
       "{ 'announce-initial': 1, 'announce-max': 5, 'announce-rounds': 2,"
-      " 'announce-step': 1, 'mode': 'normal' }" },
+      " 'announce-step': 1, 'mode': 'normal' }",
+      .any_memory = true },
     { "all-together", BP_TCP,
       CAPABILITIES("multifd", "events", "return-path", "switchover-ack",
                    "pause-before-switchover", "validate-uuid",
@@ -385,6 +394,9 @@ int main(int argc, char **argv)
     bp_init();
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
         for (b = 0; b < ARRAY_SIZE(backends); b++) {
+            if (cases[i].any_memory && backends[b] != BG_MEMFD) {
+                continue;
+            }
             add_case(&cases[i], backends[b], BP_BOTH);
             if (cases[i].alone) {
                 add_case(&cases[i], backends[b], BP_BALLOON);
