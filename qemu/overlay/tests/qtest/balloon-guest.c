@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -148,7 +149,7 @@ static void find_ram(BGuest *g)
     g_assert_cmphex(g->hva, !=, 0);
 
     path = g_strdup_printf("/proc/%d/mem", (int)qtest_pid(g->qts));
-    g->mem_fd = open(path, O_RDONLY);
+    g->mem_fd = open(path, O_RDWR);
     g_assert_cmpint(g->mem_fd, >=, 0);
 }
 
@@ -261,8 +262,27 @@ BGuest *bg_start_incoming(const BGuest *source)
     return g;
 }
 
+/*
+ * End QEMU, and wait until it is a zombie: libqtest would look only every
+ * 100 ms, which is longer than many a test takes.  It has still to reap it,
+ * and to deal with one that does not end.
+ */
+static void end_qemu(BGuest *g)
+{
+    pid_t pid = qtest_pid(g->qts);
+    int fd = syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd ended = { .fd = fd, .events = POLLIN };
+
+    if (fd >= 0) {
+        kill(pid, SIGTERM);
+        poll(&ended, 1, WAIT_SECONDS * 1000);
+        close(fd);
+    }
+}
+
 void bg_quit(BGuest *g)
 {
+    end_qemu(g);
     qtest_quit(g->qts);
     close(g->mem_fd);
     if (g->socket) {
@@ -319,11 +339,25 @@ void bg_kick(BGuest *g, int queue)
     }
 }
 
-void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
+/* Tell the device of @n PFNs at BG_REQUEST_BASE. */
+static void send_request(BGuest *g, int queue, size_t n)
 {
     BGQueue *q = &g->queue[queue];
-    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
     uint64_t desc = q->ring;
+
+    g_assert_cmpuint(n, <=, REQUEST_MAX);
+    qtest_writeq(g->qts, desc, BG_REQUEST_BASE);
+    qtest_writel(g->qts, desc + 8, n * sizeof(uint32_t));
+    qtest_writel(g->qts, desc + 12, 0);
+    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
+    q->added++;
+    qtest_writew(g->qts, q->avail + 2, q->added);
+    bg_kick(g, queue);
+}
+
+void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
+{
+    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
     size_t i;
 
     g_assert_cmpuint(n, <=, REQUEST_MAX);
@@ -331,13 +365,7 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
         le_pfns[i] = cpu_to_le32(pfns[i]);
     }
     qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
-    qtest_writeq(g->qts, desc, BG_REQUEST_BASE);
-    qtest_writel(g->qts, desc + 8, n * sizeof(*le_pfns));
-    qtest_writel(g->qts, desc + 12, 0);
-    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
-    q->added++;
-    qtest_writew(g->qts, q->avail + 2, q->added);
-    bg_kick(g, queue);
+    send_request(g, queue, n);
 }
 
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
@@ -350,6 +378,22 @@ void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
         pfns[i] = start / BALLOON_PAGE + i;
     }
     bg_request(g, queue, pfns, n);
+}
+
+void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length)
+{
+    size_t n = length / BALLOON_PAGE;
+    size_t size = n * sizeof(uint32_t);
+    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
+    size_t i;
+
+    g_assert_cmpuint(size, <=, BG_REQUEST_SIZE);
+    for (i = 0; i < n; i++) {
+        le_pfns[i] = cpu_to_le32(start / BALLOON_PAGE + i);
+    }
+    g_assert_cmpint(pwrite(g->mem_fd, le_pfns, size,
+                           g->hva + BG_REQUEST_BASE), ==, size);
+    send_request(g, BG_INFLATE, n);
 }
 
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)

@@ -138,6 +138,15 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n);
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
 
 /**
+ * bg_inflate_unseen: The same to inflate, for very large balloons
+ *
+ * The PFNs do not go through QEMU, which takes its time for them.  It does not
+ * know that this memory of the driver is dirty, so that this is not for a
+ * guest that migrates.
+ */
+void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length);
+
+/**
  * bg_fill: Write a pattern that depends on @seed to guest memory
  * @start: guest physical address
  * @length: bytes

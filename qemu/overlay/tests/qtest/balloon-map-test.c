@@ -205,12 +205,12 @@ static void test_random(gconstpointer data)
 /* ---- Size ---- */
 
 /*
- * A guest with a sparse memory of @size, all but the first 64 MiB in the
+ * A guest with a sparse memory of @size, all but the first 512 MiB in the
  * balloon, except for @holes pages
  */
 static BGuest *start_large(uint64_t size, int holes)
 {
-    const uint64_t step = 64 * MiB;
+    const uint64_t step = 512 * MiB;
     BGOptions options = {
         .backend = BG_ANON,
         .ram_size = size,
@@ -226,7 +226,7 @@ static BGuest *start_large(uint64_t size, int holes)
     for (addr = step; addr < size; addr += step) {
         uint64_t gpa = addr < low ? addr : addr - low + 4 * GiB;
 
-        bg_request_range(g, BG_INFLATE, gpa, step);
+        bg_inflate_unseen(g, gpa, step);
     }
     for (i = 0; i < holes; i++) {
         addr = step + (size - step) / (holes + 1) * (i + 1);

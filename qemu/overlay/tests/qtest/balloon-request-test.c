@@ -18,7 +18,6 @@
 #define REPORTING (1U << VIRTIO_BALLOON_F_REPORTING)
 #define PAGE_POISON (1U << VIRTIO_BALLOON_F_PAGE_POISON)
 #define MiB (UINT64_C(1) << 20)
-#define GiB (UINT64_C(1) << 30)
 #define HUGE_SIZE (2 * MiB)
 #define HUGE_PAGES (HUGE_SIZE / BALLOON_PAGE)
 #define HUGE_SYSFS "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
@@ -1326,7 +1325,7 @@ static void test_reset_pieces(gconstpointer data)
 /* ---- Rate ---- */
 
 #define RATE_START (64 * MiB)
-#define RATE_LENGTH GiB
+#define RATE_LENGTH (256 * MiB)
 #define RATE_PFNS 256           /* of a request of Linux */
 
 /*

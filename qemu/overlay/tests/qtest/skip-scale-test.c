@@ -55,14 +55,14 @@ static BGuest *start_large(BGBackend backend)
         .args = args,
     };
     BGuest *g = bg_start(&options);
-    const uint64_t step = 64 * MiB;
+    const uint64_t step = 512 * MiB;
     uint64_t at;
 
     bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
     bg_fill(g, BG_RAM_START, USED, 1);
     for (at = LEFT; at < RAM_SIZE; at += step) {
-        bg_request_range(g, BG_INFLATE, at < LOW_RAM ? at
-                         : at - LOW_RAM + 4 * GiB, step);
+        bg_inflate_unseen(g, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB,
+                          step);
     }
     return g;
 }
