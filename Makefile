@@ -6,13 +6,14 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program demo setup test install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program demo setup test test-qemu install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo         build everything, then migrate a ballooned guest with and without skip-balloon'
 	@echo 'make test         build everything, then run the tests'
+	@echo "make test-qemu    QEMU's own tests, in the unmodified build, in ours, and in ours with both capabilities on"
 	@echo 'make qemu         QEMU with skip-balloon: build/bin/qemu-system-x86_64'
 	@echo 'make qemu-stock   the same QEMU without it: build/bin/qemu-system-x86_64-stock'
 	@echo 'make guest        the kernel and initramfs of the test guest: build/guest'
@@ -52,6 +53,10 @@ setup: qemu-tests qemu-stock guest program
 
 test: setup
 	@tests/run
+
+test-qemu:
+	@qemu/build.sh own_tests
+	@tests/qemu-own/run
 
 # The layout of build/, since each part finds the others from where it is.
 install: qemu guest program

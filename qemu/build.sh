@@ -6,6 +6,7 @@
 #   qemu/build.sh ours [--tests]  with qemu/overlay and qemu/series: build/bin/qemu-system-x86_64;
 #                                 --tests adds qemu-system-alpha and QEMU's own test programs in build/qtest
 #   qemu/build.sh stock           without them: build/bin/qemu-system-x86_64-stock
+#   qemu/build.sh own_tests       both, and QEMU's own unit tests and x86_64 device tests, in each of them
 #   qemu/build.sh tree            a git tree to work in: build/qemu-tree, one commit for each patch of the series
 #   qemu/build.sh series          write the commits of that tree back to qemu/series
 #
@@ -269,6 +270,22 @@ stock() {
     publish "$STOCK/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64-stock"
 }
 
+# own_tests: those of meson's suites that speak TAP. Ours are not among what the unmodified one has.
+own_tests() {
+    local -a targets
+    ours ""
+    stock
+    python3 -c 'if True:
+        import json, sys
+        for test in json.load(open(sys.argv[1])):
+            if test["protocol"] == "tap" and {"qemu:unit", "qemu:qtest-x86_64"} & set(test["suite"]):
+                print(test["timeout"], test["cmd"][0].split("/obj/")[-1], sep="\t")
+        ' "$STOCK/obj/meson-info/intro-tests.json" >"$WORK/own-tests"
+    mapfile -t targets < <(cut -f 2 "$WORK/own-tests")
+    compile qemu-own-tests "$OURS" "${targets[@]}"
+    compile qemu-own-tests-stock "$STOCK" "${targets[@]}"
+}
+
 # --- working on QEMU ------------------------------------------------------------------------------------------------
 
 g() { git -C "$TREE" "$@"; }
@@ -374,6 +391,6 @@ mkdir -p "$WORK"
 exec 8>"$WORK/lock"
 flock -n 8 || { say "another qemu/build.sh is at work in this clone, waiting for it" && flock 8; }
 case ${1:-} in
-ours | stock | tree | series) "$@" ;;
-*) die "usage: qemu/build.sh ours [--tests] | stock | tree | series" ;;
+ours | stock | own_tests | tree | series) "$@" ;;
+*) die "usage: qemu/build.sh ours [--tests] | stock | own_tests | tree | series" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Sourced by tests/run and tests/own/run: programs that run a few at a time. Whoever sources it defines
+# Sourced by tests/run and tests/qemu-own/run: programs that run a few at a time. Whoever sources it defines
 #
 #   pool_ended I RC   the program that was started as I has ended so
 #   pool_progress     to be called now and then while programs run
@@ -16,30 +16,37 @@ ticker=
 
 # pool_start I SECONDS PROGRAM...: with the caller's redirections.
 pool_start() {
-    local i=$1
-    timeout --kill-after=10 "${@:2}" </dev/null &
-    running[$!]=$i
+    # The shell in between turns a death by a signal, which bash would comment on, into a status.
+    # shellcheck disable=SC2016
+    timeout --kill-after=10 "$2" sh -c '"$@"; exit $?' sh "${@:3}" </dev/null &
+    running[$!]=$1
 }
 
-# pool_await: until a program has ended.
-pool_await() {
-    local pid='' rc
-    for (( ; ; )); do
-        [[ -n $ticker ]] || { sleep $((tty ? 2 : 30)) & ticker=$!; }
+# pool_reap: what has ended. wait -n may pass over one that ended before it was called, hence the look at each.
+pool_reap() {
+    local pid rc
+    for pid in "${!running[@]}"; do
+        ! kill -0 "$pid" 2>/dev/null || continue
         rc=0
-        wait -n -p pid "${!running[@]}" "$ticker" || rc=$?
-        [[ $pid == "$ticker" ]] || break
-        ticker=
-        pool_progress
+        wait "$pid" || rc=$?
+        ((!tty)) || printf '\r\033[K' >&2
+        pool_ended "${running[$pid]}" "$rc"
+        unset "running[$pid]"
     done
-    ((!tty)) || printf '\r\033[K' >&2
-    pool_ended "${running[$pid]}" "$rc"
-    unset "running[$pid]"
 }
 
 # pool_down_to N: until no more than N of them run.
 pool_down_to() {
-    while ((${#running[@]} > $1)); do pool_await; done
+    pool_reap
+    while ((${#running[@]} > $1)); do
+        [[ -n $ticker ]] || { sleep $((tty ? 2 : 30)) & ticker=$!; }
+        wait -n "${!running[@]}" "$ticker" || true
+        if ! kill -0 "$ticker" 2>/dev/null; then
+            ticker=
+            pool_progress
+        fi
+        pool_reap
+    done
 }
 
 # pool_stop: end what still runs. timeout passes the signal on to all that its program has started.
