@@ -270,7 +270,7 @@ BGuest *bg_start_incoming(const BGuest *source)
 static void end_qemu(BGuest *g)
 {
     pid_t pid = qtest_pid(g->qts);
-    int fd = syscall(SYS_pidfd_open, pid, 0);
+    int fd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
     struct pollfd ended = { .fd = fd, .events = POLLIN };
 
     if (fd >= 0) {
