@@ -177,10 +177,15 @@ static void balloon_populated(SkipPass *pass, uint64_t start, uint64_t end)
     RAMBlock *rb = pass->rb;
     int bits = qemu_target_page_bits();
     uint64_t unit = MAX(rb->page_size >> bits, 1);
-    uint64_t zeroes = start;
+    uint64_t zeroes;
 
+    /* Whatever becomes of a huge page becomes of all of it. */
+    start = QEMU_ALIGN_DOWN(start, unit);
+    end = QEMU_ALIGN_UP(end, unit);
+    skip_pass_make_dirty(pass, start, end);
+    zeroes = start;
     while (start < end && pass->zero_budget >= unit) {
-        uint64_t next = MIN(QEMU_ALIGN_DOWN(start, unit) + unit, end);
+        uint64_t next = start + unit;
 
         pass->zero_budget -= unit;
         if (!buffer_is_zero(rb->host + (start << bits),

@@ -100,6 +100,16 @@ void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end)
     pass->cleared += end - start;
 }
 
+void skip_pass_make_dirty(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+
+    while ((start = find_next_zero_bit(dirty, end, start)) < end) {
+        set_bit(start, dirty);
+        pass->cleared--;
+    }
+}
+
 /* ---- Slices ---- */
 
 static void slice_begin(SkipPass *pass)
@@ -325,17 +335,6 @@ static void skip_next(SkipPass *pass, uint64_t limit)
                : end;
 }
 
-/* Make pages dirty, as if they had not been taken to be sent. */
-static void make_dirty(SkipPass *pass, uint64_t start, uint64_t end)
-{
-    unsigned long *dirty = pass->rb->bmap;
-
-    while ((start = find_next_zero_bit(dirty, end, start)) < end) {
-        set_bit(start, dirty);
-        pass->cleared--;
-    }
-}
-
 /*
  * Pages of the map that were sent before a pass could look at them may hold
  * something, and the destination would discard what it got.  So they are
@@ -361,8 +360,8 @@ static void look_at_unseen(SkipPass *pass)
         for (; balloon_bitmap_next_run_before(pass->map, from, end << shift,
                                               &run); from = run.end) {
             balloon_map_note_change(rb, run.start, run.end - run.start);
-            make_dirty(pass, run.start >> shift,
-                       DIV_ROUND_UP(run.end, UINT64_C(1) << shift));
+            skip_pass_make_dirty(pass, run.start >> shift,
+                                 DIV_ROUND_UP(run.end, UINT64_C(1) << shift));
         }
     }
     bitmap_zero(pages->unseen, npages);

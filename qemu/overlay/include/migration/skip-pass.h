@@ -107,6 +107,12 @@ typedef struct SkipPolicy {
 void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end);
 
 /**
+ * skip_pass_make_dirty: Make pages dirty, as if they were never taken to be
+ * sent; they are not looked at again if the pass has been there
+ */
+void skip_pass_make_dirty(SkipPass *pass, uint64_t start, uint64_t end);
+
+/**
  * skip_pass_first: Make the first pass of a migration, unless it was made
  *
  * To be called once all of RAM is set up and before any of it is sent, by

@@ -276,7 +276,8 @@ static char *tcp_uri(BPair *p)
 {
     QDict *info = qtest_qmp_assert_success_ref(
         p->dest->qts, "{ 'execute': 'query-migrate' }");
-    QListEntry *first = qlist_first(qdict_get_qlist(info, "socket-address"));
+    const QListEntry *first =
+        qlist_first(qdict_get_qlist(info, "socket-address"));
     QDict *address = qobject_to(QDict, qlist_entry_obj(first));
     char *uri = g_strdup_printf("tcp:127.0.0.1:%s",
                                 qdict_get_str(address, "port"));
@@ -529,12 +530,10 @@ static void use_destination(BPair *p)
 
 void bp_check(BPair *p)
 {
-    expect_read(p, true);
     check_unpopulated(p, p->source);
     if (p->options.skip & BP_BALLOON) {
         bm_check(p->model, p->source);
     }
-    expect_read(p, false);
     check_unpopulated(p, p->dest);
     if (p->options.skip & BP_BALLOON) {
         bm_check(p->model, p->dest);

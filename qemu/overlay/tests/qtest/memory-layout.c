@@ -388,11 +388,8 @@ static uint64_t expected_map(const MLayout *layout, const char *id,
         }
         given += 4 * ml_slice(part);
         if (mode & ML_BALLOON) {
-            /*
-             * What it lied about is not given back any more.  Of a huge page
-             * that was skipped before only what is dirty leaves the map.
-             */
-            given -= target_page() + unit_of(part);
+            /* What it lied about is not given back any more. */
+            given -= 2 * unit_of(part);
         }
     }
     return given / BALLOON_PAGE;
@@ -417,11 +414,7 @@ static void check_source(BGuest *g, const MLayout *layout, const MLPart *part,
         assert_unpopulated(g, part, ML_LIED, unit_of(part));
         assert_unpopulated(g, part, ML_SENT_LIED, unit_of(part));
     }
-    if (gives && rb_is_anon(g, part->id)) {
-        /*
-         * Other memory is populated by reading what is given back before its
-         * turn to be sent.
-         */
+    if (gives && unit_of(part) <= target_page()) {
         assert_unpopulated(g, part, ML_GIVEN_LATER, 0);
     }
     if (skips && !part->kept && !part->blurred) {
@@ -507,18 +500,6 @@ static bool is_blurred(const MLayout *layout)
     return part->id;
 }
 
-/* Bytes in the map that share a huge page with others, and do not count */
-static uint64_t rest_of_units(const MLayout *layout)
-{
-    uint64_t rest = 0;
-    const MLPart *part;
-
-    for (part = layout->part; part->id; part++) {
-        rest += unit_of(part) - target_page();
-    }
-    return rest;
-}
-
 /* The map that arrived lets the next migration skip at once. */
 static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
                     BGuest *dest)
@@ -526,8 +507,7 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
     uint64_t given;
 
     act(g, layout, act_there);
-    /* What shares a huge page with others is sent, and leaves the map. */
-    given = bg_map_pages(g, NULL) * BALLOON_PAGE - rest_of_units(layout);
+    given = bg_map_pages(g, NULL) * BALLOON_PAGE;
     ml_set_mode(g, mode);
     ml_set_mode(dest, mode);
     bg_migrate_limit(g, 0);
