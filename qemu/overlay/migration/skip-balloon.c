@@ -210,6 +210,7 @@ static void balloon_undecided(SkipPass *pass, uint64_t start, uint64_t end,
         trace_skip_balloon_host_silent(pass->rb->idstr, start << bits,
                                        strerror(-error));
     }
+    pass->rb->skip_pages->undecided = true;
     pass->vetoed += end - start;
     pass->undecided += end - start;
     balloon_map_forget(pass->rb, start << shift, (end - start) << shift);

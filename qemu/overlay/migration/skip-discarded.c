@@ -20,6 +20,7 @@
 #include "exec/target_page.h"
 #include "migration/populated-block.h"
 #include "migration/skip-pass.h"
+#include "migration.h"
 
 /* To read private memory maps the page of zeroes, and costs less than to ask */
 static bool is_populated_by_reading(RAMBlock *rb)
@@ -54,6 +55,13 @@ bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page)
     uint64_t limit = offset + (UINT64_C(1) << bits);
     uint64_t start, end;
 
+    /*
+     * With preempt two threads send then.  Nor is there a need: the guest is
+     * stopped, and the last pass has looked at everything.
+     */
+    if (migration_in_postcopy()) {
+        return false;
+    }
     if (!pages->discarded_scan) {
         pages->discarded_scan = populated_scan_of_block(rb);
     }

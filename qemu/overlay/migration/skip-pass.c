@@ -63,7 +63,7 @@ static struct {
     NotifierWithReturn precopy_notifier;
     /* The first pass has been made */
     bool first_done;
-    /* The last pass has been made, and postcopy has begun */
+    /* The last pass is made, or has been, and postcopy begins */
     bool postcopy;
     /* A snapshot is saved by the main loop, with the guest stopped */
     bool savevm;
@@ -359,7 +359,12 @@ static void look_at_unseen(SkipPass *pass)
         end = find_next_zero_bit(pages->unseen, npages, start);
         for (; balloon_bitmap_next_run_before(pass->map, from, end << shift,
                                               &run); from = run.end) {
-            balloon_map_note_change(rb, run.start, run.end - run.start);
+            if (skip_pass.postcopy) {
+                /* The last part of the map is gone already. */
+                balloon_map_forget(rb, run.start, run.end - run.start);
+            } else {
+                balloon_map_note_change(rb, run.start, run.end - run.start);
+            }
             skip_pass_make_dirty(pass, run.start >> shift,
                                  DIV_ROUND_UP(run.end, UINT64_C(1) << shift));
         }
@@ -425,7 +430,6 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     populated_scan_free(pass->scan);
     pass->scan = NULL;
     if (pass->silent) {
-        pass->any_silent = true;
         skip_unpopulated_give_up(rb);
     }
     return go_on;
@@ -447,11 +451,8 @@ static bool skip_blocks(SkipPass *pass)
     return true;
 }
 
-/*
- * To be called by the migration thread, with the BQL held.  Returns false if
- * the host did not tell about all of it.
- */
-static bool make_pass(void)
+/* To be called by the migration thread, with the BQL held */
+static void make_pass(void)
 {
     SkipPass pass = {
         /* Snapshots are of a guest that is stopped, too. */
@@ -463,8 +464,10 @@ static bool make_pass(void)
     trace_skip_pass_begin(pass.final);
     do {
         pass.syncs = skip_pass.syncs;
-        /* That may let others have the BQL. */
-        ram_reset_tlbs();
+        if (!migrate_background_snapshot()) {
+            /* That may let others have the BQL. */
+            ram_reset_tlbs();
+        }
     } while (pass.syncs != skip_pass.syncs);
 
     slice_begin(&pass);
@@ -476,7 +479,6 @@ static bool make_pass(void)
     skip_unpopulated_count_pass(&pass);
     trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
                         pass.ns / SCALE_US, pass.longest_ns / SCALE_US);
-    return !pass.undecided && !pass.any_silent;
 }
 
 static bool in_migration_thread(void)
@@ -504,17 +506,17 @@ void skip_pass_last(void)
 {
     assert(bql_locked());
     if (skip_pass.first_done && is_wanted()) {
+        skip_pass.postcopy = true;
         make_pass();
         skip_pass.first_done = false;
-        skip_pass.postcopy = true;
     }
 }
 
-bool skip_pass_snapshot(void)
+void skip_pass_snapshot(void)
 {
     assert(bql_locked());
     assert(!runstate_is_running());
-    return make_pass();
+    make_pass();
 }
 
 void skip_pass_catch_up(void)

@@ -43,8 +43,13 @@
 #include "trace.h"
 
 #ifdef CONFIG_LINUX
-#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#endif
+
+/* Where postcopy-ram.c has it */
+#if defined(CONFIG_LINUX) && defined(CONFIG_EVENTFD)
+#include <linux/userfaultfd.h>
+#define HAVE_POSTCOPY
 #endif
 
 #define SECTION_NAME "skip-postcopy"
@@ -76,10 +81,16 @@ void skip_postcopy_discarded(RAMBlock *rb, uint64_t start, uint64_t length)
      * Something was written to these pages behind the last pass, or they hold
      * zeroes that are going to be placed.
      */
-    if (source_skips && !migrate_ram_is_ignored(rb)) {
+    if (source_skips && !migrate_ram_is_ignored(rb) &&
+        start <= rb->used_length && length <= rb->used_length - start) {
         balloon_map_forget(rb, start >> BALLOON_BITMAP_PAGE_SHIFT,
                            length >> BALLOON_BITMAP_PAGE_SHIFT);
     }
+}
+
+bool skip_postcopy_may_lack_zeroes(void)
+{
+    return source_skips || !migration_incoming_postcopy_advised();
 }
 
 bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset)
@@ -87,7 +98,10 @@ bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset)
     return source_skips && ramblock_recv_bitmap_test_byte_offset(rb, offset);
 }
 
-#ifdef CONFIG_LINUX
+#ifdef HAVE_POSTCOPY
+/* How long to wait for memory before it is tried again */
+#define RETRY_US (10 * 1000)
+
 /* Like uffd_zero_page(), but does not complain about a page that is there. */
 static int place_zero(int fd, uint64_t addr, uint64_t length)
 {
@@ -117,28 +131,47 @@ static int wake(int fd, uint64_t addr, uint64_t length)
     return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
 }
 
+static int place(MigrationIncomingState *mis, RAMBlock *rb, uint64_t addr)
+{
+    int fd = mis->userfault_fd;
+    int ret = qemu_ram_is_uf_zeroable(rb)
+              ? place_zero(fd, addr, rb->page_size)
+              : place_copy(fd, addr, mis->postcopy_tmp_zero_page,
+                           rb->page_size);
+
+    return ret == -EEXIST ? wake(fd, addr, rb->page_size) : ret;
+}
+
 int skip_postcopy_place(MigrationIncomingState *mis, RAMBlock *rb,
                         uint64_t offset)
 {
     uint64_t addr = (uintptr_t)rb->host + offset;
+    bool waited = false;
     int ret;
 
-    do {
-        ret = qemu_ram_is_uf_zeroable(rb)
-              ? place_zero(mis->userfault_fd, addr, rb->page_size)
-              : place_copy(mis->userfault_fd, addr,
-                           mis->postcopy_tmp_zero_page, rb->page_size);
-    } while (ret == -EAGAIN);
-
-    if (ret == -EEXIST) {
-        ret = wake(mis->userfault_fd, addr, rb->page_size);
+    while ((ret = place(mis, rb, addr)) == -EAGAIN || ret == -ENOMEM) {
+        if (ret == -EAGAIN) {
+            continue;
+        }
+        if (!waited) {
+            warn_report("there is no memory for RAM block '%s', waiting",
+                        rb->idstr);
+        }
+        waited = true;
+        if (qatomic_read(&mis->fault_thread_quit)) {
+            break;
+        }
+        g_usleep(RETRY_US);
     }
     trace_skip_postcopy_place(rb->idstr, offset, ret);
     if (ret) {
+        /*
+         * No recovery would help, and all other pages can still be handled.
+         */
         error_report("cannot place a page of zeroes at offset 0x%" PRIx64
                      " of RAM block '%s': %s", offset, rb->idstr,
                      strerror(-ret));
-        return ret;
+        return 0;
     }
     return postcopy_notify_shared_wake(rb, offset);
 }

@@ -25,7 +25,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
@@ -98,8 +97,12 @@ typedef enum Spared {
 
 static Spared what_to_spare(RAMBlock *rb)
 {
+    if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
+        return NOTHING;
+    }
     BQL_LOCK_GUARD();
     if (skip_unpopulated_in_block(rb)) {
+        rb->skip_pages->spared = true;
         return ALL;
     }
     if (!skip_balloon_active() || !balloon_map_of_block(rb) ||
@@ -107,6 +110,7 @@ static Spared what_to_spare(RAMBlock *rb)
         return NOTHING;
     }
     balloon_map_populate_deflated(true);
+    rb->skip_pages->spared = true;
     return BALLOON;
 }
 
@@ -120,28 +124,37 @@ bool skip_snapshot_populate(RAMBlock *rb)
     return spared != NOTHING;
 }
 
-bool skip_snapshot_begin(void)
+/*
+ * Populate what was spared, and is saved nevertheless.  The guest is stopped,
+ * so what is not populated is still zero.
+ */
+static void populate_late(bool all)
 {
     RAMBlock *rb;
-    bool undecided;
 
-    assert(bql_locked());
-    if (!balloon_map_populate_deflated(false)) {
-        error_report("the guest was reset while its memory was being prepared "
-                     "for the snapshot");
-        return false;
-    }
-    if (!skip_balloon_active() && !skip_unpopulated_active()) {
-        return true;
-    }
-    undecided = !skip_pass_snapshot();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (undecided && !rb->mr->readonly && !rb->mr->rom_device) {
-            balloon_map_populate(rb, 0, rb->used_length);
+        const SkipPages *pages = rb->skip_pages;
+
+        if (pages && pages->spared &&
+            (all || pages->given_up || pages->undecided)) {
+            ram_block_populate_read(rb);
         }
     }
-    return true;
+}
+
+void skip_snapshot_begin(void)
+{
+    bool all;
+
+    assert(bql_locked());
+    /* Was the map emptied, or did it become of no use, meanwhile? */
+    all = !balloon_map_populate_deflated(false) ||
+          (skip_balloon_active() && !skip_balloon_usable());
+    if (skip_balloon_active() || skip_unpopulated_active()) {
+        skip_pass_snapshot();
+        populate_late(all);
+    }
 }
 
 bool skip_snapshot_protect(RAMBlock *rb, int uffd_fd, int *ret)

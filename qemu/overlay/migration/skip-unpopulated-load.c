@@ -30,10 +30,14 @@
 #include "exec/target_page.h"
 #include "migration/populated-block.h"
 #include "migration/register.h"
+#include "migration/skip-balloon.h"
+#include "migration/skip-pass.h"
+#include "migration/skip-postcopy.h"
 #include "migration/skip-unpopulated.h"
 #include "system/hostmem.h"
 #include "system/system.h"
 #include "migration.h"
+#include "options.h"
 #include "qemu-file.h"
 #include "ram.h"
 #include "trace.h"
@@ -168,7 +172,7 @@ bool skip_unpopulated_load_zero(void *host)
     RAMBlock *rb;
     int ret;
 
-    if (!migrate_skip_unpopulated()) {
+    if (!migrate_skip_unpopulated() || !skip_postcopy_may_lack_zeroes()) {
         return false;
     }
     rb = qemu_ram_block_from_host(host, false, &offset);
@@ -204,7 +208,9 @@ static const SaveVMHandlers load_handlers = {
 
 static bool snapshot_is_active(void *opaque)
 {
-    return skip_pass_in_savevm() && skip_unpopulated_active();
+    /* A background snapshot has no map that would let go of anything. */
+    return (skip_pass_in_savevm() && skip_unpopulated_active()) ||
+           (migrate_background_snapshot() && skip_balloon_active());
 }
 
 static int snapshot_save_setup(QEMUFile *f, void *opaque, Error **errp)

@@ -43,10 +43,14 @@ typedef struct SkipPages {
      * without; nobody clears it.
      */
     unsigned long *discarded;
-    /* The migration thread's */
+    /* The migration thread's, before postcopy */
     PopulatedScan *discarded_scan;
     /* The host stopped telling what is populated */
     bool given_up;
+    /* It did not tell so of some pages of the map */
+    bool undecided;
+    /* Not all of it was populated for a background snapshot */
+    bool spared;
 } SkipPages;
 
 /* A pass, and how far it has come.  All pages are target pages. */
@@ -61,8 +65,6 @@ typedef struct SkipPass {
     bool unpopulated;
     /* The host does not tell what is unpopulated in @rb */
     bool silent;
-    /* The same of any RAM block */
-    bool any_silent;
     /* Where to go on in @rb */
     uint64_t at;
     /* Pages below this one have their writes tracked */
@@ -188,10 +190,8 @@ void skip_pass_last(void);
  * skip_pass_snapshot: Make the only pass of a background snapshot
  *
  * Called by the migration thread with the guest stopped and the BQL held.
- *
- * Returns: false if the host did not tell what is populated, of some memory
  */
-bool skip_pass_snapshot(void);
+void skip_pass_snapshot(void);
 
 /**
  * skip_pass_savevm_begin: A snapshot is going to be saved by the main loop

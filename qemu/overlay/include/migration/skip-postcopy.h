@@ -44,13 +44,21 @@ bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset);
  * @rb: the RAM block
  * @offset: of the host page, in bytes
  *
- * Does no harm if the page has been placed meanwhile.  To be called by the
- * thread that handles faults.
+ * Does no harm if the page has been placed meanwhile.  Waits for the host to
+ * have memory.  To be called by the thread that handles faults.
  *
- * Returns: 0, or a negative errno
+ * Returns: 0; whoever waits for a page that cannot be placed goes on in the end
  */
 int skip_postcopy_place(struct MigrationIncomingState *mis, RAMBlock *rb,
                         uint64_t offset);
+
+/**
+ * skip_postcopy_may_lack_zeroes: May zeroes that arrive be left out?
+ *
+ * On the destination.  If postcopy is to come, a page that was left out, and is
+ * touched then, must be placed; without a source that skips pages nobody does.
+ */
+bool skip_postcopy_may_lack_zeroes(void);
 
 /**
  * skip_postcopy_register: Take part in saving and loading; once

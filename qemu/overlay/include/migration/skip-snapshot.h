@@ -24,16 +24,14 @@ bool skip_snapshot_populate(RAMBlock *rb);
  *
  * Called with the BQL held and the guest stopped, at the moment that the
  * snapshot is of.  Everything else is populated then.
- *
- * Returns: false if there is no snapshot to be had; that has been reported
  */
-bool skip_snapshot_begin(void);
+void skip_snapshot_begin(void);
 
 /**
  * skip_snapshot_protect: Trap writes to a RAM block, but for what is skipped
  * @rb: the RAM block
  * @uffd_fd: what traps them
- * @ret: set to 0, or to a negative errno
+ * @ret: set to 0, or to something negative
  *
  * Called with the BQL held and the guest stopped.
  *

@@ -404,6 +404,38 @@ static void test_destination_dies(void)
     bm_free(m);
 }
 
+/* ---- A source that skips nothing ---- */
+
+/* The destination must keep zeroes that arrive: nobody would place them. */
+static void test_destination_alone(void)
+{
+    static const Case c = { BG_MEMFD, LATE, 0 };
+    static const char *const caps[] = {
+        "postcopy-ram", "skip-unpopulated", NULL
+    };
+    BGuest *source = start_guest(&c);
+    BalloonModel *m = bm_new(source);
+    BGuest as = *source;
+    BGuest *dest;
+
+    as.options.capabilities = caps;
+    before(m, source);
+    dest = bg_start_incoming(&as);
+    begin(source, dest, LATE);
+    until_late(m, source);
+    switch_over(source, dest);
+    bm_read(m, dest, GIVEN_BACK * MiB, MiB / 4);
+    bm_read(m, dest, UNTOUCHED * MiB, MiB / 4);
+    bm_fill(m, dest, (UNTOUCHED + 1) * MiB, MiB / 4, 11);
+    g_assert_true(has_status(source, "postcopy-active", false));
+    finish(source, dest);
+    bm_read(m, dest, DATA * MiB, (TAKEN_BACK - DATA) * MiB);
+    bm_read(m, dest, UNTOUCHED * MiB, (END - UNTOUCHED) * MiB);
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+}
+
 /* ---- Refused ---- */
 
 /* It would leave its guest waiting for ever, so it must not begin. */
@@ -647,6 +679,8 @@ int main(int argc, char **argv)
     qtest_add_func("skip-postcopy/hugetlb", test_hugetlb);
     qtest_add_func("skip-postcopy/source-dies", test_source_dies);
     qtest_add_func("skip-postcopy/destination-dies", test_destination_dies);
+    qtest_add_func("skip-postcopy/destination-alone",
+                   test_destination_alone);
     qtest_add_func("skip-postcopy/unmodified-destination", test_stock);
     return g_test_run();
 }
