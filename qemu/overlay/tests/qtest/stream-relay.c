@@ -70,7 +70,7 @@ static void learn_final_pattern(StreamRelay *r)
     static const uint8_t mask[] = "\1\1\1\1\1\1\1\0\1\1\1\1";
     const uint8_t *name;
 
-    if (r->final.size || r->seen->len > 16 * CHUNK) {
+    if (r->final.size || !r->seen->len || r->seen->len > 16 * CHUNK) {
         return;
     }
     name = memmem(r->seen->data, r->seen->len, section_name,
@@ -223,7 +223,9 @@ static bool forward(StreamRelay *r)
     ssize_t size;
     size_t n, taken;
 
-    memcpy(buf, r->ahead->data, ahead);
+    if (ahead) {
+        memcpy(buf, r->ahead->data, ahead);
+    }
     size = recv(r->source_fd, buf + ahead, CHUNK, MSG_PEEK);
     if (size <= 0 && !ahead) {
         return false;
