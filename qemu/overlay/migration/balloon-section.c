@@ -475,6 +475,9 @@ static void allow_huge_pages(RAMBlock *rb)
     }
 }
 
+/* Huge pages are forbidden at places until the last part has arrived. */
+static bool huge_pages_forbidden;
+
 static void for_each_block(void (*func)(RAMBlock *rb))
 {
     RAMBlock *rb;
@@ -681,7 +684,9 @@ static bool load(QEMUFile *f, Error **errp)
     if (!ok) {
         return false;
     }
-    for_each_block(flags & FLAG_FINAL ? allow_huge_pages : forbid_huge_pages);
+    huge_pages_forbidden = !(flags & FLAG_FINAL);
+    for_each_block(huge_pages_forbidden ? forbid_huge_pages
+                                        : allow_huge_pages);
     return true;
 }
 
@@ -700,11 +705,22 @@ static int balloon_section_load(QEMUFile *f, void *opaque, int version_id)
     return 0;
 }
 
+/* The load may have failed elsewhere, and the process go on. */
+static int balloon_section_load_cleanup(void *opaque)
+{
+    if (huge_pages_forbidden) {
+        huge_pages_forbidden = false;
+        for_each_block(allow_huge_pages);
+    }
+    return 0;
+}
+
 static const SaveVMHandlers balloon_section_handlers = {
     .save_setup = balloon_section_save_setup,
     .save_live_complete_precopy = balloon_section_save_complete,
     .is_active = balloon_section_is_active,
     .load_state = balloon_section_load,
+    .load_cleanup = balloon_section_load_cleanup,
 };
 
 void balloon_section_register(void)

@@ -617,6 +617,30 @@ static void forget(void)
     skip_unpopulated_forget();
 }
 
+/* What only turns out when a migration begins */
+static bool check_setup(Error **errp)
+{
+    const char *name = migrate_skip_balloon() ? "skip-balloon"
+                                              : "skip-unpopulated";
+
+    if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
+        return true;
+    }
+    if (migrate_rdma()) {
+        /* It registers memory with the adapter, which discarding would undo. */
+        error_setg(errp, "Capability '%s' cannot be used together with RDMA",
+                   name);
+        return false;
+    }
+    if (migration_in_incoming_postcopy()) {
+        /* Pages that are yet to come are not populated, and not zero. */
+        error_setg(errp, "Capability '%s' cannot be used before the incoming "
+                   "postcopy migration has completed", name);
+        return false;
+    }
+    return true;
+}
+
 static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
                                   Error **errp)
 {
@@ -627,12 +651,7 @@ static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
         return 0;
     }
     forget();
-    if (migrate_rdma() &&
-        (migrate_skip_balloon() || migrate_skip_unpopulated())) {
-        /* It registers memory with the adapter, which discarding would undo. */
-        error_setg(errp, "Capability '%s' cannot be used together with RDMA",
-                   migrate_skip_balloon() ? "skip-balloon"
-                                          : "skip-unpopulated");
+    if (!check_setup(errp)) {
         return -EINVAL;
     }
     start();
@@ -645,7 +664,8 @@ void skip_pass_savevm_begin(void)
     forget();
     /* These are not for snapshots; whoever has them set gets all of it. */
     if (!migrate_mapped_ram() && !migrate_multifd() &&
-        !migrate_background_snapshot() && !migrate_postcopy_ram()) {
+        !migrate_background_snapshot() && !migrate_postcopy_ram() &&
+        !migration_in_incoming_postcopy()) {
         skip_pass.savevm = true;
         start();
     }
@@ -684,6 +704,17 @@ bool skip_pass_caps_check(const bool *caps, Error **errp)
                 return false;
             }
         }
+    }
+    if ((caps[MIGRATION_CAPABILITY_SKIP_BALLOON] ||
+         caps[MIGRATION_CAPABILITY_SKIP_UNPOPULATED]) &&
+        caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] &&
+        caps[MIGRATION_CAPABILITY_MAPPED_RAM]) {
+        /* QEMU never writes the bitmap of such a file. */
+        error_setg(errp, "Capability '%s' cannot be used together with "
+                   "capabilities 'background-snapshot' and 'mapped-ram'",
+                   caps[MIGRATION_CAPABILITY_SKIP_BALLOON]
+                   ? "skip-balloon" : "skip-unpopulated");
+        return false;
     }
     return true;
 }

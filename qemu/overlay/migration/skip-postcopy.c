@@ -168,9 +168,9 @@ int skip_postcopy_place(MigrationIncomingState *mis, RAMBlock *rb,
         /*
          * No recovery would help, and all other pages can still be handled.
          */
-        error_report("cannot place a page of zeroes at offset 0x%" PRIx64
-                     " of RAM block '%s': %s", offset, rb->idstr,
-                     strerror(-ret));
+        error_report_once("cannot place a page of zeroes at offset 0x%" PRIx64
+                          " of RAM block '%s': %s", offset, rb->idstr,
+                          strerror(-ret));
         return 0;
     }
     return postcopy_notify_shared_wake(rb, offset);

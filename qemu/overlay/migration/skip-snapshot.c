@@ -137,7 +137,8 @@ static void populate_late(bool all)
         const SkipPages *pages = rb->skip_pages;
 
         if (pages && pages->spared &&
-            (all || pages->given_up || pages->undecided)) {
+            ((all && !skip_unpopulated_in_block(rb)) || pages->given_up ||
+             pages->undecided)) {
             ram_block_populate_read(rb);
         }
     }

@@ -95,6 +95,32 @@ static void empty_range(RAMBlock *rb, uint64_t start, uint64_t end)
     }
 }
 
+static int empty_section(MemoryRegionSection *section, void *opaque)
+{
+    RAMBlock *rb = section->mr->ram_block;
+    uint64_t start = section->offset_within_region;
+
+    empty_range(rb, start, start + int128_get64(section->size));
+    return 0;
+}
+
+/* What is not plugged must not be touched. */
+static void empty_rest(RAMBlock *rb, uint64_t start)
+{
+    MemoryRegionSection section = {
+        .mr = rb->mr,
+        .size = rb->mr->size,
+    };
+
+    if (memory_region_has_ram_discard_manager(rb->mr)) {
+        ram_discard_manager_replay_populated(
+            memory_region_get_ram_discard_manager(rb->mr), &section,
+            empty_section, NULL);
+    } else {
+        empty_range(rb, start, rb->used_length);
+    }
+}
+
 static void empty_block(RAMBlock *rb)
 {
     PopulatedScan *scan = populated_scan_of_block(rb);
@@ -108,7 +134,7 @@ static void empty_block(RAMBlock *rb)
         at = end;
     }
     if (ret < 0) {
-        empty_range(rb, at, rb->used_length);
+        empty_rest(rb, at);
     }
     populated_scan_free(scan);
 }

@@ -662,6 +662,30 @@ static void test_hmp(void)
     bg_quit(g);
 }
 
+static void test_refused_together(void)
+{
+    BGOptions options = { .backend = BG_ANON };
+    BGuest *g = bg_start(&options);
+    QDict *rsp;
+    const char *desc;
+
+    bg_set_capability(g, "skip-balloon", true);
+    bg_set_capability(g, "mapped-ram", true);
+    rsp = qtest_qmp(
+        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': 'background-snapshot',"
+        " 'state': true } ] } }");
+    desc = qdict_get_str(qdict_get_qdict(rsp, "error"), "desc");
+    if (strstr(desc, "not compatible") || strstr(desc, "not supported")) {
+        g_test_skip(desc);
+    } else {
+        g_assert_nonnull(strstr(desc, "skip-balloon"));
+        g_assert_nonnull(strstr(desc, "mapped-ram"));
+    }
+    qobject_unref(rsp);
+    bg_quit(g);
+}
+
 static void test_refused(void)
 {
     static const char *const unsupported[] = {
@@ -816,6 +840,7 @@ int main(int argc, char **argv)
     qtest_add_func("skip-balloon/off/discard-inhibited", test_off_inhibited);
 
     qtest_add_func("skip-balloon/refused/capabilities", test_refused);
+    qtest_add_func("skip-balloon/refused/together", test_refused_together);
     qtest_add_func("skip-balloon/hugetlb", test_hugetlb);
 
     return g_test_run();
