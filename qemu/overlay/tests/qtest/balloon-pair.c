@@ -449,8 +449,9 @@ void bp_finish(BPair *p)
 /* ---- What it has to come to ---- */
 
 /*
- * Memory that was to be sent when it was given back.  On the source migration
- * reads it all the same, and reading populates shared memory, with zeroes.
+ * Memory that was to be sent when it was given back.  What migration is about
+ * to read at that very moment, or has handed to a thread of multifd, it reads
+ * all the same, and reading populates shared memory, with zeroes.
  */
 static void expect_read(BPair *p, bool expect)
 {
@@ -530,10 +531,12 @@ static void use_destination(BPair *p)
 
 void bp_check(BPair *p)
 {
+    expect_read(p, true);
     check_unpopulated(p, p->source);
     if (p->options.skip & BP_BALLOON) {
         bm_check(p->model, p->source);
     }
+    expect_read(p, false);
     check_unpopulated(p, p->dest);
     if (p->options.skip & BP_BALLOON) {
         bm_check(p->model, p->dest);
