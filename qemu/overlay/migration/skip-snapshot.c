@@ -38,7 +38,6 @@
 #include "migration/skip-snapshot.h"
 #include "migration/skip-unpopulated.h"
 #include "ram.h"
-#include "trace.h"
 
 /* Balloon pages that the BQL is held for in one go, to look at the map */
 #define PIECE_PAGES ((256 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
