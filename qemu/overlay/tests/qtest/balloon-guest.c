@@ -564,6 +564,15 @@ static void look_at_file(BGuest *g, uint64_t start, uint64_t npages,
     close(fd);
 }
 
+int64_t bg_free_huge_pages(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/"
+                               "free_hugepages", &text, NULL, NULL)
+           ? g_ascii_strtoll(text, NULL, 10) : 0;
+}
+
 bool *bg_populated(BGuest *g, uint64_t start, uint64_t length)
 {
     uint64_t npages = length / BALLOON_PAGE;
@@ -721,16 +730,28 @@ void bg_migrate_start(BGuest *source, BGuest *dest)
         uri);
 }
 
-static QDict *query_migrate(BGuest *g)
+QDict *bg_query_migrate(BGuest *g)
 {
     return qtest_qmp_assert_success_ref(g->qts,
                                         "{ 'execute': 'query-migrate' }");
 }
 
+int64_t bg_migrate_stat(BGuest *g, const char *member, const char *name)
+{
+    QDict *info = bg_query_migrate(g);
+    QDict *dict = qdict_get_qdict(info, member);
+    int64_t value;
+
+    g_assert_nonnull(dict);
+    value = qdict_get_int(dict, name);
+    qobject_unref(info);
+    return value;
+}
+
 /* True once the migration is completed; a failed one ends the test. */
 static bool migrate_completed(BGuest *g)
 {
-    QDict *info = query_migrate(g);
+    QDict *info = bg_query_migrate(g);
     const char *status = qdict_get_try_str(info, "status") ?: "none";
     bool completed;
 
@@ -763,7 +784,7 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n)
     int64_t pass = 0;
 
     while (pass < n) {
-        QDict *info = query_migrate(source);
+        QDict *info = bg_query_migrate(source);
         QDict *ram = qdict_get_qdict(info, "ram");
 
         g_assert_cmpstr(qdict_get_str(info, "status"), !=, "completed");
@@ -771,6 +792,15 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n)
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
+    }
+}
+
+void bg_migrate_wait_sent(BGuest *source, int64_t bytes)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+
+    while (bg_migrate_stat(source, "ram", "transferred") < bytes) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
 }
 
@@ -784,7 +814,7 @@ void bg_migrate_limit(BGuest *source, uint64_t bytes)
 
 QDict *bg_skip_info(BGuest *source)
 {
-    QDict *info = query_migrate(source);
+    QDict *info = bg_query_migrate(source);
     QDict *skip = qdict_get_qdict(info, "skip-balloon");
 
     if (skip) {

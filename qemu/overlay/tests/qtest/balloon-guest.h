@@ -154,6 +154,11 @@ void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length);
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
 
 /**
+ * bg_free_huge_pages: How many huge pages of 2 MiB the host has free
+ */
+int64_t bg_free_huge_pages(void);
+
+/**
  * bg_populated: Which 4 KiB pages of a range does the host back?
  * @start: guest physical address
  * @length: bytes
@@ -244,6 +249,23 @@ void bg_migrate_wait(BGuest *source, BGuest *dest);
  * bg_migrate_wait_pass: Wait until the @n-th pass over memory has begun
  */
 void bg_migrate_wait_pass(BGuest *source, int64_t n);
+
+/**
+ * bg_query_migrate: What query-migrate tells
+ *
+ * Returns: to be unreferenced by the caller
+ */
+QDict *bg_query_migrate(BGuest *g);
+
+/**
+ * bg_migrate_stat: A number in a member of query-migrate, which must be there
+ */
+int64_t bg_migrate_stat(BGuest *g, const char *member, const char *name);
+
+/**
+ * bg_migrate_wait_sent: Wait until @bytes of RAM have been sent
+ */
+void bg_migrate_wait_sent(BGuest *source, int64_t bytes);
 
 /**
  * bg_migrate_limit: Limit the bandwidth of migration

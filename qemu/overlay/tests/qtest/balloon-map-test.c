@@ -161,8 +161,7 @@ static void wait_until_active(BGuest *g)
 
 static void assert_migrating(BGuest *g)
 {
-    QDict *info = qtest_qmp_assert_success_ref(
-        g->qts, "{ 'execute': 'query-migrate' }");
+    QDict *info = bg_query_migrate(g);
 
     g_assert_cmpstr(qdict_get_str(info, "status"), !=, "completed");
     qobject_unref(info);
@@ -389,8 +388,7 @@ static bool feed(const Stream *s, size_t size, char **messages)
         g->qts, "{ 'execute': 'migrate-incoming',"
         " 'arguments': { 'uri': %s, 'exit-on-error': false } }", uri);
     for (;;) {
-        QDict *info = qtest_qmp_assert_success_ref(
-            g->qts, "{ 'execute': 'query-migrate' }");
+        QDict *info = bg_query_migrate(g);
         const char *status = qdict_get_try_str(info, "status");
         bool failed = status && !strcmp(status, "failed");
 
@@ -596,8 +594,7 @@ static void check_mismatch(const BGOptions *dest_options, const char *message)
 
     migrate_start(g, dest, 4 * MiB);
     for (;;) {
-        info = qtest_qmp_assert_success_ref(g->qts,
-                                            "{ 'execute': 'query-migrate' }");
+        info = bg_query_migrate(g);
         status = qdict_get_str(info, "status");
         g_assert_cmpstr(status, !=, "completed");
         if (!strcmp(status, "failed")) {

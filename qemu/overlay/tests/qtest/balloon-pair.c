@@ -274,8 +274,7 @@ static char *wire_uri(BPair *p, BGuest *g)
 /* The address where the destination listens for TCP */
 static char *tcp_uri(BPair *p)
 {
-    QDict *info = qtest_qmp_assert_success_ref(
-        p->dest->qts, "{ 'execute': 'query-migrate' }");
+    QDict *info = bg_query_migrate(p->dest);
     const QListEntry *first =
         qlist_first(qdict_get_qlist(info, "socket-address"));
     QDict *address = qobject_to(QDict, qlist_entry_obj(first));
@@ -353,19 +352,13 @@ static void start_outgoing(BPair *p)
 
 /* ---- The migration ---- */
 
-QDict *bp_query(BPair *p)
-{
-    return qtest_qmp_assert_success_ref(p->source->qts,
-                                        "{ 'execute': 'query-migrate' }");
-}
-
 void bp_wait_status(BPair *p, const char *status)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
     bool reached = false;
 
     while (!reached) {
-        QDict *info = bp_query(p);
+        QDict *info = bg_query_migrate(p->source);
         const char *now = qdict_get_try_str(info, "status") ?: "none";
 
         reached = !strcmp(now, status);
@@ -382,7 +375,7 @@ void bp_wait_status(BPair *p, const char *status)
 /* Wait until the dirty bitmap is synchronized once more. */
 static void wait_another_pass(BPair *p)
 {
-    QDict *info = bp_query(p);
+    QDict *info = bg_query_migrate(p->source);
     int64_t n = qdict_get_int(qdict_get_qdict(info, "ram"),
                               "dirty-sync-count");
 
@@ -491,7 +484,7 @@ static void check_unpopulated(BPair *p, BGuest *g)
 
 static uint64_t unpopulated_skipped(BPair *p)
 {
-    QDict *info = bp_query(p);
+    QDict *info = bg_query_migrate(p->source);
     QDict *skip = qdict_get_qdict(info, "skip-unpopulated");
     uint64_t n;
 
@@ -527,6 +520,20 @@ static void use_destination(BPair *p)
     bm_fill(p->model, p->dest, PART(GIVEN_BACK), PART_SIZE / 4, 6);
     bm_inflate(p->model, p->dest, PART(FILLED), PART_SIZE);
     bm_check(p->model, p->dest);
+}
+
+char *bp_test_path(const char *program, const char *name, BGBackend backend,
+                   int skip)
+{
+    static const char *const skip_names[] = {
+        [BP_BALLOON] = "balloon",
+        [BP_UNPOPULATED] = "unpopulated",
+        [BP_BOTH] = "both",
+    };
+
+    return g_strdup_printf("/%s/%s/%s/%s", program, name,
+                           backend == BG_ANON ? "anon" : "memfd",
+                           skip_names[skip]);
 }
 
 void bp_check(BPair *p)

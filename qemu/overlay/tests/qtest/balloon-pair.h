@@ -89,13 +89,6 @@ void bp_check(BPair *p);
 void bp_free(BPair *p);
 
 /**
- * bp_query: query-migrate of the source
- *
- * Returns: to be unreferenced by the caller
- */
-QDict *bp_query(BPair *p);
-
-/**
  * bp_set_parameters: Set parameters of migration
  * @json: an object
  */
@@ -105,6 +98,16 @@ void bp_set_parameters(BGuest *g, const char *json);
  * bp_wait_status: Wait until the migration of the source has a status
  */
 void bp_wait_status(BPair *p, const char *status);
+
+/**
+ * bp_test_path: What a test is called
+ * @program: the name of the program
+ * @name: of the case
+ *
+ * Returns: owned by the caller
+ */
+char *bp_test_path(const char *program, const char *name, BGBackend backend,
+                   int skip);
 
 /**
  * bp_init: Make what bp_start() needs; for main()

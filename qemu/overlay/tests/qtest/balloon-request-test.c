@@ -20,7 +20,6 @@
 #define MiB (UINT64_C(1) << 20)
 #define HUGE_SIZE (2 * MiB)
 #define HUGE_PAGES (HUGE_SIZE / BALLOON_PAGE)
-#define HUGE_SYSFS "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
 
 #define PFN(addr) ((uint32_t)((addr) / BALLOON_PAGE))
 
@@ -43,14 +42,11 @@ static void allow_huge_pages(bool allow)
 /* Skips the test, and returns false, if there are not enough huge pages. */
 static bool have_huge_pages(const BGOptions *options, int guests)
 {
-    g_autofree char *text = NULL;
     int needed = guests * (options->ram_size ?: 64 * MiB) / HUGE_SIZE;
 
-    if (options->backend == BG_HUGETLB &&
-        (!g_file_get_contents(HUGE_SYSFS, &text, NULL, NULL) ||
-         atoi(text) < needed)) {
+    if (options->backend == BG_HUGETLB && bg_free_huge_pages() < needed) {
         g_autofree char *message = g_strdup_printf(
-            "fewer than %d free huge pages of 2 MiB in " HUGE_SYSFS, needed);
+            "fewer than %d free huge pages of 2 MiB", needed);
 
         g_test_skip(message);
         return false;

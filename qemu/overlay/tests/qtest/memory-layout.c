@@ -212,24 +212,6 @@ static void act(BGuest *g, const MLayout *layout, ActFunc *func)
 
 /* ---- Migration ---- */
 
-static QDict *query_migrate(BGuest *g)
-{
-    return qtest_qmp_assert_success_ref(g->qts,
-                                        "{ 'execute': 'query-migrate' }");
-}
-
-int64_t ml_stat(BGuest *g, const char *member, const char *name)
-{
-    QDict *info = query_migrate(g);
-    QDict *dict = qdict_get_qdict(info, member);
-    int64_t value;
-
-    g_assert_nonnull(dict);
-    value = qdict_get_int(dict, name);
-    qobject_unref(info);
-    return value;
-}
-
 void ml_set_mode(BGuest *g, MLMode mode)
 {
     bg_set_capability(g, "skip-balloon", mode & ML_BALLOON);
@@ -250,7 +232,7 @@ void ml_migrate_wait_sent(BGuest *source)
 
     bg_migrate_limit(source, 0);
     while (!sent) {
-        QDict *info = query_migrate(source);
+        QDict *info = bg_query_migrate(source);
         const char *status = qdict_get_str(info, "status");
 
         g_assert_cmpstr(status, !=, "failed");
@@ -276,7 +258,7 @@ static void wait_skipped(BGuest *g, const char *member, uint64_t bytes)
     uint64_t skipped = 0;
 
     while (skipped < bytes) {
-        QDict *info = query_migrate(g);
+        QDict *info = bg_query_migrate(g);
         QDict *dict = qdict_get_qdict(info, member);
 
         skipped = dict ? qdict_get_int(dict, "skipped-bytes") : 0;
@@ -337,7 +319,7 @@ static void wait_arrival(BGuest *g, BGuest *dest, const MLPart *part)
 
 static void assert_left_alone(BGuest *g, const char *id, const char *reason)
 {
-    QDict *info = query_migrate(g);
+    QDict *info = bg_query_migrate(g);
     QDict *skip = qdict_get_qdict(info, "skip-unpopulated");
     const char *found = NULL;
     QListEntry *entry;
@@ -515,8 +497,8 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
     if (mode & ML_BALLOON) {
-        int64_t skipped = ml_stat(g, "skip-balloon", "skipped-bytes");
-        int64_t vetoed = ml_stat(g, "skip-balloon", "vetoed-pages");
+        int64_t skipped = bg_migrate_stat(g, "skip-balloon", "skipped-bytes");
+        int64_t vetoed = bg_migrate_stat(g, "skip-balloon", "vetoed-pages");
 
         g_assert_cmpuint(bg_map_pages(dest, NULL) * BALLOON_PAGE, ==, given);
         g_assert_cmpint(skipped + vetoed * target_page(), ==, given);

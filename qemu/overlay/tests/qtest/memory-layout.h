@@ -126,10 +126,6 @@ void ml_migrate_wait_sent(BGuest *source);
  */
 void ml_migrate_finish(BGuest *source, BGuest *dest);
 
-/**
- * ml_stat: A number in @member of query-migrate, which has to be there
- */
-int64_t ml_stat(BGuest *g, const char *member, const char *name);
 
 /**
  * ml_add_layouts: Add tests that ml_run() layouts, each with both capabilities

@@ -472,8 +472,7 @@ static void test_cancel(gconstpointer data)
 
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
     while (!cancelled) {
-        QDict *info = qtest_qmp_assert_success_ref(
-            g->qts, "{ 'execute': 'query-migrate' }");
+        QDict *info = bg_query_migrate(g);
 
         cancelled = !strcmp(qdict_get_str(info, "status"), "cancelled");
         qobject_unref(info);
@@ -760,13 +759,10 @@ static void test_target_page_8k(gconstpointer data)
 static void test_hugetlb(void)
 {
     BGOptions options = { .backend = BG_HUGETLB };
-    g_autofree char *text = NULL;
     const uint64_t huge = 2 * MiB;
     BGuest *g, *dest;
 
-    if (!g_file_get_contents(
-            "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
-            &text, NULL, NULL) || atoi(text) < 64) {
+    if (bg_free_huge_pages() < 64) {
         g_test_skip("fewer than 64 free huge pages of 2 MiB");
         return;
     }

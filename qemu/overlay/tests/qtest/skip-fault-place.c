@@ -111,11 +111,7 @@ static char *run_memory_case(FaultWorld *w, const MemoryCase *c,
 
 static bool have_huge_pages(void)
 {
-    g_autofree char *text = NULL;
-
-    if (g_file_get_contents(
-            "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
-            &text, NULL, NULL) && atoi(text) >= 8) {
+    if (bg_free_huge_pages() >= 8) {
         return true;
     }
     g_test_skip("fewer than 8 free huge pages of 2 MiB");

@@ -99,8 +99,7 @@ static char *wait_loaded_or_failed(BGuest *dest, bool *loaded)
     gint64 end = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
 
     for (;;) {
-        QDict *rsp = qtest_qmp_assert_success_ref(
-            dest->qts, "{ 'execute': 'query-migrate' }");
+        QDict *rsp = bg_query_migrate(dest);
         const char *status = qdict_get_try_str(rsp, "status") ?: "none";
         bool failed = !strcmp(status, "failed");
 

@@ -163,21 +163,6 @@ static uint64_t allocated(const char *path)
     return st.st_blocks * UINT64_C(512);
 }
 
-static void wait_until_sent(BGuest *source, int64_t bytes)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    int64_t sent;
-
-    do {
-        QDict *info = qtest_qmp_assert_success_ref(
-            source->qts, "{ 'execute': 'query-migrate' }");
-
-        sent = qdict_get_int(qdict_get_qdict(info, "ram"), "transferred");
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    } while (sent < bytes);
-}
-
 /* ---- Migration to a file, and from it ---- */
 
 static void check_loaded(const Case *c, BalloonModel *m, BGuest *source,
@@ -228,7 +213,7 @@ static void test_file(gconstpointer data)
     bg_migrate_limit(source, SLOW);
     migrate(source, uri);
     bg_migrate_wait_pass(source, 1);
-    wait_until_sent(source, 1 * MiB);
+    bg_migrate_wait_sent(source, 1 * MiB);
     meanwhile(m, source);
     bg_migrate_limit(source, 0);
     bg_migrate_wait(source, NULL);

@@ -202,7 +202,7 @@ static void wait_sent(BGuest *g)
     gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
 
     bg_migrate_wait_pass(g, 1);
-    while (ml_stat(g, "ram", "normal") < 2 * MiB / BALLOON_PAGE) {
+    while (bg_migrate_stat(g, "ram", "normal") < 2 * MiB / BALLOON_PAGE) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
     }

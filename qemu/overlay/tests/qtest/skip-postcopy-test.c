@@ -99,8 +99,7 @@ static void set_parameter(BGuest *g, const char *name, int64_t value)
 
 static bool has_status(BGuest *g, const char *wanted, bool may_be_over)
 {
-    QDict *info = qtest_qmp_assert_success_ref(
-        g->qts, "{ 'execute': 'query-migrate' }");
+    QDict *info = bg_query_migrate(g);
     const char *status = qdict_get_try_str(info, "status") ?: "none";
     bool ret = !strcmp(status, wanted);
 
@@ -123,21 +122,6 @@ static void wait_for_status(BGuest *g, const char *status)
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
     }
-}
-
-static void wait_until_sent(BGuest *source, int64_t bytes)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-    int64_t sent;
-
-    do {
-        QDict *info = qtest_qmp_assert_success_ref(
-            source->qts, "{ 'execute': 'query-migrate' }");
-
-        sent = qdict_get_int(qdict_get_qdict(info, "ram"), "transferred");
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    } while (sent < bytes);
 }
 
 /* After this the source sends next to nothing but what is asked for. */
@@ -233,12 +217,37 @@ static void after_switch(BalloonModel *m, BGuest *g)
 /* What was sent gets dirty again: enough to be busy with in a second pass. */
 static void until_late(BalloonModel *m, BGuest *g)
 {
-    wait_until_sent(g, (GIVEN_BACK - DATA + 1) * MiB);
+    bg_migrate_wait_sent(g, (GIVEN_BACK - DATA + 1) * MiB);
     bm_fill(m, g, DATA * MiB, (GIVEN_BACK - DATA) * MiB, 8);
     bg_migrate_wait_pass(g, 2);
     set_parameter(g, "max-bandwidth", SLOW);
     bm_fill(m, g, REWRITTEN * MiB, MiB / 2, 9);
     bm_inflate(m, g, INFLATED * MiB + MiB / 2, MiB / 2);
+}
+
+/* A guest that has done what comes before, and where it is migrating to */
+typedef struct Script {
+    BGuest *source;
+    BGuest *dest;
+    BalloonModel *m;
+} Script;
+
+static Script begin_script(const Case *c, Moment moment)
+{
+    Script s = { .source = start_guest(c) };
+
+    s.m = bm_new(s.source);
+    before(s.m, s.source);
+    s.dest = bg_start_incoming(s.source);
+    begin(s.source, s.dest, moment);
+    return s;
+}
+
+static void end_script(Script *s)
+{
+    bg_quit(s->dest);
+    bg_quit(s->source);
+    bm_free(s->m);
 }
 
 /* The source must not have populated what it skips. */
@@ -278,34 +287,27 @@ static void migrate_on(BalloonModel *m, BGuest *g)
 static void test_script(gconstpointer data)
 {
     const Case *c = data;
-    BGuest *source = start_guest(c);
-    BalloonModel *m = bm_new(source);
-    BGuest *dest;
+    Script s = begin_script(c, c->moment);
 
-    before(m, source);
-    dest = bg_start_incoming(source);
-    begin(source, dest, c->moment);
     if (c->moment != AT_ONCE) {
-        meanwhile(m, source);
+        meanwhile(s.m, s.source);
     }
     if (c->moment == LATE) {
-        until_late(m, source);
+        until_late(s.m, s.source);
     }
-    switch_over(source, dest);
-    bm_migrated(m);
-    after_switch(m, dest);
-    finish(source, dest);
-    check_source(source, c->capabilities, c->moment);
+    switch_over(s.source, s.dest);
+    bm_migrated(s.m);
+    after_switch(s.m, s.dest);
+    finish(s.source, s.dest);
+    check_source(s.source, c->capabilities, c->moment);
     if (c->capabilities & BALLOON) {
-        bm_check(m, dest);
-        bm_fill(m, dest, LATE_LIE * MiB, MiB / 4, 10);
-        migrate_on(m, dest);
+        bm_check(s.m, s.dest);
+        bm_fill(s.m, s.dest, LATE_LIE * MiB, MiB / 4, 10);
+        migrate_on(s.m, s.dest);
     } else {
-        bm_read(m, dest, DATA * MiB, (END - DATA) * MiB);
+        bm_read(s.m, s.dest, DATA * MiB, (END - DATA) * MiB);
     }
-    bg_quit(dest);
-    bg_quit(source);
-    bm_free(m);
+    end_script(&s);
 }
 
 /* ---- Recovery ---- */
@@ -330,31 +332,25 @@ static void recover(BGuest *source, BGuest *dest, int n)
 static void test_recover(gconstpointer data)
 {
     const Case *c = data;
-    BGuest *source = start_guest(c);
-    BalloonModel *m = bm_new(source);
-    BGuest *dest;
+    Script s = begin_script(c, MIDDLE);
 
-    before(m, source);
-    dest = bg_start_incoming(source);
-    begin(source, dest, MIDDLE);
-    meanwhile(m, source);
-    switch_over(source, dest);
-    bm_read(m, dest, GIVEN_BACK * MiB, MiB / 4);
-    recover(source, dest, 1);
-    after_switch(m, dest);
-    bm_read(m, dest, DATA * MiB, 1 * MiB);
-    recover(source, dest, 2);
-    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
-    bm_read(m, dest, (DATA + 1) * MiB, 1 * MiB);
-    finish(source, dest);
-    check_source(source, c->capabilities, MIDDLE);
+    meanwhile(s.m, s.source);
+    switch_over(s.source, s.dest);
+    bm_migrated(s.m);
+    bm_read(s.m, s.dest, GIVEN_BACK * MiB, MiB / 4);
+    recover(s.source, s.dest, 1);
+    after_switch(s.m, s.dest);
+    bm_read(s.m, s.dest, DATA * MiB, 1 * MiB);
+    recover(s.source, s.dest, 2);
+    bm_read(s.m, s.dest, GIVEN_BACK * MiB, MiB);
+    bm_read(s.m, s.dest, (DATA + 1) * MiB, 1 * MiB);
+    finish(s.source, s.dest);
+    check_source(s.source, c->capabilities, MIDDLE);
     if (c->capabilities & BALLOON) {
-        bm_check(m, dest);
+        bm_check(s.m, s.dest);
     }
-    bm_read(m, dest, DATA * MiB, (END - DATA) * MiB);
-    bg_quit(dest);
-    bg_quit(source);
-    bm_free(m);
+    bm_read(s.m, s.dest, DATA * MiB, (END - DATA) * MiB);
+    end_script(&s);
 }
 
 /* ---- A side that dies ---- */
@@ -376,38 +372,28 @@ static void kill_guest(BGuest *g)
 static void test_source_dies(void)
 {
     static const Case c = { BG_ANON, MIDDLE, BALLOON | UNPOPULATED };
-    BGuest *source = start_guest(&c);
-    BalloonModel *m = bm_new(source);
-    BGuest *dest;
+    Script s = begin_script(&c, MIDDLE);
 
-    before(m, source);
-    dest = bg_start_incoming(source);
-    begin(source, dest, MIDDLE);
-    switch_over(source, dest);
-    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
-    kill_guest(source);
-    wait_for_status(dest, "postcopy-paused");
-    bm_read(m, dest, GIVEN_BACK * MiB, MiB);
-    kill_guest(dest);
-    bm_free(m);
+    switch_over(s.source, s.dest);
+    bm_read(s.m, s.dest, GIVEN_BACK * MiB, MiB);
+    kill_guest(s.source);
+    wait_for_status(s.dest, "postcopy-paused");
+    bm_read(s.m, s.dest, GIVEN_BACK * MiB, MiB);
+    kill_guest(s.dest);
+    bm_free(s.m);
 }
 
 /* The source keeps what was not sent; there is no guest to go on with. */
 static void test_destination_dies(void)
 {
     static const Case c = { BG_MEMFD, MIDDLE, BALLOON | UNPOPULATED };
-    BGuest *source = start_guest(&c);
-    BalloonModel *m = bm_new(source);
-    BGuest *dest;
+    Script s = begin_script(&c, MIDDLE);
 
-    before(m, source);
-    dest = bg_start_incoming(source);
-    begin(source, dest, MIDDLE);
-    switch_over(source, dest);
-    kill_guest(dest);
-    wait_for_status(source, "postcopy-paused");
-    kill_guest(source);
-    bm_free(m);
+    switch_over(s.source, s.dest);
+    kill_guest(s.dest);
+    wait_for_status(s.source, "postcopy-paused");
+    kill_guest(s.source);
+    bm_free(s.m);
 }
 
 /* ---- A source that skips nothing ---- */
@@ -473,22 +459,13 @@ static void test_stock(void)
 
 /* ---- Huge pages ---- */
 
-static bool have_huge_pages(int n)
-{
-    g_autofree char *text = NULL;
-
-    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/"
-                               "free_hugepages", &text, NULL, NULL) &&
-           g_ascii_strtoll(text, NULL, 10) >= n;
-}
-
 static void test_hugetlb(void)
 {
     static const Case c = { BG_HUGETLB, MIDDLE, BALLOON | UNPOPULATED };
     BGuest *source, *dest;
     BalloonModel *m;
 
-    if (!have_huge_pages(2 * RAM_SIZE / HUGE_SIZE)) {
+    if (bg_free_huge_pages() < 2 * RAM_SIZE / HUGE_SIZE) {
         g_test_skip("too few huge pages are free");
         return;
     }
@@ -566,13 +543,7 @@ static void random_switch_over(BGuest *source, BGuest *dest)
 /* Has there been anything left for postcopy? */
 static bool used_postcopy(BGuest *source)
 {
-    QDict *info = qtest_qmp_assert_success_ref(
-        source->qts, "{ 'execute': 'query-migrate' }");
-    bool ret = qdict_get_int(qdict_get_qdict(info, "ram"),
-                             "postcopy-bytes");
-
-    qobject_unref(info);
-    return ret;
+    return bg_migrate_stat(source, "ram", "postcopy-bytes");
 }
 
 /* Migrate to a new guest, at a random moment and speed. */

@@ -24,8 +24,6 @@
 #define LOW_RAM (3 * GiB)
 
 #define HUGE_SIZE (2 * MiB)
-#define FREE_HUGE_PAGES \
-    "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
 
 #define QEMU_ENV "QTEST_QEMU_BINARY"
 #define WITHOUT_PAGEMAP_SCAN "--run-without-pagemap-scan"
@@ -109,8 +107,7 @@ static Holds read_holds(const char *who)
 
 static int64_t total_time(BGuest *g)
 {
-    QDict *answer = qtest_qmp_assert_success_ref(
-        g->qts, "{ 'execute': 'query-migrate' }");
+    QDict *answer = bg_query_migrate(g);
     int64_t ms = qdict_get_int(answer, "total-time");
 
     qobject_unref(answer);
@@ -166,10 +163,7 @@ static void test_memfd(void)
 
 static void test_hugetlb(void)
 {
-    g_autofree char *text = NULL;
-
-    if (!g_file_get_contents(FREE_HUGE_PAGES, &text, NULL, NULL) ||
-        atoi(text) < 2 * (USED / HUGE_SIZE + 4)) {
+    if (bg_free_huge_pages() < 2 * (USED / HUGE_SIZE + 4)) {
         g_test_skip("there are not enough huge pages of 2 MiB");
         return;
     }

@@ -196,14 +196,8 @@ static void test_no_credentials(void)
 
 static void add_test(const Case *c, BGBackend backend, int skip)
 {
-    static const char *const skip_names[] = {
-        [BP_BALLOON] = "balloon",
-        [BP_UNPOPULATED] = "unpopulated",
-        [BP_BOTH] = "both",
-    };
-    g_autofree char *path = g_strdup_printf(
-        "/skip-tls/%s/%s/%s", c->name,
-        backend == BG_ANON ? "anon" : "memfd", skip_names[skip]);
+    g_autofree char *path = bp_test_path("skip-tls", c->name, backend,
+                                         skip);
     Test *t = g_new(Test, 1);
 
     *t = (Test) { .c = c, .backend = backend, .skip = skip };

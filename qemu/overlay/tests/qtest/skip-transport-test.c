@@ -50,7 +50,7 @@ typedef struct Test {
 
 static int64_t ram_stat(BPair *p, const char *name)
 {
-    QDict *info = bp_query(p);
+    QDict *info = bg_query_migrate(p->source);
     int64_t value = qdict_get_int(qdict_get_qdict(info, "ram"), name);
 
     qobject_unref(info);
@@ -72,7 +72,7 @@ static void check_compressed(BPair *p)
 
 static void check_xbzrle(BPair *p)
 {
-    QDict *info = bp_query(p);
+    QDict *info = bg_query_migrate(p->source);
 
     g_assert_cmpint(qdict_get_int(qdict_get_qdict(info, "xbzrle-cache"),
                                   "pages"), >, 0);
@@ -85,7 +85,7 @@ static void wait_throttle(BPair *p)
     int64_t percentage = 0;
 
     while (!percentage) {
-        QDict *info = bp_query(p);
+        QDict *info = bg_query_migrate(p->source);
 
         percentage = qdict_get_try_int(info, "cpu-throttle-percentage", 0);
         qobject_unref(info);
@@ -351,14 +351,8 @@ static void test_refused_multifd(const void *uri)
 
 static void add_case(const Case *c, BGBackend backend, int skip)
 {
-    static const char *const skip_names[] = {
-        [BP_BALLOON] = "balloon",
-        [BP_UNPOPULATED] = "unpopulated",
-        [BP_BOTH] = "both",
-    };
-    g_autofree char *path = g_strdup_printf(
-        "/skip-transport/%s/%s/%s", c->name,
-        backend == BG_ANON ? "anon" : "memfd", skip_names[skip]);
+    g_autofree char *path = bp_test_path("skip-transport", c->name, backend,
+                                         skip);
     Test *t = g_new(Test, 1);
 
     *t = (Test) { .c = c, .backend = backend, .skip = skip };

@@ -177,11 +177,11 @@ static void test_used_again(gconstpointer data)
 static bool wait_syncs(BGuest *g, int64_t n)
 {
     gint64 end = ug_hang_deadline();
-    int64_t wanted = ug_migrate_stat(g, "ram", "dirty-sync-count") + n;
+    int64_t wanted = bg_migrate_stat(g, "ram", "dirty-sync-count") + n;
     bool stopped = false;
 
-    while (!stopped && ug_migrate_stat(g, "ram", "dirty-sync-count") < wanted) {
-        QDict *info = ug_query_migrate(g);
+    while (!stopped && bg_migrate_stat(g, "ram", "dirty-sync-count") < wanted) {
+        QDict *info = bg_query_migrate(g);
 
         stopped = !strcmp(qdict_get_str(info, "status"), "pre-switchover");
         qobject_unref(info);

@@ -129,7 +129,7 @@ static void wait_failed(BGuest *g)
     bool failed = false;
 
     while (!failed) {
-        QDict *info = ug_query_migrate(g);
+        QDict *info = bg_query_migrate(g);
         const char *status = qdict_get_try_str(info, "status") ?: "none";
 
         g_assert_cmpstr(status, !=, "completed");

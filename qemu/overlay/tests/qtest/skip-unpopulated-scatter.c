@@ -28,8 +28,8 @@ static void check_scatter_to(const BGOptions *options,
     g_assert_cmpint(ug_skipped_pages(g), ==, unpopulated + more_unpopulated);
     g_assert_cmpint(ug_zero_pages(g), ==, 0);
     /* There are a few ROMs, too. */
-    g_assert_cmpint(ug_migrate_stat(g, "ram", "duplicate") +
-                    ug_migrate_stat(g, "ram", "normal"), <, populated + 1024);
+    g_assert_cmpint(bg_migrate_stat(g, "ram", "duplicate") +
+                    bg_migrate_stat(g, "ram", "normal"), <, populated + 1024);
     ug_assert_populated_as_before(g, dest, before);
     ug_assert_same_content(g, dest);
     bg_quit(dest);
@@ -184,7 +184,7 @@ static void test_from_stock(gconstpointer data)
 
 static void assert_absent(BGuest *g)
 {
-    QDict *info = ug_query_migrate(g);
+    QDict *info = bg_query_migrate(g);
     char *text = qtest_hmp(g->qts, "info migrate");
 
     g_assert_false(qdict_haskey(info, CAPABILITY));
@@ -257,7 +257,7 @@ static void test_off_again(void)
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
     assert_absent(g);
-    g_assert_cmpint(ug_migrate_stat(g, "ram", "duplicate"), >=,
+    g_assert_cmpint(bg_migrate_stat(g, "ram", "duplicate"), >=,
                     32 * MiB / ug_target_page());
     ug_assert_same_content(g, dest);
     bg_quit(dest);

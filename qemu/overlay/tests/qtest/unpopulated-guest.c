@@ -37,37 +37,18 @@ bool ug_have_stock(void)
 
 /* ---- What a migration tells ---- */
 
-QDict *ug_query_migrate(BGuest *g)
-{
-    return qtest_qmp_assert_success_ref(g->qts,
-                                        "{ 'execute': 'query-migrate' }");
-}
-
-/* A number in a member of query-migrate */
-int64_t ug_migrate_stat(BGuest *g, const char *member, const char *name)
-{
-    QDict *info = ug_query_migrate(g);
-    QDict *dict = qdict_get_qdict(info, member);
-    int64_t value;
-
-    g_assert_nonnull(dict);
-    value = qdict_get_int(dict, name);
-    qobject_unref(info);
-    return value;
-}
-
 int64_t ug_skipped_pages(BGuest *g)
 {
-    int64_t pages = ug_migrate_stat(g, CAPABILITY, "skipped-pages");
+    int64_t pages = bg_migrate_stat(g, CAPABILITY, "skipped-pages");
 
-    g_assert_cmpint(ug_migrate_stat(g, CAPABILITY, "skipped-bytes"), ==,
+    g_assert_cmpint(bg_migrate_stat(g, CAPABILITY, "skipped-bytes"), ==,
                     pages * ug_target_page());
     return pages;
 }
 
 int64_t ug_zero_pages(BGuest *g)
 {
-    return ug_migrate_stat(g, CAPABILITY, "zero-pages");
+    return bg_migrate_stat(g, CAPABILITY, "zero-pages");
 }
 
 gint64 ug_hang_deadline(void)
@@ -81,7 +62,7 @@ void ug_wait_status(BGuest *g, const char *wanted)
     bool reached = false;
 
     while (!reached) {
-        QDict *info = ug_query_migrate(g);
+        QDict *info = bg_query_migrate(g);
         const char *status = qdict_get_try_str(info, "status") ?: "none";
 
         reached = !strcmp(status, wanted);
@@ -98,7 +79,7 @@ void ug_wait_status(BGuest *g, const char *wanted)
 /* Is block @id left alone, and why?  NULL if it is not. */
 char *ug_left_alone(BGuest *g, const char *id, uint64_t *size)
 {
-    QDict *info = ug_query_migrate(g);
+    QDict *info = bg_query_migrate(g);
     QDict *skip = qdict_get_qdict(info, CAPABILITY);
     char *reason = NULL;
     QListEntry *entry;

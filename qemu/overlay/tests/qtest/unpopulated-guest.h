@@ -83,16 +83,6 @@ bool ug_have_stock(void);
 /* ---- What a migration tells ---- */
 
 /**
- * ug_query_migrate: What query-migrate returns, to be unreferenced
- */
-QDict *ug_query_migrate(BGuest *g);
-
-/**
- * ug_migrate_stat: A number in @member of query-migrate
- */
-int64_t ug_migrate_stat(BGuest *g, const char *member, const char *name);
-
-/**
  * ug_skipped_pages: Target pages that were skipped
  */
 int64_t ug_skipped_pages(BGuest *g);
