@@ -18,6 +18,7 @@ typedef struct Command {
     int (*run)(int argc, char **argv);
 } Command;
 
+extern const Command bench_command;
 extern const Command demo_command;
 
 #endif /* SKIP_BALLOON_COMMAND_H */

@@ -141,8 +141,8 @@ static bool run_one(Session *session, const DemoOptions *options, bool on,
 static bool run_all(Session *session, const DemoOptions *options,
                     GError **error)
 {
-    RunResult off;
-    RunResult on;
+    g_auto(RunResult) off = { 0 };
+    g_auto(RunResult) on = { 0 };
     Report report = {
         .memory = options->memory,
         .balloon_to = options->to,

@@ -9,6 +9,7 @@
 
 static const Command *const commands[] = {
     &demo_command,
+    &bench_command,
 };
 
 static void print_help(void)

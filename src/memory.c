@@ -98,6 +98,20 @@ bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error)
     return true;
 }
 
+bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error)
+{
+    g_autofree char *status = g_strdup_printf("/proc/%d/status", (int)pid);
+    uint64_t kib;
+    uint64_t shared;
+
+    if (!proc_field(status, "RssAnon:", &kib, error) ||
+        !memfd_bytes(pid, &shared, error)) {
+        return false;
+    }
+    *bytes = kib * 1024 + shared;
+    return true;
+}
+
 uint64_t memory_available(void)
 {
     uint64_t kib;

@@ -115,6 +115,7 @@ static void parse_ram(JsonObject *ram, MigrationStats *stats)
     stats->total = get_int(ram, "total");
     stats->duplicate = get_int(ram, "duplicate");
     stats->normal = get_int(ram, "normal");
+    stats->postcopy_bytes = get_int(ram, "postcopy-bytes");
 }
 
 static void parse_skip(JsonObject *skip, MigrationStats *stats)

@@ -6,7 +6,11 @@
 #include <unistd.h>
 
 #define BAR_WIDTH 24
+#define BAR_WIDTH_MIN 4
 #define STAGE_WIDTH 34
+#define LINE_WIDTH 80
+/* " [] 100 % 9999.9 s", and the cursor */
+#define REST_WIDTH 19
 /* How often a terminal is redrawn, and how often others get a line. */
 #define REDRAW_US (100 * 1000)
 #define LINE_US (10 * G_USEC_PER_SEC)
@@ -14,6 +18,7 @@
 struct Progress {
     FILE *stream;
     bool terminal;
+    int stage_width;
     char *stage;                /* NULL between stages */
     gint64 began;
     gint64 shown;
@@ -25,6 +30,7 @@ Progress *progress_new(FILE *stream)
 
     progress->stream = stream;
     progress->terminal = isatty(fileno(stream));
+    progress->stage_width = STAGE_WIDTH;
     return progress;
 }
 
@@ -47,22 +53,46 @@ static double elapsed(const Progress *progress)
            (double)G_USEC_PER_SEC;
 }
 
+/* A line that is too long would wrap, and could not be written over. */
+static int bar_width(const Progress *progress)
+{
+    return CLAMP(LINE_WIDTH - REST_WIDTH - progress->stage_width,
+                 BAR_WIDTH_MIN, BAR_WIDTH);
+}
+
 static void draw_bar(Progress *progress, double fraction)
 {
     char bar[BAR_WIDTH + 1];
-    int full = lrint(MAX(fraction, 0) * BAR_WIDTH);
+    int width = bar_width(progress);
+    int full = lrint(MAX(fraction, 0) * width);
 
-    for (int i = 0; i < BAR_WIDTH; i++) {
+    for (int i = 0; i < width; i++) {
         bar[i] = i < full ? '#' : '.';
     }
-    bar[BAR_WIDTH] = '\0';
-    fprintf(progress->stream, "\r\033[K%-*s [%s] ", STAGE_WIDTH,
-            progress->stage, bar);
+    bar[width] = '\0';
+    fprintf(progress->stream, "\r\033[K%-*.*s [%s] ", progress->stage_width,
+            progress->stage_width, progress->stage, bar);
     if (fraction >= 0) {
         fprintf(progress->stream, "%3.0f %%", fraction * 100);
     }
     fprintf(progress->stream, " %5.1f s", elapsed(progress));
     fflush(progress->stream);
+}
+
+void progress_set_stage_width(Progress *progress, int width)
+{
+    if (progress) {
+        progress->stage_width = width;
+    }
+}
+
+void progress_rename(Progress *progress, const char *stage)
+{
+    if (progress && progress->stage) {
+        g_free(progress->stage);
+        progress->stage = g_strdup(stage);
+        progress_update(progress, -1);
+    }
 }
 
 void progress_begin(Progress *progress, const char *stage)
@@ -94,7 +124,8 @@ void progress_update(Progress *progress, double fraction)
         }
     } else if (now - progress->shown >= LINE_US) {
         progress->shown = now;
-        fprintf(progress->stream, "%-*s ", STAGE_WIDTH, progress->stage);
+        fprintf(progress->stream, "%-*s ", progress->stage_width,
+                progress->stage);
         if (fraction >= 0) {
             /* Not 100 % before it is done */
             fprintf(progress->stream, "%3d %% after ", (int)(fraction * 100));
@@ -110,7 +141,7 @@ void progress_end(Progress *progress, const char *outcome)
         return;
     }
     fprintf(progress->stream, "%s%-*s %6.1f s%s%s\n",
-            progress->terminal ? "\r\033[K" : "", STAGE_WIDTH,
+            progress->terminal ? "\r\033[K" : "", progress->stage_width,
             progress->stage, elapsed(progress), outcome ? "  " : "",
             outcome ? outcome : "");
     fflush(progress->stream);

@@ -27,6 +27,20 @@ Progress *progress_new(FILE *stream);
 void progress_free(Progress *progress);
 
 /**
+ * progress_set_stage_width: make room for longer names of stages.
+ * @progress: the reporter, or NULL
+ * @width: columns; the bar gets what is then left of 80
+ */
+void progress_set_stage_width(Progress *progress, int width);
+
+/**
+ * progress_rename: the stage that has begun is called something else now.
+ * @progress: the reporter, or NULL
+ * @stage: the new name; copied
+ */
+void progress_rename(Progress *progress, const char *stage);
+
+/**
  * progress_begin: a stage begins.
  * @progress: the reporter; NULL keeps this and the next two functions silent
  * @stage: what it is called; copied

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "run.h"
 
+#include <string.h>
+
 #include "balloon.h"
 #include "memory.h"
 #include "size.h"
@@ -8,12 +10,32 @@
 /* Ticks without which a guest is not taken to be at rest, or to go on. */
 #define SETTLE_TICKS 6
 #define ALIVE_TICKS 4
+/* Rarely enough that it takes no time of a processor worth mentioning. */
+#define SAMPLE_MS 20
+
+void run_result_clear(RunResult *result)
+{
+    g_clear_pointer(&result->samples, g_array_unref);
+    g_clear_pointer(&result->map, json_node_unref);
+}
 
 static void begin(Session *session, const RunConfig *config, const char *what)
 {
-    g_autofree char *stage = g_strdup_printf("%s: %s", config->label, what);
+    g_autofree char *stage = g_strdup_printf(
+        "%s: %s", config->stage ? config->stage : config->label, what);
 
-    progress_begin(session->progress, stage);
+    if (config->stage) {
+        progress_rename(session->progress, stage);
+    } else {
+        progress_begin(session->progress, stage);
+    }
+}
+
+static void end(Session *session, const RunConfig *config, const char *outcome)
+{
+    if (!config->stage) {
+        progress_end(session->progress, outcome);
+    }
 }
 
 static Vm *start(Session *session, const RunConfig *config, const char *role,
@@ -41,7 +63,7 @@ static bool boot(Session *session, const RunConfig *config, Vm *vm,
         return false;
     }
     result->boot_secs = (g_get_monotonic_time() - began) / 1e6;
-    progress_end(session->progress, NULL);
+    end(session, config, NULL);
     return true;
 }
 
@@ -57,6 +79,15 @@ static bool inflate(Session *session, const RunConfig *config, Vm *vm,
     return true;
 }
 
+static bool fill(const RunConfig *config, Vm *vm, GError **error)
+{
+    g_autofree char *command =
+        g_strdup_printf("fill %" G_GUINT64_FORMAT, config->fill / SIZE_MIB);
+    g_autofree char *answer = guest_command(vm_guest(vm), command, error);
+
+    return answer;
+}
+
 static bool settle(Session *session, const RunConfig *config, Vm *vm,
                    RunResult *result, GError **error)
 {
@@ -65,7 +96,8 @@ static bool settle(Session *session, const RunConfig *config, Vm *vm,
     begin(session, config, config->balloon_to ? "inflate the balloon"
                                               : "come to rest");
     result->inflate_secs = 0;
-    if (config->balloon_to && !inflate(session, config, vm, result, error)) {
+    if ((config->balloon_to && !inflate(session, config, vm, result, error)) ||
+        (config->fill && !fill(config, vm, error))) {
         return false;
     }
     if (!guest_wait_ticks(vm_guest(vm), SETTLE_TICKS, error) ||
@@ -73,8 +105,31 @@ static bool settle(Session *session, const RunConfig *config, Vm *vm,
         return false;
     }
     left = size_format(result->source_before);
-    progress_end(session->progress, left);
+    end(session, config, left);
     return true;
+}
+
+/* What QEMU answers is for whoever draws it; an unmodified one cannot. */
+static void ask_map(const RunConfig *config, Vm *source, RunResult *result)
+{
+    if (config->ask_map) {
+        result->map = vm_execute(source, "query-migration-map", NULL, NULL);
+    }
+}
+
+/* Start it, see it through, and watch the memory of both ends meanwhile. */
+static bool move(Session *session, const RunConfig *config, Vm *source,
+                 Vm *destination, RunResult *result, GError **error)
+{
+    MemorySampler *sampler = memory_sampler_start(
+        vm_pid(source), vm_pid(destination), SAMPLE_MS);
+    bool moved =
+        migrate_start(session, source, destination, error) &&
+        migration_mode_wait(session, source, destination, config->mode,
+                            &result->migration, error);
+
+    result->samples = memory_sampler_stop(sampler);
+    return moved;
 }
 
 static bool migrate(Session *session, const RunConfig *config, Vm *source,
@@ -84,18 +139,18 @@ static bool migrate(Session *session, const RunConfig *config, Vm *source,
 
     begin(session, config, "migrate");
     if (!migrate_skip(source, destination, config->skip, error) ||
+        !migration_mode_set(source, destination, config->mode, error) ||
         !migrate_set_bandwidth(source, 0, error) ||
-        !migrate_start(session, source, destination, error) ||
-        !migrate_wait(session, source, destination, &result->migration,
-                      error) ||
+        !move(session, config, source, destination, result, error) ||
         !memory_of_process(vm_pid(source), &result->source_after, error) ||
         !memory_of_process(vm_pid(destination), &result->destination_after,
                            error)) {
         return false;
     }
+    ask_map(config, source, result);
     took = g_strdup_printf("%.2f s by QEMU's count",
                            result->migration.total_ms / 1e3);
-    progress_end(session->progress, took);
+    end(session, config, took);
     return true;
 }
 
@@ -112,7 +167,7 @@ static bool verify(Session *session, const RunConfig *config, Vm *vm,
     if (!answer || !guest_wait_ticks(vm_guest(vm), 1, error)) {
         return false;
     }
-    progress_end(session->progress, "intact");
+    end(session, config, "intact");
     return true;
 }
 
@@ -122,6 +177,7 @@ bool run_migration(Session *session, const RunConfig *config,
     g_autoptr(Vm) source = NULL;
     g_autoptr(Vm) destination = NULL;
 
+    memset(result, 0, sizeof(*result));
     source = start(session, config, "source", false, error);
     if (!source || !boot(session, config, source, result, error) ||
         !settle(session, config, source, result, error)) {

@@ -5,15 +5,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "migrate.h"
+#include "memory-sampler.h"
+#include "migration-mode.h"
 #include "vm.h"
 
 /* One migration of a guest, and what it cost. */
 typedef struct RunConfig {
-    const char *label;          /* "off" or "on" */
+    const char *label;          /* "off" or "on"; names the logs, too */
+    const char *stage;          /* that the caller has begun for all, or NULL */
     VmConfig vm;                /* without what follows from the rest */
     uint64_t balloon_to;        /* what it is left with; 0: no balloon */
+    uint64_t fill;              /* more memory to use and check, in bytes */
+    MigrationMode mode;
     SkipSet skip;               /* the capabilities to set */
+    bool ask_map;               /* where the memory went, if QEMU can tell */
 } RunConfig;
 
 typedef struct RunResult {
@@ -23,7 +28,15 @@ typedef struct RunResult {
     MigrationStats migration;
     double boot_secs;
     double inflate_secs;
+    GArray *samples;            /* of MemorySample, during the migration */
+    JsonNode *map;              /* of query-migration-map, or NULL */
 } RunResult;
+
+/**
+ * run_result_clear: free what a result has allocated.
+ * @result: the result; valid or all zero
+ */
+void run_result_clear(RunResult *result);
 
 /**
  * run_migration: boot a guest, fill its memory and inflate its balloon unless
@@ -31,12 +44,15 @@ typedef struct RunResult {
  * intact and goes on.
  * @session: the session
  * @config: what to do
- * @result: where to put what was measured; all of it is only valid on success
+ * @result: where to put what was measured; all of it is only valid on success;
+ *          to be cleared with run_result_clear() in any case
  * @error: set if any of it fails
  *
  * Returns: whether the guest is intact.
  */
 bool run_migration(Session *session, const RunConfig *config,
                    RunResult *result, GError **error);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RunResult, run_result_clear)
 
 #endif /* SKIP_BALLOON_RUN_H */

@@ -102,9 +102,13 @@ static void add_guest(GPtrArray *args, const VmConfig *config)
 
 static void add_balloon(GPtrArray *args, const VmConfig *config)
 {
-    add(args, "-device", "virtio-balloon-pci,id=balloon0%s%s",
+    if (config->free_page_hint) {
+        add(args, "-object", "iothread,id=hints");
+    }
+    add(args, "-device", "virtio-balloon-pci,id=balloon0%s%s%s",
         config->must_tell_host ? ",must-tell-host=on" : "",
-        config->free_page_reporting ? ",free-page-reporting=on" : "");
+        config->free_page_reporting ? ",free-page-reporting=on" : "",
+        config->free_page_hint ? ",free-page-hint=on,iothread=hints" : "");
 }
 
 char **vm_args(const Session *session, const VmConfig *config)

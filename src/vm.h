@@ -34,6 +34,7 @@ typedef struct VmConfig {
     bool no_balloon;            /* leave out the balloon device */
     bool must_tell_host;        /* properties of the balloon device */
     bool free_page_reporting;
+    bool free_page_hint;
     bool incoming;              /* wait for a migration */
 } VmConfig;
 

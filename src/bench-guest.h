@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_BENCH_GUEST_H
+#define SKIP_BALLOON_BENCH_GUEST_H
+
+#include "bench-clock.h"
+#include "bench-options.h"
+#include "bench-sink.h"
+#include "session.h"
+
+/**
+ * bench_guest_plan: add to a clock what bench_guest_run() will do.
+ * @clock: the clock
+ * @options: the options
+ */
+void bench_guest_plan(BenchClock *clock, const BenchOptions *options);
+
+/**
+ * bench_guest_run: measure real guests: all cases with all builds in turns,
+ * so that a machine that gets slower does so for all of them.
+ * @session: the session
+ * @clock: the clock
+ * @options: the options
+ * @sink: where the results go
+ * @error: set if a guest did not arrive intact, or results cannot be written
+ */
+bool bench_guest_run(Session *session, BenchClock *clock,
+                     const BenchOptions *options, BenchSink *sink,
+                     GError **error);
+
+#endif /* SKIP_BALLOON_BENCH_GUEST_H */
