@@ -3,10 +3,12 @@
 #include <stdio.h>
 
 #include "bench-clock.h"
+#include "bench-compare.h"
 #include "bench-environment.h"
 #include "bench-guest.h"
 #include "bench-options.h"
 #include "bench-sink.h"
+#include "bench-summary.h"
 #include "command.h"
 #include "interrupt.h"
 #include "paths.h"
@@ -82,6 +84,47 @@ static int measure(const BenchOptions *options, const char *name)
     return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
 }
 
+static Results *load(const char *path, GError **error)
+{
+    g_autoptr(Results) results = results_new();
+    const GPtrArray *warnings = results_warnings(results);
+
+    if (!results_load(results, path, error)) {
+        return NULL;
+    }
+    for (guint i = 0; i < warnings->len; i++) {
+        fprintf(stderr, "warning: %s\n",
+                (const char *)g_ptr_array_index(warnings, i));
+    }
+    return g_steal_pointer(&results);
+}
+
+static int compare(const BenchOptions *options, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Results) old = load(options->compare[0], &error);
+    g_autoptr(Results) new = old ? load(options->compare[1], &error) : NULL;
+    g_autofree char *table = NULL;
+
+    if (!new) {
+        fprintf(stderr, "%s: %s\n", name, error->message);
+        return EXIT_FAILED;
+    }
+    table = bench_compare(old, new);
+    if (!table) {
+        fprintf(stderr, "%s: nothing was measured in both '%s' and '%s'\n",
+                name, options->compare[0], options->compare[1]);
+        return EXIT_FAILED;
+    }
+    printf("%s\n"
+           "'same': some repetitions took as long as some in the other; "
+           "nothing is said\n"
+           "of what was measured once. x: times as fast as unmodified QEMU in "
+           "the same\nresults.\n",
+           table);
+    return EXIT_OK;
+}
+
 static int bench_run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -92,7 +135,8 @@ static int bench_run(int argc, char **argv)
                 error->message, argv[0]);
         return EXIT_USAGE;
     }
-    return measure(options, argv[0]);
+    return options->compare[0] ? compare(options, argv[0])
+                               : measure(options, argv[0]);
 }
 
 const Command bench_command = {

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_BENCH_SUMMARY_H
+#define SKIP_BALLOON_BENCH_SUMMARY_H
+
+#include "results.h"
+
+/**
+ * bench_summary: what was measured of guests, as a table for a terminal.
+ * @results: the results
+ *
+ * Returns: a new string, which the caller frees; NULL if no guest was
+ * measured.
+ */
+char *bench_summary(const Results *results);
+
+#endif /* SKIP_BALLOON_BENCH_SUMMARY_H */
