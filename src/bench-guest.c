@@ -8,6 +8,7 @@
 #include "run.h"
 #include "size.h"
 #include "socket-cost.h"
+#include "table.h"
 
 #define SOCKET_SECS 1
 
@@ -101,6 +102,42 @@ static RunConfig make_config(const GuestBench *bench, const GuestCase *guest,
         .skip = skip,
         .ask_map = skip && bench->repetition == 1,
     };
+}
+
+static void list_build(Table *table, const BenchCase *bench_case,
+                       BenchBuild build, unsigned repetitions)
+{
+    g_autofree char *name = bench_case_name(bench_case);
+    g_autofree char *need = size_format(bench_case_memory(bench_case, build));
+    g_autofree char *takes = bench_duration(
+        repetitions * bench_case_seconds(bench_case, build));
+    g_autofree char *times = g_strdup_printf("%u x", repetitions);
+    g_autofree char *lacks = lacks_memory(bench_case, build);
+    g_autofree char *title = g_strdup_printf("%s %s", name,
+                                             bench_build_name(build));
+    const char *cells[] = {
+        title, times, lacks ? "left out" : takes, lacks ? lacks : need, NULL
+    };
+
+    table_add_row(table, cells);
+}
+
+void bench_guest_list(const BenchOptions *options)
+{
+    g_autoptr(Table) table = table_new(4);
+    g_autofree char *text = NULL;
+
+    for (guint i = 0; i < options->cases->len; i++) {
+        for (unsigned build = 0; build < BUILD_COUNT; build++) {
+            if (options->builds[build]) {
+                list_build(table,
+                           &g_array_index(options->cases, BenchCase, i),
+                           build, options->repetitions);
+            }
+        }
+    }
+    text = table_format(table);
+    printf("%s", text);
 }
 
 /* Names the logs. */

@@ -15,6 +15,13 @@
 void bench_guest_plan(BenchClock *clock, const BenchOptions *options);
 
 /**
+ * bench_guest_list: print what bench_guest_run() will do, and about how long
+ * that takes.
+ * @options: the options
+ */
+void bench_guest_list(const BenchOptions *options);
+
+/**
  * bench_guest_run: measure real guests: all cases with all builds in turns,
  * so that a machine that gets slower does so for all of them.
  * @session: the session

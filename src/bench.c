@@ -125,6 +125,20 @@ static int compare(const BenchOptions *options, const char *name)
     return EXIT_OK;
 }
 
+static int list(const BenchOptions *options)
+{
+    g_autofree char *takes = NULL;
+    BenchClock clock = { 0 };
+
+    if (options->guest) {
+        bench_guest_list(options);
+        bench_guest_plan(&clock, options);
+    }
+    takes = bench_duration(bench_clock_left(&clock));
+    printf("about %s in all\n", takes);
+    return EXIT_OK;
+}
+
 static int bench_run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -134,6 +148,9 @@ static int bench_run(int argc, char **argv)
         fprintf(stderr, "%s: %s\nTry '%s --help'.\n", argv[0],
                 error->message, argv[0]);
         return EXIT_USAGE;
+    }
+    if (options->list) {
+        return list(options);
     }
     return options->compare[0] ? compare(options, argv[0])
                                : measure(options, argv[0]);
