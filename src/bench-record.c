@@ -57,11 +57,6 @@ static void add_memory(JsonObject *record, const RunResult *result)
                                result->destination_after);
 }
 
-static double round_ms(double ms)
-{
-    return round(ms * 1000) / 1000;
-}
-
 static JsonArray *samples_array(const GArray *samples)
 {
     JsonArray *array = json_array_new();
@@ -71,7 +66,7 @@ static JsonArray *samples_array(const GArray *samples)
             &g_array_index(samples, MemorySample, i);
         JsonArray *element = json_array_new();
 
-        json_array_add_double_element(element, round_ms(sample->ms));
+        json_array_add_int_element(element, lrint(sample->ms));
         json_array_add_int_element(element, sample->source);
         json_array_add_int_element(element, sample->destination);
         json_array_add_array_element(array, element);
@@ -113,6 +108,6 @@ JsonObject *bench_record_socket(const BenchCase *bench_case,
 
     json_object_set_int_member(record, "repetition", repetition);
     json_object_set_int_member(record, "bytes", bytes);
-    json_object_set_double_member(record, "total-ms", round_ms(ms));
+    json_object_set_int_member(record, "total-ms", lrint(ms));
     return record;
 }
