@@ -111,9 +111,7 @@ static void add_host(JsonObject *object)
                                          "\n"));
     json_object_set_int_member(object, "cpus",
                                sysconf(_SC_NPROCESSORS_ONLN));
-    json_object_set_int_member(object, "memory-bytes",
-                               sysconf(_SC_PHYS_PAGES) *
-                               sysconf(_SC_PAGESIZE));
+    json_object_set_int_member(object, "memory-bytes", memory_total());
     if (!uname(&name)) {
         json_object_set_string_member(object, "kernel", name.release);
     }

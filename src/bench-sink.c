@@ -33,13 +33,10 @@ static char *name_run(void)
 /* A run that was killed may have left a line without an end. */
 static bool end_last_line(BenchSink *sink)
 {
-    long size;
+    long size = fseek(sink->file, 0, SEEK_END) ? -1 : ftell(sink->file);
 
-    if (fseek(sink->file, 0, SEEK_END) || (size = ftell(sink->file)) < 0) {
-        return false;
-    }
-    if (!size) {
-        return true;
+    if (size <= 0) {
+        return !size;
     }
     return !fseek(sink->file, size - 1, SEEK_SET) &&
            (fgetc(sink->file) == '\n' ||

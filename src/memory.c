@@ -112,12 +112,22 @@ bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error)
     return true;
 }
 
-uint64_t memory_available(void)
+static uint64_t host_memory(const char *field)
 {
     uint64_t kib;
 
-    return proc_field("/proc/meminfo", "MemAvailable:", &kib, NULL) ?
-           kib * 1024 : UINT64_MAX;
+    return proc_field("/proc/meminfo", field, &kib, NULL) ? kib * 1024
+                                                          : UINT64_MAX;
+}
+
+uint64_t memory_total(void)
+{
+    return host_memory("MemTotal:");
+}
+
+uint64_t memory_available(void)
+{
+    return host_memory("MemAvailable:");
 }
 
 uint64_t memory_free_huge_pages(void)

@@ -37,6 +37,13 @@ bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error);
 bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error);
 
 /**
+ * memory_total: how much memory the host has.
+ *
+ * Returns: bytes, UINT64_MAX if /proc does not say.
+ */
+uint64_t memory_total(void);
+
+/**
  * memory_available: how much memory the host can give without swapping.
  *
  * Returns: bytes, UINT64_MAX if /proc does not say.

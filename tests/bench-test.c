@@ -339,7 +339,8 @@ static void test_compare(void)
     g_autofree char *nothing = bench_compare(none, new);
     g_autofree char *summary = bench_summary(new);
 
-    g_test_message("\n%s\n%s", table, summary);
+    g_test_message("%s", table);
+    g_test_message("%s", summary);
     g_assert_nonnull(strstr(table, "slower"));
     g_assert_null(strstr(table, "faster"));
     g_assert_nonnull(strstr(table, "same"));
