@@ -106,9 +106,31 @@ static void check_iteration(const BalloonBitmap *b)
     g_assert_cmpuint(runs, ==, balloon_bitmap_runs(b));
 }
 
+/* Ranges of all kinds: nothing, one page, across words, beyond the end. */
+static void check_between(const BalloonBitmap *b, const Model *m)
+{
+    int round;
+
+    for (round = 0; round < 32; round++) {
+        uint64_t start = g_test_rand_int_range(0, m->pages + 2);
+        uint64_t end = g_test_rand_int_range(0, m->pages + WORD);
+        uint64_t count = 0;
+        uint64_t i;
+
+        for (i = start; i < MIN(end, m->pages); i++) {
+            count += m->page[i];
+        }
+        g_assert_cmpuint(balloon_bitmap_count_between(b, start, end), ==,
+                         count);
+    }
+    g_assert_cmpuint(balloon_bitmap_count_between(b, 0, UINT64_MAX), ==,
+                     balloon_bitmap_count(b));
+}
+
 static void check(const BalloonBitmap *b, const Model *m)
 {
     check_totals(b, m);
+    check_between(b, m);
     check_pages(b, m);
     check_iteration(b);
 }

@@ -132,6 +132,19 @@ static uint64_t word_mask(uint64_t i, uint64_t start, uint64_t end)
     return mask;
 }
 
+uint64_t balloon_bitmap_count_between(const BalloonBitmap *b, uint64_t start,
+                                      uint64_t end)
+{
+    uint64_t count = 0;
+    uint64_t i;
+
+    end = MIN(end, b->pages);
+    for (i = start / WORD_BITS; start < end && i * WORD_BITS < end; i++) {
+        count += __builtin_popcountll(b->words[i] & word_mask(i, start, end));
+    }
+    return count;
+}
+
 /*
  * Make all pages of [@start, @start + @npages) equal @value, which is all
  * zeroes or all ones.  Returns how many pages changed.

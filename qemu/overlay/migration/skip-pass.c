@@ -38,6 +38,7 @@
 #include "migration/populated-block.h"
 #include "migration/skip-balloon.h"
 #include "migration/skip-pass.h"
+#include "migration/skip-record.h"
 #include "migration/skip-unpopulated.h"
 #include "system/runstate.h"
 #include "migration.h"
@@ -98,6 +99,7 @@ void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end)
         bitmap_test_and_clear_atomic(pass->rb->file_bmap, start, end - start);
     }
     pass->cleared += end - start;
+    skip_record_skipped(pass->rb, start, end);
 }
 
 void skip_pass_make_dirty(SkipPass *pass, uint64_t start, uint64_t end)
@@ -569,6 +571,7 @@ static void drop_pages(void)
             g_free(pages->sent);
             g_free(pages->zero);
             g_free(pages->discarded);
+            g_free(pages->seen);
             populated_scan_free(pages->discarded_scan);
             g_free(pages);
         }
@@ -586,6 +589,7 @@ static void add_pages(void)
         rb->skip_pages->unseen =
             bitmap_new(rb->max_length >> qemu_target_page_bits());
     }
+    skip_record_start();
 }
 
 static void start(void)
@@ -613,6 +617,7 @@ static void forget(void)
 {
     skip_pass.first_done = false;
     skip_pass.postcopy = false;
+    skip_record_forget();
     skip_balloon_forget();
     skip_unpopulated_forget();
 }

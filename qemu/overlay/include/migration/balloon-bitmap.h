@@ -61,6 +61,14 @@ uint64_t balloon_bitmap_size(const BalloonBitmap *b);
 uint64_t balloon_bitmap_count(const BalloonBitmap *b);
 
 /**
+ * balloon_bitmap_count_between: Number of set pages in a range
+ * @start: first page
+ * @end: page after the last one; what is not in the bitmap is not set
+ */
+uint64_t balloon_bitmap_count_between(const BalloonBitmap *b, uint64_t start,
+                                      uint64_t end);
+
+/**
  * balloon_bitmap_runs: How many maximal runs of set pages @b has; constant
  * time
  */

@@ -45,6 +45,13 @@ typedef struct SkipPages {
     unsigned long *discarded;
     /* The migration thread's, before postcopy */
     PopulatedScan *discarded_scan;
+    /* Where this migration is recorded, see skip-record.h */
+    struct SkipRecord *record;
+    /*
+     * Pages that were sent with their content.  Set atomically by the threads
+     * that send; nobody clears it.
+     */
+    unsigned long *seen;
     /* The host stopped telling what is populated */
     bool given_up;
     /* It did not tell so of some pages of the map */
