@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qmp.h"
 
+#include <string.h>
+
 #include "channel.h"
 #include "error.h"
 
@@ -11,6 +13,7 @@ struct Qmp {
     Session *session;
     Channel *channel;
     bool greeted;
+    bool foreign;               /* something else came instead */
     guint64 id;                 /* of the last command */
     JsonObject *reply;          /* to that command; NULL while it runs */
     GQueue events;              /* of char *, the names */
@@ -45,12 +48,11 @@ static void on_line(const char *line, void *opaque)
     if (!line) {
         return;
     }
-    if (!json_parser_load_from_data(parser, line, -1, NULL)) {
-        g_debug("not JSON: %s", line);
-        return;
-    }
-    root = json_parser_get_root(parser);
+    root = json_parser_load_from_data(parser, line, -1, NULL) ?
+           json_parser_get_root(parser) : NULL;
     if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
+        g_debug("not a JSON object: %s", line);
+        qmp->foreign = !qmp->greeted;
         return;
     }
     message = json_node_get_object(root);
@@ -112,6 +114,11 @@ bool qmp_negotiate(Qmp *qmp, GError **error)
     g_autoptr(JsonNode) result = NULL;
 
     while (!qmp->greeted) {
+        if (qmp->foreign) {
+            g_set_error(error, SB_ERROR, SB_ERROR_QMP,
+                        "what answers does not speak QMP");
+            return false;
+        }
         if (!keep_waiting(qmp, &stall, "no QMP greeting from QEMU", error)) {
             return false;
         }
@@ -137,18 +144,35 @@ static char *format_command(Qmp *qmp, const char *command,
     return g_strconcat(json, "\n", NULL);
 }
 
+/* A string of an object, if it is one and has it. */
+static const char *get_word(JsonNode *node, const char *name,
+                            const char *preset)
+{
+    JsonNode *word = node && JSON_NODE_HOLDS_OBJECT(node) ?
+        json_object_get_member(json_node_get_object(node), name) : NULL;
+    const char *text = word && JSON_NODE_HOLDS_VALUE(word) ?
+        json_node_get_string(word) : NULL;
+
+    return text ? text : preset;
+}
+
+static bool is_unknown(JsonNode *refusal)
+{
+    return !strcmp(get_word(refusal, "class", ""), "CommandNotFound");
+}
+
 static JsonNode *take_result(Qmp *qmp, const char *command, GError **error)
 {
     g_autoptr(JsonObject) reply = g_steal_pointer(&qmp->reply);
-    JsonObject *refusal;
+    JsonNode *refusal;
 
     if (json_object_has_member(reply, "return")) {
         return json_node_copy(json_object_get_member(reply, "return"));
     }
-    refusal = json_object_get_object_member(reply, "error");
-    g_set_error(error, SB_ERROR, SB_ERROR_QMP, "QEMU refused '%s': %s",
-                command, refusal ? json_object_get_string_member(
-                    refusal, "desc") : "no reason given");
+    refusal = json_object_get_member(reply, "error");
+    g_set_error(error, SB_ERROR, is_unknown(refusal) ? SB_ERROR_MISSING :
+                SB_ERROR_QMP, "QEMU refused '%s': %s", command,
+                get_word(refusal, "desc", "no reason given"));
     return NULL;
 }
 

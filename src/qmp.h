@@ -35,7 +35,8 @@ bool qmp_is_closed(const Qmp *qmp);
 /**
  * qmp_negotiate: wait for the greeting and enter command mode.
  * @qmp: the client
- * @error: set if QEMU says nothing, something else, or goes away
+ * @error: set to SB_ERROR_TIMEOUT if QEMU says nothing, to SB_ERROR_QMP if
+ *         it is not QMP that it speaks, to SB_ERROR_PROCESS if it goes away
  *
  * Returns: whether commands can be executed now.
  */
@@ -46,8 +47,9 @@ bool qmp_negotiate(Qmp *qmp, GError **error);
  * @qmp: the client
  * @command: the name of the command
  * @arguments: its arguments, owned by this function; NULL for none
- * @error: set to SB_ERROR_QMP if QEMU refuses, to SB_ERROR_PROCESS if it goes
- *         away, or as for session_step()
+ * @error: set to SB_ERROR_MISSING if QEMU does not know the command, to
+ *         SB_ERROR_QMP if it refuses, to SB_ERROR_PROCESS if it goes away, or
+ *         as for session_step()
  *
  * Returns: the value returned, NULL on failure; the caller frees it with
  * json_node_unref().
