@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "memory-state.h"
+
+#include <glib.h>
+
+static const struct {
+    const char *name;
+    uint32_t rgb;
+    uint8_t ansi;
+    char character;
+} looks[MEMORY_STATES] = {
+    [MEMORY_SKIPPED] = { "in the balloon, skipped", 0x00885a, 29, '.' },
+    [MEMORY_BALLOONED] = { "in the balloon, not skipped", 0x2ecbff, 45, 'o' },
+    [MEMORY_UNPOPULATED] = { "unpopulated", 0xc0c0c0, 249, '-' },
+    [MEMORY_ZERO] = { "zero-page record", 0xefb900, 178, '0' },
+    [MEMORY_SENT] = { "sent", 0x3c39ee, 63, '#' },
+    [MEMORY_SENT_AGAIN] = { "sent again", 0xc26416, 130, '@' },
+    [MEMORY_IN_USE] = { "in use, nothing recorded", 0x945294, 97, '+' },
+};
+
+/* Give a state up to so many of the pages that are left. */
+static void deal(uint64_t *left, uint64_t *state, uint64_t pages)
+{
+    pages = MIN(pages, *left);
+    *state += pages;
+    *left -= pages;
+}
+
+void memory_state_deal(const MemoryCounts *counts,
+                       uint64_t pages[MEMORY_STATES])
+{
+    uint64_t gone = MAX(counts->ballooned, counts->unpopulated);
+    uint64_t passed_over = MIN(gone, counts->skipped);
+    uint64_t unseen_zero = MIN(counts->zero, gone - passed_over);
+    uint64_t left = counts->pages - gone;
+
+    for (unsigned i = 0; i < MEMORY_STATES; i++) {
+        pages[i] = 0;
+    }
+    pages[MEMORY_SKIPPED] = MIN(counts->ballooned, counts->skipped);
+    pages[MEMORY_BALLOONED] = counts->ballooned - pages[MEMORY_SKIPPED];
+    pages[MEMORY_UNPOPULATED] = gone - counts->ballooned;
+    deal(&left, &pages[MEMORY_SENT_AGAIN], counts->sent_again);
+    deal(&left, &pages[MEMORY_SENT],
+         counts->sent - MIN(counts->sent, counts->sent_again));
+    deal(&left, &pages[MEMORY_ZERO], counts->zero - unseen_zero);
+    deal(&left, &pages[MEMORY_SKIPPED], counts->skipped - passed_over);
+    pages[MEMORY_IN_USE] = left;
+}
+
+MemoryState memory_state_of(const MemoryCounts *counts)
+{
+    uint64_t pages[MEMORY_STATES];
+    MemoryState most = 0;
+
+    memory_state_deal(counts, pages);
+    for (MemoryState i = 1; i < MEMORY_STATES; i++) {
+        if (pages[i] > pages[most]) {
+            most = i;
+        }
+    }
+    return most;
+}
+
+const char *memory_state_name(MemoryState state)
+{
+    return looks[state].name;
+}
+
+uint32_t memory_state_rgb(MemoryState state)
+{
+    return looks[state].rgb;
+}
+
+unsigned memory_state_ansi(MemoryState state)
+{
+    return looks[state].ansi;
+}
+
+char memory_state_char(MemoryState state)
+{
+    return looks[state].character;
+}
