@@ -6,7 +6,7 @@
 # shellcheck source=scripts/debian.sh
 source "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
 
-need_packages build-essential pkgconf meson ninja-build libglib2.0-dev libjson-glib-dev
+need_packages build-essential pkgconf meson ninja-build libglib2.0-dev libjson-glib-dev libcairo2-dev
 cd "$ROOT"
 [[ -e build/meson/build.ninja ]] || logged program-configure meson setup build/meson
 NINJA_STATUS='[%f/%t] ' logged program ninja -C build/meson
