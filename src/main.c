@@ -10,6 +10,7 @@
 static const Command *const commands[] = {
     &demo_command,
     &bench_command,
+    &map_command,
 };
 
 static void print_help(void)
