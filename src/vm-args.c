@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* Served as soon as it is notified, by the thread that does that */
+#define VM_DRIVEN_DEVICE ",ioeventfd=off,addr=" G_STRINGIFY(VM_BALLOON_SLOT)
+
 static char *log_file(const Session *session, const VmConfig *config,
                       const char *suffix)
 {
@@ -19,6 +22,11 @@ char *vm_log_path(const Session *session, const VmConfig *config)
 char *vm_console_path(const Session *session, const VmConfig *config)
 {
     return log_file(session, config, ".console.log");
+}
+
+char *vm_trace_path(const Session *session, const VmConfig *config)
+{
+    return log_file(session, config, ".trace.log");
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -46,7 +54,7 @@ static void add_machine(GPtrArray *args, const VmConfig *config)
     if (config->kvm) {
         add(args, "-accel", "kvm");
     }
-    add(args, "-accel", "tcg");
+    add(args, "-accel", config->device_level ? "qtest" : "tcg");
     add(args, "-smp", "%u", MAX(config->smp, 1));
     /* Nothing that the guest does not need: each device is more to migrate. */
     g_ptr_array_add(args, g_strdup("-nodefaults"));
@@ -69,11 +77,20 @@ static void add_memory(GPtrArray *args, const VmConfig *config)
     };
 
     add(args, "-m", "%" G_GUINT64_FORMAT "B", config->memory);
-    add(args, "-object", "%s,id=ram0,size=%" G_GUINT64_FORMAT "B",
-        objects[config->backend], config->memory);
+    /* Far more than the host could back, should it ever be written to */
+    add(args, "-object", "%s,id=ram0,size=%" G_GUINT64_FORMAT "B%s",
+        objects[config->backend], config->memory,
+        config->device_level && config->backend == BACKEND_ANON ?
+        ",reserve=off" : "");
 }
 
-static void add_channels(GPtrArray *args, const Session *session,
+static void add_qmp(GPtrArray *args)
+{
+    add(args, "-chardev", "socket,id=qmp,fd=%d", VM_QMP_FD);
+    add(args, "-mon", "chardev=qmp,mode=control");
+}
+
+static void add_serial_ports(GPtrArray *args, const Session *session,
                          const VmConfig *config)
 {
     g_autofree char *console_path = vm_console_path(session, config);
@@ -81,13 +98,28 @@ static void add_channels(GPtrArray *args, const Session *session,
     g_autofree char *serial_path = log_file(session, config, ".serial.log");
     g_autofree char *serial = quote_commas(serial_path);
 
-    add(args, "-chardev", "socket,id=qmp,fd=%d", VM_QMP_FD);
-    add(args, "-mon", "chardev=qmp,mode=control");
     add(args, "-chardev", "socket,id=serial,fd=%d,logfile=%s", VM_SERIAL_FD,
         serial);
     add(args, "-serial", "chardev:serial");
     add(args, "-chardev", "file,id=console,path=%s", console);
     add(args, "-serial", "chardev:console");
+}
+
+/* A processor that can address 16 TiB, and leaves no hole below 1 TiB */
+static void add_device_level(GPtrArray *args)
+{
+    add(args, "-cpu", "max,vendor=GenuineIntel,phys-bits=46");
+    add(args, "-chardev", "socket,id=qtest,fd=%d", VM_QTEST_FD);
+    add(args, "-qtest", "chardev:qtest");
+    add(args, "-qtest-log", "none");
+}
+
+static void add_trace(GPtrArray *args, const Session *session,
+                      const VmConfig *config)
+{
+    add(args, "-trace", "skip_bql_end");
+    g_ptr_array_add(args, g_strdup("-D"));
+    g_ptr_array_add(args, vm_trace_path(session, config));
 }
 
 static void add_guest(GPtrArray *args, const VmConfig *config)
@@ -105,10 +137,11 @@ static void add_balloon(GPtrArray *args, const VmConfig *config)
     if (config->free_page_hint) {
         add(args, "-object", "iothread,id=hints");
     }
-    add(args, "-device", "virtio-balloon-pci,id=balloon0%s%s%s",
+    add(args, "-device", "virtio-balloon-pci,id=balloon0%s%s%s%s",
         config->must_tell_host ? ",must-tell-host=on" : "",
         config->free_page_reporting ? ",free-page-reporting=on" : "",
-        config->free_page_hint ? ",free-page-hint=on,iothread=hints" : "");
+        config->free_page_hint ? ",free-page-hint=on,iothread=hints" : "",
+        config->device_level ? VM_DRIVEN_DEVICE : "");
 }
 
 char **vm_args(const Session *session, const VmConfig *config)
@@ -118,7 +151,15 @@ char **vm_args(const Session *session, const VmConfig *config)
     g_ptr_array_add(args, g_strdup(config->qemu));
     add_machine(args, config);
     add_memory(args, config);
-    add_channels(args, session, config);
+    add_qmp(args);
+    if (config->device_level) {
+        add_device_level(args);
+    } else {
+        add_serial_ports(args, session, config);
+    }
+    if (config->trace_holds) {
+        add_trace(args, session, config);
+    }
     if (config->kernel) {
         add_guest(args, config);
     }

@@ -7,6 +7,10 @@
 /* The file descriptors that a QEMU finds its sockets under. */
 #define VM_QMP_FD 3
 #define VM_SERIAL_FD 4
+#define VM_QTEST_FD VM_SERIAL_FD
+
+/* Where the balloon device is at the level of devices: its PCI slot */
+#define VM_BALLOON_SLOT 5
 
 /**
  * vm_args: the command line of a QEMU, which is the same for the source and
@@ -36,5 +40,15 @@ char *vm_log_path(const Session *session, const VmConfig *config);
  * Returns: a new string; the caller frees it.
  */
 char *vm_console_path(const Session *session, const VmConfig *config);
+
+/**
+ * vm_trace_path: the file that gets how long our code in QEMU held the big
+ * lock, each time: lines with "skip_bql_end WHAT MICROSECONDS us".
+ * @session: whose directory it is in
+ * @config: how the QEMU is started
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *vm_trace_path(const Session *session, const VmConfig *config);
 
 #endif /* SKIP_BALLOON_VM_ARGS_H */

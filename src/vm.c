@@ -28,7 +28,8 @@ struct Vm {
     bool exited;
     bool expected;              /* we ended it ourselves */
     Qmp *qmp;
-    Guest *guest;
+    Guest *guest;               /* NULL at the level of devices */
+    Qtest *qtest;               /* NULL otherwise */
 };
 
 static const char *const backend_names[] = {
@@ -153,10 +154,12 @@ static bool make_pair(int fds[2], GError **error)
 }
 
 /* Start the process and take our ends of its sockets. */
-static bool launch(Vm *vm, char **args, GError **error)
+static bool launch(Vm *vm, const VmConfig *config, char **args,
+                   GError **error)
 {
     int qmp_fds[2];
     int serial_fds[2];
+    GError **cause;
 
     if (!make_pair(qmp_fds, error)) {
         return false;
@@ -168,19 +171,19 @@ static bool launch(Vm *vm, char **args, GError **error)
     }
     vm->process = spawn(vm, args, qmp_fds[1], serial_fds[1], error);
     vm->qmp = qmp_new(vm->session, qmp_fds[0], vm->process ? error : NULL);
-    vm->guest = guest_new(vm->session, serial_fds[0],
-                          vm->qmp && vm->process ? error : NULL);
+    cause = vm->qmp && vm->process ? error : NULL;
+    if (config->device_level) {
+        vm->qtest = qtest_new(vm->session, serial_fds[0], cause);
+    } else {
+        vm->guest = guest_new(vm->session, serial_fds[0], cause);
+    }
     if (vm->process) {
         g_subprocess_wait_async(vm->process, NULL, on_process_exit, vm);
     }
-    return vm->process && vm->qmp && vm->guest;
+    return vm->process && vm->qmp && (vm->guest || vm->qtest);
 }
 
-/*
- * If the process has ended, or is about to, say so rather than that it closed
- * a connection.
- */
-static void explain_exit(Vm *vm, GError **error)
+void vm_explain_exit(Vm *vm, GError **error)
 {
     gint64 end = g_get_monotonic_time() + EXIT_WAIT_MS * INT64_C(1000);
 
@@ -217,12 +220,12 @@ Vm *vm_start(Session *session, const VmConfig *config, GError **error)
     vm->name = g_strdup(config->name);
     vm->log_path = vm_log_path(session, config);
     vm->console_path = vm_console_path(session, config);
-    if (!launch(vm, args, error)) {
+    if (!launch(vm, config, args, error)) {
         g_prefix_error(error, "cannot start QEMU '%s': ", config->qemu);
         return NULL;
     }
     if (!qmp_negotiate(vm->qmp, &failure)) {
-        explain_exit(vm, &failure);
+        vm_explain_exit(vm, &failure);
         g_propagate_error(error, g_steal_pointer(&failure));
         return NULL;
     }
@@ -250,6 +253,7 @@ void vm_free(Vm *vm)
     g_clear_object(&vm->process);
     qmp_free(vm->qmp);
     guest_free(vm->guest);
+    qtest_free(vm->qtest);
     g_free(vm->name);
     g_free(vm->log_path);
     g_free(vm->console_path);
@@ -273,6 +277,11 @@ Guest *vm_guest(const Vm *vm)
     return vm->guest;
 }
 
+Qtest *vm_qtest(const Vm *vm)
+{
+    return vm->qtest;
+}
+
 JsonNode *vm_execute(Vm *vm, const char *command, JsonObject *arguments,
                      GError **error)
 {
@@ -280,7 +289,7 @@ JsonNode *vm_execute(Vm *vm, const char *command, JsonObject *arguments,
     JsonNode *result = qmp_execute(vm->qmp, command, arguments, &failure);
 
     if (!result) {
-        explain_exit(vm, &failure);
+        vm_explain_exit(vm, &failure);
         g_propagate_error(error, g_steal_pointer(&failure));
     }
     return result;

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "guest.h"
+#include "qtest.h"
 #include "session.h"
 
 /* What the RAM of a guest is made of. */
@@ -35,6 +36,8 @@ typedef struct VmConfig {
     bool must_tell_host;        /* properties of the balloon device */
     bool free_page_reporting;
     bool free_page_hint;
+    bool device_level;          /* no guest runs: vm_qtest() is driven */
+    bool trace_holds;           /* of the big lock, see vm_trace_path() */
     bool incoming;              /* wait for a migration */
 } VmConfig;
 
@@ -94,8 +97,26 @@ pid_t vm_pid(const Vm *vm);
 /**
  * vm_guest: the guest in it.
  * @vm: the VM, which keeps it
+ *
+ * Returns: the guest; NULL at the level of devices.
  */
 Guest *vm_guest(const Vm *vm);
+
+/**
+ * vm_qtest: access to its devices.
+ * @vm: the VM, which keeps it
+ *
+ * Returns: the client; NULL unless at the level of devices.
+ */
+Qtest *vm_qtest(const Vm *vm);
+
+/**
+ * vm_explain_exit: if the process has ended or is about to, say so rather than
+ * that it closed a connection.
+ * @vm: the VM
+ * @error: what failed; replaced if that is why
+ */
+void vm_explain_exit(Vm *vm, GError **error);
 
 /**
  * vm_execute: execute a QMP command.
