@@ -112,6 +112,23 @@ bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error)
     return true;
 }
 
+bool memory_counters_of_process(pid_t pid, uint64_t *private,
+                                uint64_t *page_tables, GError **error)
+{
+    g_autofree char *status = g_strdup_printf("/proc/%d/status", (int)pid);
+    uint64_t private_kib;
+    uint64_t tables_kib;
+
+    if (!proc_field(status, "RssAnon:", &private_kib, error) ||
+        !proc_field(status, "VmPTE:", &tables_kib, error)) {
+        g_prefix_error(error, "cannot measure the memory of a QEMU: ");
+        return false;
+    }
+    *private = private_kib * 1024;
+    *page_tables = tables_kib * 1024;
+    return true;
+}
+
 static uint64_t host_memory(const char *field)
 {
     uint64_t kib;

@@ -44,6 +44,17 @@ bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error);
 uint64_t memory_total(void);
 
 /**
+ * memory_counters_of_process: the private memory of a process, as the kernel
+ * counts it, and its page tables: soon told however much memory is mapped.
+ * @pid: the process
+ * @private: where to put the private memory, in bytes
+ * @page_tables: where to put what the page tables take, in bytes
+ * @error: set if /proc does not say
+ */
+bool memory_counters_of_process(pid_t pid, uint64_t *private,
+                                uint64_t *page_tables, GError **error);
+
+/**
  * memory_available: how much memory the host can give without swapping.
  *
  * Returns: bytes, UINT64_MAX if /proc does not say.
