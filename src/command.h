@@ -21,5 +21,6 @@ typedef struct Command {
 extern const Command bench_command;
 extern const Command demo_command;
 extern const Command map_command;
+extern const Command report_command;
 
 #endif /* SKIP_BALLOON_COMMAND_H */

@@ -11,6 +11,7 @@ static const Command *const commands[] = {
     &demo_command,
     &bench_command,
     &map_command,
+    &report_command,
 };
 
 static void print_help(void)

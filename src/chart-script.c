@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "chart-script.h"
+
+GString *chart_script_new(unsigned width, unsigned height)
+{
+    GString *script = g_string_new(NULL);
+
+    /* No colour of gnuplot's own remains: each is one of the page's. */
+    g_string_append_printf(
+        script,
+        "set encoding utf8\n"
+        "set terminal svg noenhanced dynamic size %u,%u font 'sans-serif,12'\n"
+        "unset key\n"
+        "set tics nomirror textcolor %s\n"
+        "set xtics out scale 0.5,0.25\n"
+        "set xlabel textcolor %s\n"
+        "set ylabel textcolor %s\n"
+        "set style fill solid 1 noborder\n"
+        "set errorbars small\n"
+        "set format '%%g'\n",
+        width, height, CHART_MUTED, CHART_MUTED, CHART_MUTED);
+    return script;
+}

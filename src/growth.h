@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_GROWTH_H
+#define SKIP_BALLOON_GROWTH_H
+
+#include "results.h"
+
+/* What total time grows over. */
+typedef struct Growth {
+    const char *axis;           /* of charts */
+    const char *unit;           /* of x */
+    const char *slope_unit;
+    /* x of a line, NAN if the line does not tell. */
+    double (*x)(JsonObject *line);
+} Growth;
+
+/* Over what is in the balloon, in GiB; also of lines of real guests. */
+extern const Growth growth_ballooned;
+/* Over runs of the balloon map, in thousands. */
+extern const Growth growth_runs;
+
+/**
+ * growth_fit: the line through the total times, in milliseconds.
+ * @growth: over what
+ * @lines: an array of JsonObject; of one build and one backend, if it is to
+ *         mean something
+ * @fit: the line; untouched on failure
+ *
+ * Returns: false if there are fewer than two different x.
+ */
+bool growth_fit(const Growth *growth, const GPtrArray *lines, Fit *fit);
+
+/**
+ * growth_slope_words: a slope with its error, such as "0.12 ± 0.03 ms per
+ * GiB".
+ * @growth: over what
+ * @fit: the line
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *growth_slope_words(const Growth *growth, const Fit *fit);
+
+#endif /* SKIP_BALLOON_GROWTH_H */

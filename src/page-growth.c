@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <math.h>
+
+#include "build-name.h"
+#include "growth.h"
+#include "page-sections.h"
+#include "quantity.h"
+
+/* From this ratio on the axes are logarithmic. */
+#define LOG_RATIO 200
+
+/* Lines on one backend, and their builds. */
+typedef struct Place {
+    const Growth *growth;
+    const char *backend;
+    GPtrArray *lines;
+    GPtrArray *builds;
+} Place;
+
+static Place place_new(const Growth *growth, const GPtrArray *lines,
+                       const char *backend)
+{
+    Place place = { .growth = growth, .backend = backend };
+
+    place.lines = results_where(lines, "backend", backend);
+    place.builds = results_distinct(place.lines, "build");
+    builds_sort(place.builds);
+    return place;
+}
+
+static void place_clear(Place *place)
+{
+    g_ptr_array_unref(place->lines);
+    g_ptr_array_unref(place->builds);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
+
+static bool wants_log(const Place *place)
+{
+    double low = INFINITY, high = 0;
+
+    for (unsigned i = 0; i < place->lines->len; i++) {
+        double x = place->growth->x(place->lines->pdata[i]);
+
+        low = x > 0 ? fmin(low, x) : low;
+        high = fmax(high, x);
+    }
+    return high / low >= LOG_RATIO;
+}
+
+/* Points and line of a build; returns how many points there were. */
+static unsigned add_build(XyChart *chart, const Place *place,
+                          const char *build)
+{
+    g_autoptr(GPtrArray) lines = results_where(place->lines, "build", build);
+    unsigned n = 0;
+    Fit fit;
+
+    xy_chart_series(chart, build_colour(build), XY_POINTS);
+    for (unsigned i = 0; i < lines->len; i++) {
+        double x = place->growth->x(lines->pdata[i]);
+        double ms = result_number(lines->pdata[i], "total-ms");
+
+        if (isfinite(x) && isfinite(ms)) {
+            xy_chart_point(chart, x, ms);
+            n++;
+        }
+    }
+    if (growth_fit(place->growth, lines, &fit)) {
+        xy_chart_line(chart, build_colour(build), &fit);
+    }
+    return n;
+}
+
+/* All builds, or only ours, which the others would press to the axis. */
+static void add_chart(Page *page, const Place *place, bool only_ours,
+                      bool half)
+{
+    g_autoptr(XyChart) chart = xy_chart_new(place->growth->axis,
+                                            "total time, ms");
+    g_autofree char *title = g_strdup_printf(
+        "%s%s", place->backend, only_ours ? ", ours alone" : "");
+    g_autofree char *label = g_strdup_printf("Total time over %s, %s",
+                                             place->growth->axis, title);
+    bool log = wants_log(place);
+    unsigned n = 0;
+
+    xy_chart_set_log(chart, log, log);
+    for (unsigned i = 0; i < place->builds->len; i++) {
+        if (!only_ours || build_is_ours(place->builds->pdata[i])) {
+            n += add_build(chart, place, place->builds->pdata[i]);
+        }
+    }
+    if (n) {
+        page_xy(page, chart, title, label, half);
+    }
+}
+
+static void add_figure(Page *page, const Place *place)
+{
+    bool others = false, ours = false;
+
+    for (unsigned i = 0; i < place->builds->len; i++) {
+        bool is_ours = build_is_ours(place->builds->pdata[i]);
+
+        ours = ours || is_ours;
+        others = others || !is_ours;
+    }
+    page_figure_begin(page);
+    for (unsigned i = 0; i < place->builds->len; i++) {
+        unsigned colour = build_colour(place->builds->pdata[i]);
+
+        page_legend(page, colour, xy_chart_mark(colour),
+                    build_title(place->builds->pdata[i]));
+    }
+    add_chart(page, place, false, ours && others);
+    if (ours && others) {
+        add_chart(page, place, true, true);
+    }
+    page_figure_end(page, wants_log(place)
+                    ? "A mark for each migration, and the straight line by "
+                    "least squares; both axes are logarithmic, so it bends."
+                    : "A mark for each migration, and the straight line by "
+                    "least squares.");
+}
+
+static void add_fit(Page *page, const Place *place, const char *build)
+{
+    g_autoptr(GPtrArray) lines = results_where(place->lines, "build", build);
+    Fit fit;
+
+    if (!growth_fit(place->growth, lines, &fit)) {
+        return;
+    }
+    page_row(page, build_colour(build), build_title(build));
+    page_cell(page, quantity_rough(fit.slope));
+    page_cell(page, quantity_rough(fit.slope_error));
+    page_cell(page, quantity_rough(fit.intercept));
+    page_cell(page, quantity_fixed(fit.r2, 4));
+    page_cell(page, quantity_fixed(fit.n, 0));
+}
+
+static void add_words(Page *page, const Place *place)
+{
+    for (unsigned i = 0; i < place->builds->len; i++) {
+        const char *build = place->builds->pdata[i];
+        g_autoptr(GPtrArray) lines = results_where(place->lines, "build",
+                                                   build);
+        g_autofree char *words = NULL;
+        g_autofree char *item = NULL;
+        Fit fit;
+
+        if (growth_fit(place->growth, lines, &fit)) {
+            words = growth_slope_words(place->growth, &fit);
+            item = g_strdup_printf("%s, %s: %s", place->backend,
+                                   build_title(build), words);
+            page_list_item(page, item);
+        }
+    }
+}
+
+static void begin_table(Page *page, const Growth *growth)
+{
+    g_autofree char *slope = g_strdup_printf("slope|%s", growth->slope_unit);
+    g_autofree char *error = g_strdup_printf("standard error|%s",
+                                             growth->slope_unit);
+    g_autofree char *zero = g_strdup_printf("at 0 %s|ms", growth->unit);
+    const char *const headings[] = {
+        "", slope, error, zero, "R\xc2\xb2", "migrations", NULL
+    };
+
+    page_table_begin(page, "Total time as a straight line, least squares",
+                     headings);
+}
+
+/* Charts, then the slopes, in words and as a table. */
+static void add_part(Page *page, const Growth *growth, const char *heading,
+                     const char *intro, const GPtrArray *lines)
+{
+    g_autoptr(GPtrArray) backends = results_distinct(lines, "backend");
+
+    if (!backends->len) {
+        return;
+    }
+    page_heading(page, 3, heading);
+    page_text(page, "%s", intro);
+    page_list_begin(page);
+    for (unsigned i = 0; i < backends->len; i++) {
+        g_auto(Place) place = place_new(growth, lines, backends->pdata[i]);
+
+        add_words(page, &place);
+    }
+    page_list_end(page);
+    for (unsigned i = 0; i < backends->len; i++) {
+        g_auto(Place) place = place_new(growth, lines, backends->pdata[i]);
+
+        add_figure(page, &place);
+    }
+    begin_table(page, growth);
+    for (unsigned i = 0; i < backends->len; i++) {
+        g_auto(Place) place = place_new(growth, lines, backends->pdata[i]);
+
+        page_table_group(page, place.backend);
+        for (unsigned j = 0; j < place.builds->len; j++) {
+            add_fit(page, &place, place.builds->pdata[j]);
+        }
+    }
+    page_table_end(page);
+}
+
+void page_growth(Page *page, const Results *results)
+{
+    const GPtrArray *device = results_lines(results, "device");
+    g_autoptr(GPtrArray) ballooned = results_where(device, "series",
+                                                   "growth");
+    g_autoptr(GPtrArray) runs = results_where(device, "series", "runs");
+
+    if (!ballooned->len && !runs->len) {
+        return;
+    }
+    page_heading(page, 2, "Growth");
+    page_text(page, "Measured at the level of devices: a driver of ours "
+              "talks to the balloon device, no guest runs, the memory is "
+              "sparse. The slope is what one more takes, with its standard "
+              "error.");
+    add_part(page, &growth_ballooned, "With memory in the balloon",
+             "What each further GiB in the balloon adds to the total time:",
+             ballooned);
+    add_part(page, &growth_runs, "With runs of the balloon map",
+             "What further runs add, when memory is in the balloon here and "
+             "there instead of in one piece:", runs);
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_PAGE_STYLE_H
+#define SKIP_BALLOON_PAGE_STYLE_H
+
+/* The style sheet of the report: light, dark, phone, desktop and print. */
+extern const char page_style[];
+
+#endif /* SKIP_BALLOON_PAGE_STYLE_H */
