@@ -124,7 +124,8 @@ bool bar_chart_is_log(const BarChart *chart)
 }
 
 /* Returns where the bars begin. */
-static double add_axis(const BarChart *chart, GString *script)
+static double add_axis(const BarChart *chart, GString *script,
+                       unsigned width)
 {
     g_autofree char *axis = gnuplot_quote(chart->axis);
     double low, high;
@@ -134,6 +135,7 @@ static double add_axis(const BarChart *chart, GString *script)
     if (!bar_chart_is_log(chart)) {
         g_string_append_printf(script, "set xrange [0:%g]\n",
                                high > 0 ? high * 1.02 : 1);
+        chart_script_xtics(script, high, width);
         return 0;
     }
     /* Below the smallest, so that it is a bar as well. */
@@ -210,7 +212,7 @@ char *bar_chart_script(const BarChart *chart, unsigned width)
     g_string_append_printf(script, "set yrange [%g:0]\nset rmargin 8\n"
                            "set border 1 lc %s\nset grid xtics lc %s lt 1\n",
                            chart->height, CHART_MUTED, CHART_LINE);
-    from = add_axis(chart, script);
+    from = add_axis(chart, script, width);
     add_names(chart, script);
     add_bars(chart, script, from);
     add_plots(chart, script);

@@ -21,4 +21,12 @@
  */
 GString *chart_script_new(unsigned width, unsigned height);
 
+/**
+ * chart_script_xtics: marks on a linear x axis, as many as there is room for.
+ * @script: the script
+ * @length: of the axis, in its unit, from 0
+ * @width: of the picture, in pixels
+ */
+void chart_script_xtics(GString *script, double length, unsigned width);
+
 #endif /* SKIP_BALLOON_CHART_SCRIPT_H */

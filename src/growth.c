@@ -6,6 +6,9 @@
 #include "quantity.h"
 #include "size.h"
 
+#define DECIMALS_MAX 6
+#define NEGLIGIBLE 1e-6
+
 static double ballooned_of(JsonObject *line)
 {
     double ballooned = result_number(line, "ballooned");
@@ -16,20 +19,22 @@ static double ballooned_of(JsonObject *line)
 
 static double runs_of(JsonObject *line)
 {
-    return result_number(line, "runs") / 1e3;
+    return result_number(line, "runs");
 }
 
 const Growth growth_ballooned = {
     .axis = "GiB in the balloon",
-    .unit = "GiB",
+    .zero = "0 GiB",
     .slope_unit = "ms per GiB",
+    .per = 1,
     .x = ballooned_of,
 };
 
 const Growth growth_runs = {
-    .axis = "thousand runs",
-    .unit = "thousand runs",
-    .slope_unit = "ms per thousand runs",
+    .axis = "runs in the balloon map",
+    .zero = "0 runs",
+    .slope_unit = "ms per 1000 runs",
+    .per = 1000,
     .x = runs_of,
 };
 
@@ -51,10 +56,30 @@ bool growth_fit(const Growth *growth, const GPtrArray *lines, Fit *fit)
                      x->len, fit);
 }
 
+char *growth_slope(const Growth *growth, const Fit *fit, char **error)
+{
+    double slope = fit->slope * growth->per;
+    double off = fit->slope_error * growth->per;
+    int decimals;
+
+    *error = NULL;
+    if (isnan(off)) {
+        return quantity_rough(slope);
+    }
+    /* The points are on the line, but for the rounding of their numbers. */
+    if (off <= fabs(slope) * NEGLIGIBLE) {
+        *error = g_strdup("0");
+        return quantity_rough(slope);
+    }
+    decimals = CLAMP(1 - (int)floor(log10(off)), 0, DECIMALS_MAX);
+    *error = quantity_fixed(off, decimals);
+    return quantity_fixed(slope, decimals);
+}
+
 char *growth_slope_words(const Growth *growth, const Fit *fit)
 {
-    g_autofree char *slope = quantity_rough(fit->slope);
-    g_autofree char *error = quantity_rough(fit->slope_error);
+    g_autofree char *error = NULL;
+    g_autofree char *slope = growth_slope(growth, fit, &error);
 
     return error
         ? g_strdup_printf("%s \xc2\xb1 %s %s", slope, error,

@@ -7,15 +7,16 @@
 /* What total time grows over. */
 typedef struct Growth {
     const char *axis;           /* of charts */
-    const char *unit;           /* of x */
-    const char *slope_unit;
+    const char *zero;           /* x = 0, in words */
+    const char *slope_unit;     /* "ms per" as many as follows */
+    double per;
     /* x of a line, NAN if the line does not tell. */
     double (*x)(JsonObject *line);
 } Growth;
 
 /* Over what is in the balloon, in GiB; also of lines of real guests. */
 extern const Growth growth_ballooned;
-/* Over runs of the balloon map, in thousands. */
+/* Over runs of the balloon map. */
 extern const Growth growth_runs;
 
 /**
@@ -28,6 +29,17 @@ extern const Growth growth_runs;
  * Returns: false if there are fewer than two different x.
  */
 bool growth_fit(const Growth *growth, const GPtrArray *lines, Fit *fit);
+
+/**
+ * growth_slope: a slope for people, in growth->slope_unit.
+ * @growth: over what
+ * @fit: the line
+ * @error: where to put the standard error, NULL if there is none; the caller
+ *         frees it. It has two digits, and the slope is as exact.
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *growth_slope(const Growth *growth, const Fit *fit, char **error);
 
 /**
  * growth_slope_words: a slope with its error, such as "0.12 ± 0.03 ms per

@@ -14,7 +14,7 @@ static char *range(const Spread *spread, double unit, unsigned decimals)
 
     /* One value has no spread. */
     return spread->n > 1 ? g_strdup_printf("%s\xe2\x80\x93%s", low, high)
-                         : NULL;
+                         : g_strdup("");
 }
 
 static char *mib(double bytes)
@@ -83,7 +83,7 @@ static void begin_table(Page *page, const char *place)
 {
     static const char *const headings[] = {
         "", "total time|s", "least\xe2\x80\x93most|s",
-        "unmodified takes|times as long", "never ballooned|times that",
+        "unmodified takes|times as long", "of never ballooned|times",
         "sent|MiB", "source before \xe2\x86\x92 after|MiB",
         "destination|MiB", NULL
     };

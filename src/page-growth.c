@@ -8,6 +8,8 @@
 
 /* From this ratio on the axes are logarithmic. */
 #define LOG_RATIO 200
+/* In milliseconds. */
+#define SECONDS_FROM 3000
 
 /* Lines on one backend, and their builds. */
 typedef struct Place {
@@ -51,7 +53,7 @@ static bool wants_log(const Place *place)
 
 /* Points and line of a build; returns how many points there were. */
 static unsigned add_build(XyChart *chart, const Place *place,
-                          const char *build)
+                          const char *build, double unit)
 {
     g_autoptr(GPtrArray) lines = results_where(place->lines, "build", build);
     unsigned n = 0;
@@ -63,11 +65,13 @@ static unsigned add_build(XyChart *chart, const Place *place,
         double ms = result_number(lines->pdata[i], "total-ms");
 
         if (isfinite(x) && isfinite(ms)) {
-            xy_chart_point(chart, x, ms);
+            xy_chart_point(chart, x, ms / unit);
             n++;
         }
     }
     if (growth_fit(place->growth, lines, &fit)) {
+        fit.slope /= unit;
+        fit.intercept /= unit;
         xy_chart_line(chart, build_colour(build), &fit);
     }
     return n;
@@ -77,8 +81,10 @@ static unsigned add_build(XyChart *chart, const Place *place,
 static void add_chart(Page *page, const Place *place, bool only_ours,
                       bool half)
 {
-    g_autoptr(XyChart) chart = xy_chart_new(place->growth->axis,
-                                            "total time, ms");
+    bool seconds = !only_ours &&
+        results_spread(place->lines, "total-ms").max >= SECONDS_FROM;
+    g_autoptr(XyChart) chart = xy_chart_new(
+        place->growth->axis, seconds ? "total time, s" : "total time, ms");
     g_autofree char *title = g_strdup_printf(
         "%s%s", place->backend, only_ours ? ", ours alone" : "");
     g_autofree char *label = g_strdup_printf("Total time over %s, %s",
@@ -87,9 +93,13 @@ static void add_chart(Page *page, const Place *place, bool only_ours,
     unsigned n = 0;
 
     xy_chart_set_log(chart, log, log);
+    if (place->growth->per >= 1e3) {
+        xy_chart_set_counts(chart);
+    }
     for (unsigned i = 0; i < place->builds->len; i++) {
         if (!only_ours || build_is_ours(place->builds->pdata[i])) {
-            n += add_build(chart, place, place->builds->pdata[i]);
+            n += add_build(chart, place, place->builds->pdata[i],
+                           seconds ? 1e3 : 1);
         }
     }
     if (n) {
@@ -128,35 +138,49 @@ static void add_figure(Page *page, const Place *place)
 static void add_fit(Page *page, const Place *place, const char *build)
 {
     g_autoptr(GPtrArray) lines = results_where(place->lines, "build", build);
+    char *slope, *error;
     Fit fit;
 
     if (!growth_fit(place->growth, lines, &fit)) {
         return;
     }
     page_row(page, build_colour(build), build_title(build));
-    page_cell(page, quantity_rough(fit.slope));
-    page_cell(page, quantity_rough(fit.slope_error));
+    slope = growth_slope(place->growth, &fit, &error);
+    page_cell(page, slope);
+    page_cell(page, error);
     page_cell(page, quantity_rough(fit.intercept));
     page_cell(page, quantity_fixed(fit.r2, 4));
     page_cell(page, quantity_fixed(fit.n, 0));
 }
 
+static char *slope_words(const Place *place, const char *build)
+{
+    g_autoptr(GPtrArray) lines = NULL;
+    Fit fit;
+
+    if (!build) {
+        return NULL;
+    }
+    lines = results_where(place->lines, "build", build);
+    return growth_fit(place->growth, lines, &fit)
+        ? growth_slope_words(place->growth, &fit) : NULL;
+}
+
+/* Only the two that matter; the table has all of them. */
 static void add_words(Page *page, const Place *place)
 {
-    for (unsigned i = 0; i < place->builds->len; i++) {
-        const char *build = place->builds->pdata[i];
-        g_autoptr(GPtrArray) lines = results_where(place->lines, "build",
-                                                   build);
-        g_autofree char *words = NULL;
-        g_autofree char *item = NULL;
-        Fit fit;
+    const char *ours = builds_pick_ours(place->builds);
+    g_autofree char *on = slope_words(place, ours);
+    g_autofree char *off = slope_words(place, BUILD_UNMODIFIED);
+    g_autofree char *item = NULL;
 
-        if (growth_fit(place->growth, lines, &fit)) {
-            words = growth_slope_words(place->growth, &fit);
-            item = g_strdup_printf("%s, %s: %s", place->backend,
-                                   build_title(build), words);
-            page_list_item(page, item);
-        }
+    if (on || off) {
+        item = g_strdup_printf("%s: %s%s%s%s%s%s", place->backend,
+                               on ? on : "", on ? " with " : "",
+                               on ? build_title(ours) : "",
+                               on && off ? ", " : "", off ? off : "",
+                               off ? " with unmodified QEMU" : "");
+        page_list_item(page, item);
     }
 }
 
@@ -165,7 +189,7 @@ static void begin_table(Page *page, const Growth *growth)
     g_autofree char *slope = g_strdup_printf("slope|%s", growth->slope_unit);
     g_autofree char *error = g_strdup_printf("standard error|%s",
                                              growth->slope_unit);
-    g_autofree char *zero = g_strdup_printf("at 0 %s|ms", growth->unit);
+    g_autofree char *zero = g_strdup_printf("at %s|ms", growth->zero);
     const char *const headings[] = {
         "", slope, error, zero, "R\xc2\xb2", "migrations", NULL
     };

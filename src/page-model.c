@@ -15,7 +15,7 @@
 typedef struct Constants {
     double fixed;               /* ms */
     double per_gib;             /* ms per GiB in the balloon */
-    double per_run;             /* ms per thousand runs */
+    double per_run;             /* ms per run */
     double per_live;            /* ms per GiB sent */
 } Constants;
 
@@ -77,7 +77,7 @@ static double predict(const Constants *c, double ballooned, double live,
                       bool runs)
 {
     return c->fixed + c->per_gib * ballooned + c->per_live * live +
-           (runs ? c->per_run * ballooned * RUNS_PER_GIB / 1e3 : 0);
+           (runs ? c->per_run * ballooned * RUNS_PER_GIB : 0);
 }
 
 static void add_constants(Page *page, const char *build, const Constants *c)
@@ -85,7 +85,7 @@ static void add_constants(Page *page, const char *build, const Constants *c)
     page_row(page, build_colour(build), build_title(build));
     page_cell(page, quantity_rough(c->fixed));
     page_cell(page, quantity_rough(c->per_gib));
-    page_cell(page, build_is_ours(build) ? quantity_rough(c->per_run)
+    page_cell(page, build_is_ours(build) ? quantity_rough(c->per_run * 1e3)
                                          : g_strdup("none"));
     page_cell(page, quantity_rough(c->per_live));
 }
@@ -121,7 +121,7 @@ typedef struct Model {
 static void add_constants_table(Page *page, const Model *model)
 {
     static const char *const headings[] = {
-        "", "t\xe2\x82\x80|ms", "g|ms per GiB", "r|ms per thousand runs",
+        "", "t\xe2\x82\x80|ms", "g|ms per GiB", "r|ms per 1000 runs",
         "c|ms per GiB", NULL
     };
     g_autofree char *caption = g_strdup_printf(
@@ -162,9 +162,9 @@ static void add_intro(Page *page)
               "their total time is calculated from what was measured with "
               "smaller ones:");
     page_code(page, "T = t\xe2\x82\x80 + g \xc3\x97 GiB in the balloon "
-              "+ r \xc3\x97 thousand runs + c \xc3\x97 GiB of live data");
+              "+ r \xc3\x97 runs / 1000 + c \xc3\x97 GiB of live data");
     page_text(page, "t\xe2\x82\x80 and g are where the line of the growth "
-              "with memory in the balloon begins and its slope, r is the "
+              "with memory in the balloon begins, at 0 at least, and its slope, r is the "
               "slope of that with runs, c the time of never ballooned "
               "guests by GiB sent, with all that they take besides. Assumed "
               "are a run for every 2 MiB in the balloon (%.0f in each GiB), "

@@ -183,7 +183,7 @@ static unsigned add_series(XyChart *chart, const Place *place,
         double ms = results_spread(lines, "total-ms").median;
 
         if (ms > 0) {
-            xy_chart_point(chart, size / SIZE_GIB, ms);
+            xy_chart_point(chart, size / SIZE_GIB, ms / 1e3);
             n++;
         }
     }
@@ -192,7 +192,7 @@ static unsigned add_series(XyChart *chart, const Place *place,
 
 static void add_chart(Page *page, const Place *place)
 {
-    g_autoptr(XyChart) chart = xy_chart_new("guest RAM", "total time, ms");
+    g_autoptr(XyChart) chart = xy_chart_new("guest RAM", "total time, s");
     g_autofree char *label = g_strdup_printf("Total time over guest RAM, %s",
                                              place->title);
     unsigned n = 0;
@@ -226,7 +226,12 @@ static void add_figure(Page *page, const GPtrArray *places,
                     build_title(builds->pdata[i]));
     }
     for (unsigned i = 0; i < places->len; i++) {
-        add_chart(page, places->pdata[i]);
+        const Place *place = places->pdata[i];
+
+        /* A point is no chart. */
+        if (place->sizes->len > 1) {
+            add_chart(page, place);
+        }
     }
     page_figure_end(page, "Total time over guest RAM; both axes are "
                     "logarithmic.");

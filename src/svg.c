@@ -58,6 +58,15 @@ static void append_colour(GString *tag, GString *style, const char *name,
     }
 }
 
+/* What the page decides, what is so anyway, and what HTML does not want. */
+static bool is_needless(const char *name, const char *value)
+{
+    return !strcmp(name, "font-family") || !strcmp(name, "class") ||
+           g_str_has_prefix(name, "xmlns") ||
+           (!strcmp(name, "stroke-linecap") && !strcmp(value, "butt")) ||
+           (!strcmp(name, "stroke-linejoin") && !strcmp(value, "miter"));
+}
+
 static void append_own(Embed *embed, GString *tag, GString *style,
                        const char *name, const char *value)
 {
@@ -72,8 +81,7 @@ static void append_own(Embed *embed, GString *tag, GString *style,
     } else if (!strcmp(name, "xlink:href") && value[0] == '#') {
         own = g_strdup_printf("#%s-%s", embed->id, value + 1);
         append_attribute(tag, "href", own);
-    } else if (strcmp(name, "font-family") && strcmp(name, "class") &&
-               !g_str_has_prefix(name, "xmlns")) {
+    } else if (!is_needless(name, value)) {
         append_attribute(tag, name, value);
     }
 }

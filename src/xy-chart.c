@@ -8,6 +8,7 @@
 
 #define HEIGHT_MIN 250
 #define HEIGHT_MAX 320
+#define LINE_POINTS 150
 
 /* gnuplot's number of a mark, and a character that looks like it. */
 static const struct {
@@ -38,6 +39,7 @@ struct XyChart {
     GString *tics;
     bool log_x;
     bool log_y;
+    bool counts;
     double low_x;               /* of all points */
     double high_x;
     double top;
@@ -78,6 +80,11 @@ void xy_chart_set_log(XyChart *chart, bool x, bool y)
 {
     chart->log_x = x;
     chart->log_y = y;
+}
+
+void xy_chart_set_counts(XyChart *chart)
+{
+    chart->counts = true;
 }
 
 void xy_chart_set_top(XyChart *chart, double y)
@@ -126,7 +133,8 @@ const char *xy_chart_mark(unsigned colour)
 }
 
 /* Room around the outermost points, and none for a line of a single one. */
-static void add_x_axis(const XyChart *chart, GString *script)
+static void add_x_axis(const XyChart *chart, GString *script,
+                       unsigned width)
 {
     double low = chart->log_x ? chart->low_x / 1.25 : MIN(0, chart->low_x);
     double high = chart->log_x ? chart->high_x * 1.25 : chart->high_x * 1.03;
@@ -136,6 +144,12 @@ static void add_x_axis(const XyChart *chart, GString *script)
     }
     if (low < high && isfinite(low)) {
         g_string_append_printf(script, "set xrange [%.9g:%.9g]\n", low, high);
+    }
+    if (!chart->log_x) {
+        chart_script_xtics(script, high - low, width);
+    }
+    if (chart->counts) {
+        g_string_append(script, "set format x '%.0s%c'\n");
     }
     if (chart->tics->len) {
         g_string_append_printf(script, "set xtics (%s)\n", chart->tics->str);
@@ -203,9 +217,11 @@ char *xy_chart_script(const XyChart *chart, unsigned width)
 
     g_string_append_printf(
         script, "set xlabel %s\nset ylabel %s\nset border 3 lc %s\n"
-        "set grid ytics lc %s lt 1\nset rmargin 3\nset samples 300\n",
-        x_axis, y_axis, CHART_MUTED, CHART_LINE);
-    add_x_axis(chart, script);
+        "set grid ytics lc %s lt 1\nset rmargin 3\nset samples %u\n",
+        x_axis, y_axis, CHART_MUTED, CHART_LINE,
+        /* A line is straight, except on a logarithmic axis. */
+        chart->log_x || chart->log_y ? LINE_POINTS : 2);
+    add_x_axis(chart, script, width);
     add_y_axis(chart, script);
     add_data(chart, script);
     add_plots(chart, script);

@@ -40,6 +40,12 @@ void xy_chart_free(XyChart *chart);
 void xy_chart_set_log(XyChart *chart, bool x, bool y);
 
 /**
+ * xy_chart_set_counts: x is a number of something, so that 1000 is "1k".
+ * @chart: the chart
+ */
+void xy_chart_set_counts(XyChart *chart);
+
+/**
  * xy_chart_set_top: how far y goes at least.
  * @chart: the chart
  * @y: in the unit of y
