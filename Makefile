@@ -7,6 +7,7 @@ PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 
 .PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program demo setup test test-qemu bench install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program report-tools demo setup test test-qemu install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -45,12 +46,15 @@ guest:
 program:
 	@scripts/program.sh
 
+report-tools:
+	@scripts/report-tools.sh
+
 demo: qemu qemu-stock guest program
 	@for backend in anon memfd; do \
 	    build/bin/skip-balloon demo --stock build/bin/qemu-system-x86_64-stock --backend $$backend || exit; \
 	done
 
-setup: qemu-tests qemu-stock guest program
+setup: qemu-tests qemu-stock guest program report-tools
 
 test: setup
 	@tests/run
