@@ -48,9 +48,9 @@ static void add_row(Page *page, const CaseResults *one, const char *build)
 
     page_row(page, build_colour(build), build_title(build));
     page_cell(page, quantity_fixed(total.median / 1e3, 2));
-    page_cell(page, range(&total, 1e3, 2));
     page_cell(page, ratio(stock, total.median));
     page_cell(page, ratio(total.median, never));
+    page_cell(page, range(&total, 1e3, 2));
     page_cell(page, mib(case_results_median(one, build, "transferred")));
     page_cell(page, before_after(one, build));
     page_cell(page, mib(case_results_median(one, build, "destination-after")));
@@ -71,26 +71,25 @@ static void add_socket(Page *page, const Results *results,
     }
     page_row(page, -1, "socket alone");
     page_cell(page, quantity_fixed(total.median / 1e3, 2));
-    page_cell(page, range(&total, 1e3, 2));
     page_cell(page, ratio(stock, total.median));
     page_cell(page, ratio(total.median, never));
+    page_cell(page, range(&total, 1e3, 2));
     page_cell(page, mib(results_spread(lines, "bytes").median));
     page_cell(page, g_strdup(""));
     page_cell(page, g_strdup(""));
 }
 
-static void begin_table(Page *page, const char *place)
+static void begin_table(Page *page)
 {
     static const char *const headings[] = {
-        "", "total time|s", "least\xe2\x80\x93most|s",
-        "unmodified takes|times as long", "of never ballooned|times",
+        "", "total time|s", "unmodified takes|times as long",
+        "of never ballooned|times", "least\xe2\x80\x93most|s",
         "sent|MiB", "source before \xe2\x86\x92 after|MiB",
         "destination|MiB", NULL
     };
-    g_autofree char *caption = g_strdup_printf(
-        "%s: medians; memory is what each QEMU takes of its host", place);
 
-    page_table_begin(page, caption, headings);
+    page_table_begin(page, "Medians; memory is what each QEMU takes of its "
+                     "host", headings);
 }
 
 static void add_case(Page *page, const Results *results, const CaseResults *one)
@@ -152,14 +151,15 @@ static void add_place(Page *page, const Results *results,
                       const GPtrArray *cases, const char *place)
 {
     static const Bars times = {
-        "total-ms", "s", "Total time of the migration", 1e3, quantity_ms,
+        "total-ms", "total time, s", "Total time of the migration", 1e3, quantity_ms,
     };
     static const Bars bytes = {
-        "transferred", "MiB", "Bytes sent for RAM", SIZE_MIB, quantity_bytes,
+        "transferred", "sent, MiB", "Bytes sent for RAM", SIZE_MIB,
+        quantity_bytes,
     };
 
     page_heading(page, 3, place);
-    begin_table(page, place);
+    begin_table(page);
     for (unsigned i = 0; i < cases->len; i++) {
         add_case(page, results, cases->pdata[i]);
     }

@@ -17,7 +17,7 @@ static void add_left_out(Page *page, const Results *results)
         return;
     }
     page_heading(page, 2, "Left out");
-    page_table_begin(page, "What was not measured", headings);
+    page_words_begin(page, "What was not measured", headings);
     for (unsigned i = 0; i < lines->len; i++) {
         const char *name = result_string(lines->pdata[i], "case");
 
@@ -27,7 +27,7 @@ static void add_left_out(Page *page, const Results *results)
     page_table_end(page);
 }
 
-/* A string as it is, a number as one. */
+/* A string as it is; numbers are sizes or counts. */
 static char *value_of(JsonObject *line, const char *member)
 {
     const char *text = result_string(line, member);
@@ -37,7 +37,7 @@ static char *value_of(JsonObject *line, const char *member)
     }
     return g_str_has_suffix(member, "-bytes")
         ? quantity_bytes(result_number(line, member))
-        : quantity_rough(result_number(line, member));
+        : quantity_fixed(result_number(line, member), 0);
 }
 
 static void add_environment(Page *page, JsonObject *line)
@@ -80,7 +80,7 @@ static void add_environments(Page *page, const GPtrArray *lines)
         page_text(page, "These are the results of %u runs together; medians "
                   "are over all of them.", lines->len);
     }
-    page_table_begin(page, "Where it ran", headings);
+    page_words_begin(page, "Where it ran", headings);
     for (unsigned i = 0; i < lines->len; i++) {
         add_environment(page, lines->pdata[i]);
     }

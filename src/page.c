@@ -11,6 +11,8 @@
 #define NARROW 340
 #define WIDE 780
 #define HALF 380
+/* Longer words may break anywhere in code; a phone has 36 characters. */
+#define WORD_MAX 34
 
 struct Page {
     Session *session;
@@ -106,9 +108,21 @@ void page_text(Page *page, const char *format, ...)
     add_element(page, "p", text);
 }
 
+/* Lines break between words, not after the hyphens of options. */
 void page_code(Page *page, const char *text)
 {
-    add_element(page, "pre", text);
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+
+    add(page, "<pre>");
+    for (unsigned i = 0; words[i]; i++) {
+        bool whole = g_utf8_strlen(words[i], -1) <= WORD_MAX;
+
+        add(page, i ? " " : "");
+        add(page, whole ? "<span>" : "");
+        add_text(page, words[i]);
+        add(page, whole ? "</span>" : "");
+    }
+    add(page, "</pre>\n");
 }
 
 void page_list_begin(Page *page)
@@ -140,21 +154,33 @@ static void add_heading_cell(Page *page, const char *heading)
     add(page, "</th>");
 }
 
-void page_table_begin(Page *page, const char *caption,
-                      const char *const *headings)
+static void begin_table(Page *page, const char *classes, const char *caption,
+                        const char *const *headings)
 {
     /* Focus lets the keyboard scroll it. */
-    add(page, "<div class=\"box\" role=\"region\" tabindex=\"0\" "
-        "aria-label=\"");
+    g_string_append_printf(page->html, "<div class=\"%s\" role=\"region\" "
+                           "tabindex=\"0\" aria-label=\"", classes);
     add_text(page, caption);
-    add(page, "\">\n<table>\n");
-    add_element(page, "caption", caption);
-    add(page, "<thead><tr>");
+    add(page, "\">\n<table>\n<caption><span>");
+    add_text(page, caption);
+    add(page, "</span></caption>\n<thead><tr>");
     for (page->columns = 0; headings[page->columns]; page->columns++) {
         add_heading_cell(page, headings[page->columns]);
     }
     add(page, "</tr></thead>\n");
     page->has_gap = false;
+}
+
+void page_table_begin(Page *page, const char *caption,
+                      const char *const *headings)
+{
+    begin_table(page, "box", caption, headings);
+}
+
+void page_words_begin(Page *page, const char *caption,
+                      const char *const *headings)
+{
+    begin_table(page, "box list", caption, headings);
 }
 
 static void end_row(Page *page)
@@ -181,11 +207,11 @@ void page_table_group(Page *page, const char *title)
 {
     end_body(page);
     begin_body(page);
-    /* Not over all columns: it stays in sight while the others scroll. */
-    add(page, "<tr class=\"group\"><th scope=\"rowgroup\">");
+    g_string_append_printf(page->html, "<tr class=\"group\">"
+                           "<th scope=\"rowgroup\" colspan=\"%u\"><span>",
+                           page->columns);
     add_text(page, title);
-    g_string_append_printf(page->html, "</th><td colspan=\"%u\"></td></tr>\n",
-                           page->columns - 1);
+    add(page, "</span></th></tr>\n");
 }
 
 void page_row(Page *page, int colour, const char *title)

@@ -78,6 +78,15 @@ void page_table_begin(Page *page, const char *caption,
                       const char *const *headings);
 
 /**
+ * page_words_begin: a table of words begins, two columns.
+ * @page: the page
+ * @caption: what it shows; any text
+ * @headings: of the columns, NULL-terminated
+ */
+void page_words_begin(Page *page, const char *caption,
+                      const char *const *headings);
+
+/**
  * page_table_group: the next rows are a group.
  * @page: the page, in a table
  * @title: of the group; any text
