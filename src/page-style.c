@@ -39,6 +39,7 @@ const char page_style[] =
     "pre span{white-space:nowrap}\n"
     /* Tables wider than the page scroll in a box of their own. */
     ".box{overflow-x:auto;margin:1rem 0;position:relative}\n"
+    ".list thead th{text-align:left}\n"
     ".box:focus-visible{outline:2px solid var(--link)}\n"
     "table{border-collapse:collapse;font-size:.875rem;line-height:1.35;"
     "min-width:100%;font-variant-numeric:tabular-nums}\n"
@@ -76,11 +77,11 @@ const char page_style[] =
     "svg{display:block;width:100%;height:auto}\n"
     "svg text{font-family:system-ui,'Liberation Sans',sans-serif;"
     "font-variant-numeric:tabular-nums}\n"
-    "svg.narrow{display:none}\n"
+    "svg.narrow{display:none}svg.sbmap{max-width:512px}\n"
     "@media (max-width:640px){svg.wide{display:none}"
     "svg.narrow{display:block;max-width:480px}"
     "h1{font-size:1.45rem}main{padding-top:16px}"
-    "th:first-child{white-space:normal;min-width:6.6rem}"
+    "th:first-child{white-space:normal;min-width:8.7rem}"
     /* Words go below what they are about. */
     ".list tr,.list th,.list td{display:block;text-align:left;padding:0}"
     ".list thead{display:none}.list tbody tr{padding:6px 0}"
@@ -94,6 +95,8 @@ const char page_style[] =
     "thead small{font-size:7.5pt}td.words{min-width:0}\n"
     "h2,h3{break-after:avoid}h2{margin-top:1.6rem}\n"
     "tr,figure,pre{break-inside:avoid}tr.group{break-after:avoid}\n"
+    /* In the dark, it has colours of its own. */
+    ".charts svg.sbmap{color:var(--ink)}figcaption{font-size:8pt}"
     ".chart:not(.half) svg.wide{max-width:150mm}.chart.half{flex:1 1 45%}"
     "caption span,tr.group span{position:static;max-width:none}"
     "tbody{break-inside:avoid}.list tbody{break-inside:auto}"

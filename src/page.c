@@ -341,7 +341,7 @@ void page_xy(Page *page, const XyChart *chart, const char *title,
 
 void page_figure_html(Page *page, const char *html)
 {
-    begin_chart(page, NULL, false);
+    begin_chart(page, NULL, true);
     add(page, html);
     add(page, "</div>\n");
 }

@@ -157,7 +157,8 @@ void page_xy(Page *page, const XyChart *chart, const char *title,
              const char *label, bool half);
 
 /**
- * page_figure_html: something else in a figure.
+ * page_figure_html: something else in a figure, beside others if there is
+ * room.
  * @page: the page, in a figure
  * @html: such as an SVG, with ids of its own
  */

@@ -86,8 +86,8 @@ static char *make_page(Session *session, const Results *results,
                        GError **error)
 {
     static void (*const sections[])(Page *, const Results *) = {
-        page_summary, page_cases, page_course, page_growth, page_scale,
-        page_rates, page_model, page_circumstances,
+        page_summary, page_cases, page_course, page_maps, page_growth,
+        page_scale, page_rates, page_model, page_circumstances,
     };
     Page *page = page_new(session, TITLE);
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "map-answer.h"
+
 #define GIB 1073741824.0
 #define MIB 1048576.0
 
@@ -196,6 +198,24 @@ static void add_rates(GString *out, const char *backend)
     }
 }
 
+/* Two builds, one of them twice, and a map of a case that is not shown. */
+static void add_maps(GString *out)
+{
+    static const char *const cases[] = {
+        "memfd/8G/512M/plain\",\"build\":\"skip-balloon",
+        "memfd/8G/512M/plain\",\"build\":\"both",
+        "memfd/8G/512M/plain\",\"build\":\"both",
+        "memfd/2G/512M/plain\",\"build\":\"both",
+    };
+    g_autofree char *answer = g_strdelimit(map_answer_plausible(), "\n", ' ');
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_string_append_printf(
+            out, LINE("map") ",\"case\":\"%s\",\"answer\":%s}\n", cases[i],
+            answer);
+    }
+}
+
 char *fixture_results(void)
 {
     GString *out = g_string_new(NULL);
@@ -208,6 +228,7 @@ char *fixture_results(void)
         add_scale(out, backends[i]);
         add_rates(out, backends[i]);
     }
+    add_maps(out);
     g_string_append(
         out, LINE("left-out") ",\"case\":\"hugetlb/8G/512M/plain\","
         "\"reason\":\"two guests need 8192 huge pages of 2 MiB, 0 are free\"}"
@@ -248,9 +269,10 @@ char *fixture_hostile(void)
     g_string_append_printf(
         out, LINE("rate") ",\"operation\":\"%s\",\"pattern\":\"%s\","
         "\"backend\":\"%s\",\"build\":\"unmodified\",\"pages\":1000,"
-        "\"total-ms\":1}\n" LINE("left-out") ",\"case\":\"%s\","
+        "\"total-ms\":1}\n" LINE("map") ",\"case\":\"%s\",\"answer\":"
+        "{\"page-size\":\"%s\"}}\n" LINE("map") "}\n" LINE("left-out") ",\"case\":\"%s\","
         "\"reason\":\"%s\"}\n" LINE("environment") ",\"command\":\"%s\","
         "\"cpu\":\"%s\",\"cpus\":\"%s\"}\n%s\n", bad, bad, bad, bad, bad, bad,
-        bad, bad, HOSTILE);
+        bad, bad, bad, bad, HOSTILE);
     return g_string_free(out, FALSE);
 }

@@ -115,7 +115,7 @@ static void test_cannot_write(void)
 static void test_only_what_there_is(void)
 {
     static const char *const absent[] = {
-        "<svg", "Real guests", "meanwhile", "Growth", "Scale", "Inflating",
+        "<svg", "Real guests", "meanwhile", "memory went", "Growth", "Scale", "Inflating",
         "Model", "Left out", "left out", "times as long", "nan",
     };
     g_auto(ReportRun) run = report_run(
@@ -219,7 +219,8 @@ static void test_model_without_runs(void)
 static void test_all_sections(void)
 {
     static const char *const headings[] = {
-        "Real guests", "Memory of both hosts meanwhile", "Growth", "Scale",
+        "Real guests", "Memory of both hosts meanwhile",
+        "Where the guest&apos;s memory went", "Growth", "Scale",
         "Inflating and deflating", "Model: larger guests", "Left out",
         "Environment", "To repeat it",
     };
@@ -257,6 +258,7 @@ static void test_hostile(void)
     assert_has(run.html, "&lt;script&gt;");
     assert_has(run.err, "no JSON object");
     assert_has(run.html, "Lines left out of this report");
+    assert_has(run.html, "the map cannot be drawn");
     assert_has(run.html, "results.jsonl:");
 }
 
