@@ -6,8 +6,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program demo setup test test-qemu bench install clean
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program report-tools demo setup test test-qemu install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program report-tools demo setup test test-qemu bench install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 

@@ -4,6 +4,7 @@
 
 #include "bench-clock.h"
 #include "bench-compare.h"
+#include "bench-device.h"
 #include "bench-environment.h"
 #include "bench-guest.h"
 #include "bench-options.h"
@@ -12,8 +13,10 @@
 #include "command.h"
 #include "interrupt.h"
 #include "paths.h"
+#include "report-file.h"
 
 #define RESULTS "results.jsonl"
+#define REPORT "report.html"
 #define STAGE_WIDTH 46
 
 static bool check_files(const BenchOptions *options, GError **error)
@@ -35,7 +38,25 @@ static bool run_parts(Session *session, BenchClock *clock,
     return environment &&
            bench_sink_write(sink, "environment", environment, error) &&
            (!options->guest ||
-            bench_guest_run(session, clock, options, sink, error));
+            bench_guest_run(session, clock, options, sink, error)) &&
+           (!options->device ||
+            bench_device_run(session, clock, options, sink, error));
+}
+
+static bool show(Session *session, const BenchOptions *options, char *path,
+                 GError **error)
+{
+    g_autofree char *report = bench_options_file(options, REPORT);
+    g_autoptr(Results) results = results_new();
+    g_autofree char *summary = NULL;
+    char *files[] = { path, NULL };
+
+    if (!results_load(results, path, error)) {
+        return false;
+    }
+    summary = bench_summary(results);
+    printf("\n%s%s", summary ? summary : "", summary ? "\n" : "");
+    return report_file_write(session, files, report, error);
 }
 
 static bool run_all(Session *session, const BenchOptions *options,
@@ -55,7 +76,14 @@ static bool run_all(Session *session, const BenchOptions *options,
     if (options->guest) {
         bench_guest_plan(&clock, options);
     }
-    return run_parts(session, &clock, options, sink, error);
+    if (options->device) {
+        bench_device_plan(&clock, options);
+    }
+    if (!run_parts(session, &clock, options, sink, error)) {
+        return false;
+    }
+    g_clear_pointer(&sink, bench_sink_close);
+    return show(session, options, path, error);
 }
 
 static int measure(const BenchOptions *options, const char *name)
@@ -133,6 +161,10 @@ static int list(const BenchOptions *options)
     if (options->guest) {
         bench_guest_list(options);
         bench_guest_plan(&clock, options);
+    }
+    if (options->device) {
+        bench_device_list(options);
+        bench_device_plan(&clock, options);
     }
     takes = bench_duration(bench_clock_left(&clock));
     printf("about %s in all\n", takes);

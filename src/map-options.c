@@ -9,7 +9,7 @@
 #define DEFAULT_TIMEOUT_SECS 10
 #define FILE_CELLS 4096
 #define TEXT_ROWS 32
-#define MAX_CELLS 65536
+#define MAX_CELLS 16384
 
 static bool choose_format(MapOptions *options, bool json, GError **error)
 {

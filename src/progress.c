@@ -20,6 +20,7 @@ struct Progress {
     bool terminal;
     int stage_width;
     char *stage;                /* NULL between stages */
+    char *note;                 /* to say of each that ends, or NULL */
     gint64 began;
     gint64 shown;
 };
@@ -44,6 +45,7 @@ void progress_free(Progress *progress)
         fflush(progress->stream);
     }
     g_free(progress->stage);
+    g_free(progress->note);
     g_free(progress);
 }
 
@@ -83,6 +85,14 @@ void progress_set_stage_width(Progress *progress, int width)
 {
     if (progress) {
         progress->stage_width = width;
+    }
+}
+
+void progress_set_note(Progress *progress, const char *note)
+{
+    if (progress) {
+        g_free(progress->note);
+        progress->note = g_strdup(note);
     }
 }
 
@@ -140,10 +150,11 @@ void progress_end(Progress *progress, const char *outcome)
     if (!progress || !progress->stage) {
         return;
     }
-    fprintf(progress->stream, "%s%-*s %6.1f s%s%s\n",
+    fprintf(progress->stream, "%s%-*s %6.1f s%s%s%s%s\n",
             progress->terminal ? "\r\033[K" : "", progress->stage_width,
             progress->stage, elapsed(progress), outcome ? "  " : "",
-            outcome ? outcome : "");
+            outcome ? outcome : "", progress->note ? "  " : "",
+            progress->note ? progress->note : "");
     fflush(progress->stream);
     g_clear_pointer(&progress->stage, g_free);
 }

@@ -34,6 +34,13 @@ void progress_free(Progress *progress);
 void progress_set_stage_width(Progress *progress, int width);
 
 /**
+ * progress_set_note: what else to say of stages that end from now on.
+ * @progress: the reporter, or NULL
+ * @note: a few words, copied; NULL for nothing
+ */
+void progress_set_note(Progress *progress, const char *note);
+
+/**
  * progress_rename: the stage that has begun is called something else now.
  * @progress: the reporter, or NULL
  * @stage: the new name; copied

@@ -4,10 +4,9 @@
 #include "command.h"
 #include "error.h"
 #include "interrupt.h"
-#include "page-sections.h"
+#include "report-file.h"
 
 #define DEFAULT_OUTPUT "report.html"
-#define TITLE "skip-balloon: results of the benchmark"
 /* Nothing here waits for a guest; a chart takes a fraction of a second. */
 #define STALL_SECS 60
 
@@ -57,66 +56,6 @@ static bool parse(int argc, char **argv, ReportOptions *options,
     return true;
 }
 
-/* Results of all files; what is wrong with lines is told. */
-static Results *load(const ReportOptions *options, GError **error)
-{
-    g_autoptr(Results) results = results_new();
-    const GPtrArray *warnings = results_warnings(results);
-
-    for (char **file = options->files; *file; file++) {
-        if (!results_load(results, *file, error)) {
-            return NULL;
-        }
-    }
-    for (unsigned i = 0; i < warnings->len; i++) {
-        fprintf(stderr, "%s: warning: %s\n", g_get_prgname(),
-                (char *)warnings->pdata[i]);
-    }
-    if (!results_count(results)) {
-        g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
-                    "there are no results in '%s'%s; 'skip-balloon bench' "
-                    "writes them", options->files[0],
-                    options->files[1] ? " and the others" : "");
-        return NULL;
-    }
-    return g_steal_pointer(&results);
-}
-
-static char *make_page(Session *session, const Results *results,
-                       GError **error)
-{
-    static void (*const sections[])(Page *, const Results *) = {
-        page_summary, page_cases, page_course, page_maps, page_growth,
-        page_scale, page_rates, page_model, page_circumstances,
-    };
-    Page *page = page_new(session, TITLE);
-
-    progress_begin(session->progress, "report: draw the charts");
-    for (unsigned i = 0; i < G_N_ELEMENTS(sections); i++) {
-        sections[i](page, results);
-        progress_update(session->progress,
-                        (i + 1.0) / G_N_ELEMENTS(sections));
-    }
-    return page_finish(page, error);
-}
-
-static bool write_report(Session *session, const ReportOptions *options,
-                         GError **error)
-{
-    g_autoptr(Results) results = load(options, error);
-    g_autofree char *html = NULL;
-
-    if (!results) {
-        return false;
-    }
-    html = make_page(session, results, error);
-    if (!html || !g_file_set_contents(options->output, html, -1, error)) {
-        return false;
-    }
-    progress_end(session->progress, options->output);
-    return true;
-}
-
 static int report_run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -138,7 +77,7 @@ static int report_run(int argc, char **argv)
     progress = progress_new(stdout);
     session->progress = progress;
     interrupt_watch(session);
-    done = write_report(session, &options, &error);
+    done = report_file_write(session, options.files, options.output, &error);
     interrupt_unwatch();
     if (done) {
         return EXIT_OK;

@@ -30,8 +30,9 @@
 /* How long to hold the BQL in one go, but for what is under way by then */
 #define SLICE_NS (2 * SCALE_MS)
 
-/* Memory that is asked about in one go */
+/* Memory that is asked about in one go, and pages of the map counted so */
 #define PIECE (256 * MiB)
+#define PIECE_PAGES (UINT64_C(1) << 23)
 
 /* Counts of one RAM block, a counter for each cell */
 typedef struct BlockCounts {
@@ -146,23 +147,29 @@ static RAMBlock *look_up(const BlockCounts *counts)
 
 /* ---- Ballooned ---- */
 
-/* Count one cell of the balloon map. */
-static void count_ballooned_cell(const MapQuery *query, BlockCounts *counts,
-                                 const BalloonBitmap *map, uint64_t cell)
+/*
+ * Count some pages of the balloon map from page @at on, all in one cell.
+ * Returns the page to go on from.
+ */
+static uint64_t count_ballooned_piece(const MapQuery *query,
+                                      BlockCounts *counts,
+                                      const BalloonBitmap *map, uint64_t at)
 {
     int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t start = cell << query->shift << shift;
-    uint64_t end = MIN((cell + 1) << query->shift, counts->pages) << shift;
+    uint64_t cell = at >> query->shift;
+    uint64_t end = MIN((cell + 1) << query->shift, at + PIECE_PAGES);
 
-    counts->ballooned[cell] =
-        balloon_bitmap_count_between(map, start, end) >> shift;
+    end = MIN(end, counts->pages);
+    counts->ballooned[cell] +=
+        balloon_bitmap_count_between(map, at << shift, end << shift) >> shift;
+    return end;
 }
 
 static void coroutine_fn count_ballooned(MapQuery *query, BlockCounts *counts)
 {
-    uint64_t cell = 0;
+    uint64_t at = 0;
 
-    while (cell < counts->cells) {
+    while (at < counts->pages) {
         RAMBlock *rb = look_up(counts);
         const BalloonBitmap *map = rb ? balloon_map_of_block(rb) : NULL;
 
@@ -172,10 +179,10 @@ static void coroutine_fn count_ballooned(MapQuery *query, BlockCounts *counts)
         if (!counts->ballooned) {
             counts->ballooned = g_new0(uint32_t, counts->cells);
         }
-        while (cell < counts->cells && !time_is_up(query)) {
-            count_ballooned_cell(query, counts, map, cell++);
+        while (at < counts->pages && !time_is_up(query)) {
+            at = count_ballooned_piece(query, counts, map, at);
         }
-        if (cell < counts->cells) {
+        if (at < counts->pages) {
             pause_query(query);
         }
     }

@@ -30,20 +30,19 @@ static void drop(SkipRecord *record)
     for (kind = 0; kind < SKIP_RECORD_KINDS; kind++) {
         g_free(record->count[kind]);
     }
-    g_free(record->id);
     g_free(record);
 }
 
-/* RAM blocks neither come nor go during a migration. */
+/* Threads of a migration may still be at it, so that it is only forgotten. */
 static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
                           size_t max_size)
 {
-    SkipRecord *record, *next;
+    SkipRecord *record;
 
     assert(bql_locked());
-    QLIST_FOREACH_SAFE(record, &skip_record.records, next, next) {
+    QLIST_FOREACH(record, &skip_record.records, next) {
         if (record->host == host) {
-            drop(record);
+            record->host = NULL;
         }
     }
 }
@@ -89,7 +88,6 @@ static void add_record(RAMBlock *rb, unsigned shift)
     SkipRecord *record = g_new0(SkipRecord, 1);
     int kind;
 
-    record->id = g_strdup(rb->idstr);
     record->host = rb->host;
     record->shift = shift;
     record->cells = skip_cells_count(pages_of(rb), shift);

@@ -14,8 +14,11 @@
 #include "exec/ramblock.h"
 #include "qemu/queue.h"
 
-/* Memory is recorded by so many cells at most, and can be asked for by them. */
-#define SKIP_RECORD_CELLS_MAX 65536
+/*
+ * Memory is recorded by so many cells at most, and can be asked for by them.
+ * Bounds the time that an answer takes, which is made in one go.
+ */
+#define SKIP_RECORD_CELLS_MAX 16384
 
 /* What happened to pages */
 typedef enum SkipRecordKind {
@@ -28,8 +31,7 @@ typedef enum SkipRecordKind {
 
 /* The record of a RAM block; all pages are target pages. */
 typedef struct SkipRecord {
-    char *id;                   /* of the RAM block */
-    void *host;
+    void *host;                 /* of the RAM block; NULL: it has gone */
     uint64_t cells;
     unsigned shift;             /* of cells; that of all blocks */
     /*

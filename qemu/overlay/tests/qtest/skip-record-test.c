@@ -49,6 +49,7 @@ typedef struct Case {
     bool balloon;               /* capabilities */
     bool unpopulated;
     const char *mode[2];        /* one more, or NULL; ends with NULL */
+    const char *detection;      /* of zero pages; NULL: the usual one */
 } Case;
 
 static QDict *query_map(BGuest *g, int cells)
@@ -199,15 +200,18 @@ static void check_skipped(const Cells *cells, const Case *c)
 /* @again: the cell that was written to in between, or 0 */
 static void check_sent(const Cells *cells, const Case *c, int again)
 {
+    bool detected = g_strcmp0(c->detection, "none");
     int i;
 
     assert_cells(cells->zero, FILLED_START, ZERO_START, 0);
-    assert_cells(cells->zero, ZERO_START, ZERO_END, PAGES_PER_MIB);
+    assert_cells(cells->zero, ZERO_START, ZERO_END,
+                 detected ? PAGES_PER_MIB : 0);
     assert_cells(cells->zero, ZERO_END, FILLED_END, 0);
     assert_cells(cells->zero, FILLED_END, RAM_END,
                  c->unpopulated ? 0 : PAGES_PER_MIB);
     assert_cells(cells->sent, FILLED_START, ZERO_START, PAGES_PER_MIB);
-    assert_cells(cells->sent, ZERO_START, ZERO_END, 0);
+    assert_cells(cells->sent, ZERO_START, ZERO_END,
+                 detected ? 0 : PAGES_PER_MIB);
     assert_cells(cells->sent, ZERO_END, BALLOON_START, PAGES_PER_MIB);
     assert_cells(cells->sent, BALLOON_START, BALLOON_END, 0);
     assert_cells(cells->sent, BALLOON_END, FILLED_END, PAGES_PER_MIB);
@@ -225,6 +229,13 @@ static void set_up(const Case *c, BGuest *source, BGuest *dest)
     bg_set_capability(source, "skip-unpopulated", c->unpopulated);
     bg_set_capability(dest, "skip-unpopulated", c->unpopulated);
     bg_migrate_limit(source, RATE);
+    if (c->detection) {
+        qtest_qmp_assert_success(source->qts,
+                                 "{ 'execute': 'migrate-set-parameters',"
+                                 "  'arguments': {"
+                                 "    'zero-page-detection': %s } }",
+                                 c->detection);
+    }
 }
 
 static bool is_postcopy(const Case *c)
@@ -361,7 +372,7 @@ static void test_bad_cells(void)
     BGuest *g = bg_start(&options);
 
     assert_refused(g, 0);
-    assert_refused(g, 65537);
+    assert_refused(g, 16385);
     assert_refused(g, -1);
     bg_quit(g);
 }
@@ -382,7 +393,7 @@ static int64_t sum_cells(QDict *block, const char *name)
 /* Whatever the cells, the sums are the same. */
 static void test_sizes(void)
 {
-    static const int cells[] = { 1, 7, 64, 4096, 65536 };
+    static const int cells[] = { 1, 7, 64, 4096, 16384 };
     const Case *c = &both_case;
     BGuest *source = start_source(c);
     BGuest *dest = bg_start_incoming(source);
@@ -478,6 +489,9 @@ static const Case cases[] = {
     { "balloon/multifd", BG_ANON, true, false, { "multifd" } },
     { "both/postcopy", BG_MEMFD, true, true, { "postcopy-ram" } },
     { "balloon/postcopy", BG_ANON, true, false, { "postcopy-ram" } },
+    { "both/detect-none", BG_ANON, true, true, { NULL }, "none" },
+    { "both/multifd-detect-none", BG_ANON, true, true, { "multifd" }, "none" },
+    { "both/multifd-legacy", BG_ANON, true, true, { "multifd" }, "legacy" },
     { "both/xbzrle", BG_ANON, true, true, { "xbzrle" } },
 };
 
