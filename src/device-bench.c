@@ -83,10 +83,13 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
 
 double device_bench_seconds(const DeviceBenchConfig *config, unsigned from)
 {
+    uint64_t have = memory_to_use(config);
     double secs = 0;
 
     for (unsigned i = from; i < config->n_steps; i++) {
-        secs += device_case_seconds(&config->steps[i]);
+        if (device_case_memory(&config->steps[i]) <= have) {
+            secs += device_case_seconds(&config->steps[i]);
+        }
     }
     return secs;
 }

@@ -28,7 +28,7 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
                       const DeviceSink *sink, GError **error);
 
 /**
- * device_bench_seconds: about how long steps take.
+ * device_bench_seconds: about how long steps take, those that fit.
  * @config: the steps
  * @from: the first that is yet to be done
  */

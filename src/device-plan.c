@@ -17,35 +17,40 @@
 
 #define WHOLE(backends, builds, memory, repetitions) \
     { DEVICE_SCALE, backends, builds, DEVICE_WHOLE, memory, \
-      (memory) / 10 * 9 & ~(DEVICE_PAGE - 1), 0, repetitions }
+      (memory) / 10 * 9 & ~(DEVICE_PAGE - 1), 0, repetitions, false }
 #define EVERY_OTHER(backends, builds, memory, repetitions) \
     { DEVICE_SCALE, backends, builds, DEVICE_EVERY_OTHER, memory, \
-      ((memory) - LEFT) / 2, 0, repetitions }
+      ((memory) - LEFT) / 2, 0, repetitions, false }
 #define NO_BALLOON(backends, builds, memory, repetitions) \
-    { DEVICE_SCALE, backends, builds, DEVICE_NONE, memory, 0, 0, repetitions }
+    { DEVICE_SCALE, backends, builds, DEVICE_NONE, memory, 0, 0, \
+      repetitions, false }
 #define GROWTH(backends, builds, ballooned, repetitions) \
     { DEVICE_GROWTH, backends, builds, DEVICE_WHOLE, (ballooned) + LEFT, \
-      ballooned, 0, repetitions }
+      ballooned, 0, repetitions, false }
+/* To read what was never in use costs much less than what once was. */
+#define TOUCHED(backends, builds, ballooned, repetitions) \
+    { DEVICE_GROWTH, backends, builds, DEVICE_WHOLE, (ballooned) + LEFT, \
+      ballooned, 0, repetitions, true }
 #define RUNS(backends, builds, runs, repetitions) \
     { DEVICE_RUNS, backends, builds, DEVICE_SOME_RUNS, 64 * SIZE_GIB + LEFT, \
-      32 * SIZE_GIB, runs, repetitions }
+      32 * SIZE_GIB, runs, repetitions, false }
 #define RATE(backends, builds, memory, repetitions) \
     { DEVICE_RATE, backends, builds, DEVICE_WHOLE, (memory) + LEFT, memory, \
-      0, repetitions }
+      0, repetitions, false }
 
 /* As many runs as every other page of 64 GiB makes */
 #define MOST_RUNS (UINT64_C(8) << 20)
 
 static const DeviceEntry quick[] = {
     WHOLE(ANON, DEVICE_ALL_BUILDS, 8 * SIZE_GIB, 1),
-    WHOLE(MEMFD, DEVICE_ALL_BUILDS, 4 * SIZE_GIB, 1),
+    WHOLE(MEMFD, DEVICE_ALL_BUILDS, 2 * SIZE_GIB, 1),
     WHOLE(BACKENDS, DEVICE_SKIP_UNPOPULATED | DEVICE_BOTH, 64 * SIZE_GIB, 1),
     WHOLE(BACKENDS, DEVICE_BOTH, TIB, 1),
-    EVERY_OTHER(BACKENDS, DEVICE_BOTH, 64 * SIZE_GIB, 1),
-    GROWTH(ANON, DEVICE_UNMODIFIED, 2 * SIZE_GIB, 1),
-    GROWTH(ANON, DEVICE_UNMODIFIED, 4 * SIZE_GIB, 1),
-    GROWTH(MEMFD, DEVICE_UNMODIFIED, 1 * SIZE_GIB, 1),
-    GROWTH(MEMFD, DEVICE_UNMODIFIED, 2 * SIZE_GIB, 1),
+    EVERY_OTHER(ANON, DEVICE_BOTH, 64 * SIZE_GIB, 1),
+    TOUCHED(ANON, DEVICE_UNMODIFIED | OURS, 1 * SIZE_GIB, 1),
+    TOUCHED(ANON, DEVICE_UNMODIFIED | OURS, 4 * SIZE_GIB, 1),
+    TOUCHED(MEMFD, DEVICE_UNMODIFIED | OURS, 1 * SIZE_GIB, 1),
+    TOUCHED(MEMFD, DEVICE_UNMODIFIED | OURS, 2 * SIZE_GIB, 1),
     GROWTH(BACKENDS, OURS, 64 * SIZE_GIB, 2),
     GROWTH(BACKENDS, OURS, 512 * SIZE_GIB, 2),
     RUNS(BACKENDS, DEVICE_BOTH, 1, 1),
@@ -66,11 +71,11 @@ static const DeviceEntry full[] = {
     EVERY_OTHER(BACKENDS, DEVICE_BOTH, 64 * SIZE_GIB, 3),
     EVERY_OTHER(BACKENDS, DEVICE_BOTH, TIB, 1),
     NO_BALLOON(BACKENDS, DEVICE_SKIP_UNPOPULATED, 16 * TIB, 1),
-    GROWTH(ANON, DEVICE_UNMODIFIED, 2 * SIZE_GIB, 3),
-    GROWTH(ANON, DEVICE_UNMODIFIED, 4 * SIZE_GIB, 3),
-    GROWTH(ANON, DEVICE_UNMODIFIED, 8 * SIZE_GIB, 3),
-    GROWTH(MEMFD, DEVICE_UNMODIFIED, 2 * SIZE_GIB, 3),
-    GROWTH(MEMFD, DEVICE_UNMODIFIED, 4 * SIZE_GIB, 3),
+    TOUCHED(ANON, DEVICE_UNMODIFIED | OURS, 2 * SIZE_GIB, 3),
+    TOUCHED(ANON, DEVICE_UNMODIFIED | OURS, 4 * SIZE_GIB, 3),
+    TOUCHED(ANON, DEVICE_UNMODIFIED | OURS, 8 * SIZE_GIB, 3),
+    TOUCHED(MEMFD, DEVICE_UNMODIFIED | OURS, 2 * SIZE_GIB, 3),
+    TOUCHED(MEMFD, DEVICE_UNMODIFIED | OURS, 4 * SIZE_GIB, 3),
     GROWTH(BACKENDS, OURS, 64 * SIZE_GIB, 5),
     GROWTH(BACKENDS, OURS, 256 * SIZE_GIB, 5),
     GROWTH(BACKENDS, OURS, 512 * SIZE_GIB, 5),
@@ -121,6 +126,7 @@ static void plan_entry(GArray *plan, const DeviceEntry *entry,
                 .used = MIN(USED, entry->memory / 4),
                 .ballooned = entry->ballooned,
                 .runs = count_runs(entry),
+                .touched = entry->touched,
                 .repetition = repetition,
             };
 
@@ -178,16 +184,17 @@ static uint64_t overhead(const DeviceCase *step)
 uint64_t device_case_memory(const DeviceCase *step)
 {
     const uint64_t page_entry = 8;
-    uint64_t touched;
+    uint64_t read;
 
     if (step->series == DEVICE_RATE) {
         return overhead(step) + step->ballooned;
     }
-    touched = MAX(scanned(step), step->used);
+    read = MAX(scanned(step), step->used);
     /* Reading takes shared memory; private memory only page tables. */
-    return overhead(step) + 2 * step->used + 2 *
-           (step->backend == BACKEND_ANON ? touched / DEVICE_PAGE * page_entry
-                                          : touched);
+    return overhead(step) + 2 * step->used +
+           (step->touched ? DEVICE_TOUCH_PIECE : 0) + 2 *
+           (step->backend == BACKEND_ANON ? read / DEVICE_PAGE * page_entry
+                                          : read);
 }
 
 /* Measured on 2 processors; only for the time left. */
@@ -196,17 +203,19 @@ double device_case_seconds(const DeviceCase *step)
     bool anon = step->backend == BACKEND_ANON;
     double gib = step->memory / (double)SIZE_GIB;
     double millions = step->ballooned / DEVICE_PAGE * 0.000001;
-    /* To inflate what is not populated, at once or page by page */
-    double inflate = step->runs > 1 ? anon ? 0.65 : 1.15 : 0.004;
+    /* To inflate a million pages, by runs or page by page */
+    double inflate = step->runs > 1 ? anon ? 0.8 : 1.3 :
+                     step->build == DEVICE_UNMODIFIED ? 0.4 : 0.004;
     /* A migration, for each run */
     double run_secs = step->runs * 0.0000002;
-    double scan = anon ? 0.05 : 3.5;
+    double scan = !anon ? 3.5 : step->touched ? 0.4 : 0.05;
+    double touch = step->touched ? 0.5 * step->ballooned / SIZE_GIB : 0;
 
     if (step->series == DEVICE_RATE) {
         return 0.2 + 3 * millions * (anon ? 2 : 4);
     }
-    return 0.15 + 0.001 * gib + inflate * millions + run_secs +
-           scan * scanned(step) / SIZE_GIB;
+    return 0.15 + 0.001 * gib + inflate * millions + touch +
+           run_secs + scan * scanned(step) / SIZE_GIB;
 }
 
 DevicePages device_case_pages(const DeviceCase *step)
@@ -271,8 +280,9 @@ char *device_case_title(const DeviceCase *step)
         g_strdup_printf("%" G_GUINT64_FORMAT " runs", step->runs) :
         g_strdup(device_pattern_name(step->pattern));
 
-    return g_strdup_printf("%s %s, %s, %s, %s",
+    return g_strdup_printf("%s %s, %s%s, %s, %s",
                            device_series_name(step->series), size, pattern,
+                           step->touched ? " touched" : "",
                            backend_name(step->backend),
                            device_build_name(step->build));
 }

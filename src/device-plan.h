@@ -10,6 +10,9 @@
 #include "skip-set.h"
 #include "vm.h"
 
+/* How much is in use at a time of what is going to be ballooned, in bytes */
+#define DEVICE_TOUCH_PIECE (UINT64_C(256) << 20)
+
 /* What is measured at the level of devices; docs/bench-results.md. */
 typedef enum DeviceSeries {
     DEVICE_SCALE = 1 << 0,
@@ -46,6 +49,7 @@ typedef struct DeviceEntry {
     uint64_t ballooned;         /* in bytes; for a rate: given back at most */
     uint64_t runs;              /* for DEVICE_SOME_RUNS */
     unsigned repetitions;
+    bool touched;               /* what is ballooned was in use before */
 } DeviceEntry;
 
 /* One step: one migration, or the rates of one QEMU. */
@@ -58,6 +62,7 @@ typedef struct DeviceCase {
     uint64_t used;              /* written by the guest, in bytes */
     uint64_t ballooned;         /* in bytes */
     uint64_t runs;              /* that these are; 0 without a balloon */
+    bool touched;               /* all of it was written to before; one run */
     unsigned repetition;        /* from 1 */
 } DeviceCase;
 

@@ -44,6 +44,29 @@ static VmConfig vm_config(const DeviceQemus *qemus, const DeviceCase *step,
     };
 }
 
+/* Use memory and give it back, piece by piece: there may be more than fits. */
+static bool touch_and_inflate(DeviceGuest *guest, const DevicePages *all,
+                              GError **error)
+{
+    const uint64_t most = DEVICE_TOUCH_PIECE / DEVICE_PAGE;
+
+    for (uint64_t done = 0; done < all->run_pages; done += most) {
+        DevicePages piece = {
+            .start = all->start + done * DEVICE_PAGE,
+            .runs = 1,
+            .run_pages = MIN(most, all->run_pages - done),
+        };
+
+        if (!device_guest_fill(guest, piece.start,
+                               piece.run_pages * DEVICE_PAGE, error) ||
+            !device_guest_inflate(guest, &piece, DEVICE_MAX_PFNS, NULL,
+                                  error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The guest as it is before it migrates. */
 static bool set_up(DeviceGuest *guest, const DeviceCase *step, GError **error)
 {
@@ -56,8 +79,11 @@ static bool set_up(DeviceGuest *guest, const DeviceCase *step, GError **error)
         return true;
     }
     pages = device_case_pages(step);
-    return device_guest_drive(guest, device_case_skip(step) & SKIP_BALLOON,
-                              error) &&
+    if (!device_guest_drive(guest, device_case_skip(step) & SKIP_BALLOON,
+                            error)) {
+        return false;
+    }
+    return step->touched ? touch_and_inflate(guest, &pages, error) :
            device_guest_inflate(guest, &pages, DEVICE_MAX_PFNS, NULL, error);
 }
 
@@ -224,6 +250,7 @@ static void add_case(JsonObject *record, const DeviceCase *step)
     json_object_set_int_member(record, "used", step->used);
     json_object_set_string_member(record, "pattern",
                                   device_pattern_name(step->pattern));
+    json_object_set_boolean_member(record, "touched", step->touched);
     if (step->pattern != DEVICE_NONE) {
         json_object_set_int_member(record, "runs", step->runs);
     }

@@ -112,9 +112,9 @@ static void test_plan_choice(void)
     const DeviceEntry entries[] = {
         { DEVICE_SCALE, 1 << BACKEND_ANON | 1 << BACKEND_MEMFD,
           DEVICE_UNMODIFIED | DEVICE_BOTH, DEVICE_WHOLE, SIZE_GIB,
-          SIZE_GIB / 2, 0, 3 },
+          SIZE_GIB / 2, 0, 3, false },
         { DEVICE_RATE, 1 << BACKEND_MEMFD, DEVICE_SKIP_BALLOON, DEVICE_WHOLE,
-          SIZE_GIB, SIZE_GIB / 2, 0, 1 },
+          SIZE_GIB, SIZE_GIB / 2, 0, 1, false },
     };
     g_autoptr(GArray) all = device_plan(entries, 2, DEVICE_ALL_SERIES, 0);
     g_autoptr(GArray) once = device_plan(entries, 2, DEVICE_ALL_SERIES, 1);
@@ -312,8 +312,9 @@ static void test_fill(void)
     g_assert_true(memory_of_process(vm_pid(driven.vm), &filled, NULL));
     inflate(&driven, &pages, DEVICE_LINUX_PFNS);
     g_assert_true(memory_of_process(vm_pid(driven.vm), &after, NULL));
-    g_assert_cmpuint(filled, >=, before + USED);
-    g_assert_cmpuint(after, <, before + USED / 2);
+    /* QEMU takes and gives back some memory of its own meanwhile. */
+    g_assert_cmpuint(filled, >, before + USED / 4 * 3);
+    g_assert_cmpuint(after, <, before + USED / 4);
     end(&driven);
 }
 
@@ -383,6 +384,8 @@ static void check_members(JsonObject *record, const DeviceEntry *entry,
     g_assert_cmpuint(number(record, "ballooned"), ==, entry->ballooned);
     g_assert_cmpstr(text(record, "pattern"), ==,
                     device_pattern_name(entry->pattern));
+    g_assert_true(json_object_get_boolean_member(record, "touched") ==
+                  entry->touched);
     g_assert_cmpint(number(record, "setup-ms"), >=, 0);
     g_assert_cmpint(number(record, "downtime-ms"), >=, 0);
     for (unsigned i = 0; i < G_N_ELEMENTS(positive); i++) {
@@ -437,11 +440,11 @@ static void check_skipped(JsonObject *record, const DeviceEntry *entry)
 }
 
 static void check_migrations(DevicePattern pattern, unsigned builds,
-                             uint64_t ballooned, uint64_t runs)
+                             uint64_t ballooned, uint64_t runs, bool touched)
 {
     const DeviceEntry entry = {
         DEVICE_SCALE, 1 << BACKEND_ANON | 1 << BACKEND_MEMFD, builds, pattern,
-        MEMORY, ballooned, runs, 1,
+        MEMORY, ballooned, runs, 1, touched,
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) records = NULL;
@@ -460,25 +463,30 @@ static void check_migrations(DevicePattern pattern, unsigned builds,
 
 static void test_whole(void)
 {
-    check_migrations(DEVICE_WHOLE, DEVICE_ALL_BUILDS, BALLOONED, 1);
+    check_migrations(DEVICE_WHOLE, DEVICE_ALL_BUILDS, BALLOONED, 1, false);
+}
+
+static void test_touched(void)
+{
+    check_migrations(DEVICE_WHOLE, DEVICE_ALL_BUILDS, BALLOONED, 1, true);
 }
 
 static void test_every_other(void)
 {
     check_migrations(DEVICE_EVERY_OTHER, DEVICE_BOTH, BALLOONED / 2,
-                     BALLOONED / 2 / DEVICE_PAGE);
+                     BALLOONED / 2 / DEVICE_PAGE, false);
 }
 
 static void test_runs(void)
 {
     check_migrations(DEVICE_SOME_RUNS, DEVICE_BOTH | DEVICE_SKIP_BALLOON,
-                     BALLOONED / 2, 16);
+                     BALLOONED / 2, 16, false);
 }
 
 static void test_no_balloon(void)
 {
     check_migrations(DEVICE_NONE, DEVICE_SKIP_UNPOPULATED | DEVICE_UNMODIFIED,
-                     0, 0);
+                     0, 0, false);
 }
 
 static void test_rate(void)
@@ -489,7 +497,7 @@ static void test_rate(void)
     const DeviceEntry entry = {
         DEVICE_RATE, 1 << BACKEND_ANON | 1 << BACKEND_MEMFD,
         DEVICE_UNMODIFIED | DEVICE_SKIP_BALLOON, DEVICE_WHOLE, MEMORY,
-        BALLOONED / 4, 0, 1,
+        BALLOONED / 4, 0, 1, false,
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) records = NULL;
@@ -524,7 +532,7 @@ static void test_left_out(void)
 {
     const DeviceEntry entry = {
         DEVICE_SCALE, 1 << BACKEND_MEMFD, DEVICE_UNMODIFIED | DEVICE_BOTH,
-        DEVICE_WHOLE, 1024 * SIZE_GIB, 512 * SIZE_GIB, 0, 2,
+        DEVICE_WHOLE, 1024 * SIZE_GIB, 512 * SIZE_GIB, 0, 2, false,
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) records = bench(&entry, SIZE_MIB, &error);
@@ -708,6 +716,7 @@ int main(int argc, char **argv)
     g_test_add_func("/device/driver/high-memory", test_high_memory);
     g_test_add_func("/device/driver/fill", test_fill);
     g_test_add_func("/device/migration/whole", test_whole);
+    g_test_add_func("/device/migration/touched", test_touched);
     g_test_add_func("/device/migration/every-other", test_every_other);
     g_test_add_func("/device/migration/runs", test_runs);
     g_test_add_func("/device/migration/no-balloon", test_no_balloon);
