@@ -58,10 +58,12 @@ static void check_pages(const BalloonBitmap *b, const Model *m)
     bool any = false;
     BalloonRun want = { 0, 0 };
     BalloonRun run;
+    uint64_t word = 0;
     uint64_t i;
 
     for (i = m->pages + 2 * WORD; i >= m->pages; i--) {
         g_assert_false(balloon_bitmap_test(b, i));
+        g_assert_cmphex(balloon_bitmap_word(b, i), ==, 0);
         g_assert_false(balloon_bitmap_next_run(b, i, &run));
         if (i == 0) {
             return;
@@ -79,6 +81,8 @@ static void check_pages(const BalloonBitmap *b, const Model *m)
             want.start = i;
             any = true;
         }
+        word = (i % 64 == 63 ? 0 : word << 1) | m->page[i];
+        g_assert_cmphex(balloon_bitmap_word(b, i), ==, word);
         g_assert_true(balloon_bitmap_test(b, i) == m->page[i]);
         g_assert_true(balloon_bitmap_next_run(b, i, &run) == any);
         if (any) {

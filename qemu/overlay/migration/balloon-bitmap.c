@@ -75,6 +75,12 @@ bool balloon_bitmap_test(const BalloonBitmap *b, uint64_t page)
            (b->words[page / WORD_BITS] >> (page % WORD_BITS) & 1);
 }
 
+uint64_t balloon_bitmap_word(const BalloonBitmap *b, uint64_t page)
+{
+    return page < b->pages ? b->words[page / WORD_BITS] >> page % WORD_BITS
+                           : 0;
+}
+
 /*
  * First page in [@from, @limit) whose bit differs from those of @skip, which
  * is all zeroes to find a set page and all ones to find a clear one;

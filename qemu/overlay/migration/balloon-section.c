@@ -376,6 +376,18 @@ static bool take_turns(Arrival *a, Error **errp)
     return true;
 }
 
+/* The first page in [@page, @end) that may be populated */
+static uint64_t skip_to_populated(Arrival *a, uint64_t page, uint64_t end)
+{
+    uint64_t limit = MIN(end << BALLOON_BITMAP_PAGE_SHIFT,
+                         a->rb->used_length);
+    uint64_t from = MIN(page << BALLOON_BITMAP_PAGE_SHIFT, limit);
+    uint64_t s, e;
+    int ret = populated_scan_next(a->scan, from, limit, &s, &e);
+
+    return ret < 0 ? page : ret ? s >> BALLOON_BITMAP_PAGE_SHIFT : end;
+}
+
 /* Let go of what is in the map in [@page, @end). */
 static bool let_go_arrived(Arrival *a, uint64_t page, uint64_t end,
                            Error **errp)
@@ -386,6 +398,8 @@ static bool let_go_arrived(Arrival *a, uint64_t page, uint64_t end,
     while (page < end) {
         uint64_t stop = MIN(end, page + PIECE_PAGES);
 
+        /* The runs may be many, and there is mostly nothing in them. */
+        page = skip_to_populated(a, page, stop);
         if (balloon_bitmap_next_run_before(a->bitmap, page, stop, &run)) {
             let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
                              run.end << BALLOON_BITMAP_PAGE_SHIFT);

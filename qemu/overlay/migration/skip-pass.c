@@ -28,6 +28,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/host-utils.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -54,6 +55,9 @@
 
 /* Memory that is asked about in one go */
 #define PIECE (256 * MiB)
+
+/* Pages below which stretches are not worth a step each */
+#define SHORT_PAGES (16 * BITS_PER_LONG)
 
 /* Bytes looked at for zeroes in one pass; bounds the time it takes */
 #define ZERO_BUDGET (16 * MiB)
@@ -317,6 +321,72 @@ static void forget_dirty_edges(SkipPass *pass, uint64_t start, uint64_t end)
 }
 
 /*
+ * Skip the dirty pages of a stretch that has nothing behind it, word by word.
+ * Those that were sent before are left: skip-unpopulated is to tell of them.
+ */
+static void skip_words(SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+    unsigned long *sent = pass->rb->skip_pages->sent;
+    uint64_t next;
+
+    for (; start < end; start = next) {
+        size_t i = BIT_WORD(start);
+        unsigned long bits, given, other = 0;
+
+        next = MIN((i + UINT64_C(1)) * BITS_PER_LONG, end);
+        bits = dirty[i] & BITMAP_FIRST_WORD_MASK(start) &
+               BITMAP_LAST_WORD_MASK(next);
+        given = bits & balloon_bitmap_word(pass->map,
+                                           (uint64_t)i * BITS_PER_LONG);
+        if (pass->unpopulated) {
+            other = bits & ~given & ~sent[i];
+        }
+        dirty[i] &= ~(given | other);
+        pass->skipped += ctpopl(given);
+        pass->unpopulated_skipped += ctpopl(other);
+        pass->cleared += ctpopl(given | other);
+    }
+}
+
+/*
+ * If the map has a page here and a page there, to decide about each stretch on
+ * its own takes long.  But wherever there is nothing behind the pages, words
+ * of the bitmaps tell what becomes of them.  What this leaves dirty is for the
+ * others to decide about.
+ *
+ * Returns false if nothing was done.
+ */
+static bool skip_ahead(SkipPass *pass, uint64_t limit)
+{
+    int bits = qemu_target_page_bits();
+    uint64_t at = pass->at;
+    uint64_t end = MIN(at + (PIECE >> bits), limit);
+
+    if (!pass->map || at < pass->ahead_end || unit_of(pass->rb) > 1 ||
+        bits != BALLOON_BITMAP_PAGE_SHIFT || pass->rb->file_bmap) {
+        return false;
+    }
+    if (at >= pass->armed_end) {
+        arm_window(pass, at);
+    }
+    do {
+        uint64_t s, e;
+        int ret = populated_scan_next(pass->scan, at << bits, end << bits,
+                                      &s, &e);
+
+        if (ret < 0) {
+            at = end;
+            break;
+        }
+        skip_words(pass, at, ret ? s >> bits : end);
+        at = ret ? DIV_ROUND_UP(e, UINT64_C(1) << bits) : end;
+    } while (at < end && !time_is_up(pass));
+    pass->ahead_end = at;
+    return true;
+}
+
+/*
  * Decide about the dirty pages from @pass->at on, as far as they are alike: in
  * the map, or not.
  */
@@ -326,8 +396,12 @@ static void skip_next(SkipPass *pass, uint64_t limit)
     uint64_t start = QEMU_ALIGN_DOWN(pass->at, unit);
     uint64_t piece = MAX(PIECE >> qemu_target_page_bits(), unit);
     uint64_t end = MIN(start + piece, limit);
+    bool given = in_map(pass, start, &end);
 
-    if (in_map(pass, start, &end)) {
+    if (end - start < SHORT_PAGES && skip_ahead(pass, limit)) {
+        return;
+    }
+    if (given) {
         pass->at = skip_stretch(pass, &skip_balloon_policy, start, end);
         return;
     }
@@ -408,6 +482,7 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     pass->rb = rb;
     pass->at = 0;
     pass->armed_end = 0;
+    pass->ahead_end = 0;
     pass->silent = false;
     look_up_wanted(pass);
     look_at_unseen(pass);

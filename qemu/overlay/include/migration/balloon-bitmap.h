@@ -80,6 +80,13 @@ uint64_t balloon_bitmap_runs(const BalloonBitmap *b);
 bool balloon_bitmap_test(const BalloonBitmap *b, uint64_t page);
 
 /**
+ * balloon_bitmap_word: Bits of the pages from @page on, the lowest one first,
+ * as far as the word goes that holds them; a word begins at each multiple of
+ * 64.  Pages beyond the end are not set.
+ */
+uint64_t balloon_bitmap_word(const BalloonBitmap *b, uint64_t page);
+
+/**
  * balloon_bitmap_set: Set the pages of a range
  * @b: the bitmap
  * @start: first page

@@ -76,6 +76,8 @@ typedef struct SkipPass {
     uint64_t at;
     /* Pages below this one have their writes tracked */
     uint64_t armed_end;
+    /* Below this one, words of the bitmaps have been looked at */
+    uint64_t ahead_end;
     /* Pages that may still be looked at for zeroes */
     uint64_t zero_budget;
     /* Dirty bits cleared in this slice, less those that were set */
