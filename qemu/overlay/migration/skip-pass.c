@@ -346,6 +346,7 @@ static void skip_words(SkipPass *pass, uint64_t start, uint64_t end)
         pass->skipped += ctpopl(given);
         pass->unpopulated_skipped += ctpopl(other);
         pass->cleared += ctpopl(given | other);
+        skip_record_skipped_word(pass->rb, i, given | other);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/bitmap.h"
+#include "qemu/host-utils.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "exec/memory.h"
@@ -148,6 +149,26 @@ void skip_record_skipped(RAMBlock *rb, uint64_t start, uint64_t end)
     if (record) {
         skip_cells_add(record->count[SKIP_RECORD_SKIPPED], record->shift,
                        start, end);
+    }
+}
+
+void skip_record_skipped_word(RAMBlock *rb, size_t word, unsigned long bits)
+{
+    SkipRecord *record = being_recorded(rb);
+    uint64_t page = word * (uint64_t)BITS_PER_LONG;
+
+    if (!record) {
+        return;
+    }
+    if (record->shift >= ctz32(BITS_PER_LONG)) {
+        skip_cells_add(record->count[SKIP_RECORD_SKIPPED], record->shift,
+                       page, page + ctpopl(bits));
+        return;
+    }
+    for (; bits; bits &= bits - 1) {
+        uint64_t at = page + ctzl(bits);
+
+        skip_record_skipped(rb, at, at + 1);
     }
 }
 

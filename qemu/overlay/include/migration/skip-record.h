@@ -79,6 +79,15 @@ bool skip_record_exists(void);
 void skip_record_skipped(RAMBlock *rb, uint64_t start, uint64_t end);
 
 /**
+ * skip_record_skipped_word: Note that some of adjacent pages are skipped; with
+ * the BQL held
+ * @rb: the RAM block
+ * @word: which word of a bitmap they are in
+ * @bits: which of its pages
+ */
+void skip_record_skipped_word(RAMBlock *rb, size_t word, unsigned long bits);
+
+/**
  * skip_record_zero: Note that a page is sent as zeroes
  * @rb: the RAM block
  * @page: the page

@@ -356,6 +356,38 @@ static void test_again(void)
     bg_quit(source);
 }
 
+/* Every other page of memory that was never used is in the balloon. */
+static void test_scattered(gconstpointer data)
+{
+    const Case *c = data;
+    const int half = PAGES_PER_MIB / 2;
+    BGOptions options = { .backend = c->backend };
+    BGuest *source = bg_start(&options);
+    BGuest *dest = bg_start_incoming(source);
+    uint32_t pfns[(BALLOON_END - BALLOON_START) * PAGES_PER_MIB / 2];
+    Cells cells;
+    int i;
+
+    bg_driver_start(source, MUST_TELL_HOST);
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        pfns[i] = BALLOON_START * PAGES_PER_MIB + 2 * i;
+    }
+    bg_request(source, BG_INFLATE, pfns, ARRAY_SIZE(pfns));
+    set_up(c, source, dest);
+    bg_migrate_limit(source, 0);
+    bg_migrate_start(source, dest);
+    bg_migrate_wait(source, dest);
+    read_cells(source, &cells);
+    assert_cells(cells.ballooned, BALLOON_START, BALLOON_END, half);
+    assert_cells(cells.skipped, BALLOON_START, BALLOON_END,
+                 c->unpopulated ? PAGES_PER_MIB : half);
+    assert_cells(cells.zero, BALLOON_START, BALLOON_END,
+                 c->unpopulated ? 0 : half);
+    assert_cells(cells.sent, BALLOON_START, BALLOON_END, 0);
+    bg_quit(dest);
+    bg_quit(source);
+}
+
 static void assert_refused(BGuest *g, int cells)
 {
     QDict *response = qtest_qmp(g->qts,
@@ -506,6 +538,10 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &cases[i], test_counts);
     }
+    qtest_add_data_func("/skip-record/scattered/both", &both_case,
+                        test_scattered);
+    qtest_add_data_func("/skip-record/scattered/balloon", &cases[0],
+                        test_scattered);
     qtest_add_func("/skip-record/off", test_off);
     qtest_add_func("/skip-record/again", test_again);
     qtest_add_func("/skip-record/bad-cells", test_bad_cells);
