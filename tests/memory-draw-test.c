@@ -302,6 +302,40 @@ static void test_notes(void)
     assert_contains(text, "100.0 %\n");
 }
 
+/* The curve needs even sides, and as many columns as rows at least. */
+static void test_sides(void)
+{
+    for (unsigned cells = 1; cells < 100; cells++) {
+        g_autofree char *json = g_strdup_printf(
+            "{\"page-size\": 1, \"cell-size\": 1, \"recorded\": false,"
+            " \"blocks\": [{\"id\": \"a\", \"size\": %u}]}", cells);
+        g_autoptr(MemoryMap) map = map_answer_parse(json);
+        g_autoptr(MemoryFigure) figure = memory_figure_new(
+            map, MEMORY_HILBERT, 0, NULL, 60);
+        unsigned places = figure->columns * figure->rows;
+
+        g_assert_cmpuint(figure->columns % 2 + figure->rows % 2, ==, 0);
+        g_assert_cmpuint(figure->columns, >=, figure->rows);
+        g_assert_cmpuint(places, >=, cells);
+        g_assert_cmpuint(places, <, cells + 4 * figure->columns);
+    }
+}
+
+/* What is there is not 0.0 %, and what is not all is not 100.0 %. */
+static void test_shares(void)
+{
+    g_autoptr(MemoryMap) map = map_answer_parse(
+        "{\"page-size\": 1, \"cell-size\": 10000, \"recorded\": false,"
+        " \"blocks\": [{\"id\": \"a\", \"size\": 10000,"
+        " \"ballooned\": [9999]}]}");
+    g_autoptr(MemoryFigure) figure = memory_figure_new(map, MEMORY_ROWS, 0,
+                                                       NULL, 60);
+
+    g_assert_cmpuint(figure->n_keys, ==, 2);
+    g_assert_cmpstr(figure->keys[0].share, ==, "> 99.9 %");
+    g_assert_cmpstr(figure->keys[1].share, ==, "< 0.1 %");
+}
+
 /* Neither sentences nor names are cut off. */
 static void test_notes_width(void)
 {
@@ -332,6 +366,8 @@ int main(int argc, char **argv)
     g_test_add_func("/memory-draw/text-colour", test_text_colour);
     g_test_add_func("/memory-draw/text-rest", test_text_rest);
     g_test_add_func("/memory-draw/text-width", test_text_width);
+    g_test_add_func("/memory-draw/sides", test_sides);
+    g_test_add_func("/memory-draw/shares", test_shares);
     g_test_add_func("/memory-draw/notes", test_notes);
     g_test_add_func("/memory-draw/notes-width", test_notes_width);
     return g_test_run();
