@@ -150,6 +150,11 @@ static bool is_untold(const MemoryBlock *block)
     return !block->has_unpopulated;
 }
 
+static bool is_unrecorded(const MemoryBlock *block)
+{
+    return !block->has_record;
+}
+
 G_GNUC_PRINTF(4, 5)
 static void note(GPtrArray *notes, unsigned length, const char *names,
                  const char *format, ...)
@@ -174,6 +179,8 @@ static char **make_notes(const MemoryMap *map, MemoryLayout layout,
     g_autofree char *shown = list_blocks(map, true, NULL);
     g_autofree char *left_out = list_blocks(map, false, NULL);
     g_autofree char *untold = list_blocks(map, true, is_untold);
+    g_autofree char *unrecorded = map->recorded ?
+        list_blocks(map, true, is_unrecorded) : NULL;
 
     note(notes, length, cell, "One cell is %s and shows what most of it is; "
          "cells follow each other %s.", cell, layout == MEMORY_HILBERT ?
@@ -183,8 +190,11 @@ static char **make_notes(const MemoryMap *map, MemoryLayout layout,
     note(notes, length, left_out, "Too small to be shown: %s.", left_out);
     note(notes, length, untold, "The host cannot tell what is unpopulated of "
          "%s.", untold);
+    note(notes, length, unrecorded, "The migration did not know %s.",
+         unrecorded);
     if (!map->recorded) {
-        add_note(notes, "No migration has been recorded.", length);
+        add_note(notes, "No migration with skip-balloon or skip-unpopulated "
+                 "has been recorded.", length);
     }
     g_ptr_array_add(notes, NULL);
     return (char **)g_ptr_array_free(notes, FALSE);

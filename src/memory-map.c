@@ -15,7 +15,7 @@
 typedef struct Member {
     const char *name;
     size_t offset;              /* in MemoryCounts */
-    bool of_record;             /* there if a migration was recorded */
+    bool of_record;             /* all of these are there, or none */
 } Member;
 
 static const Member members[] = {
@@ -112,16 +112,28 @@ static bool parse_counts(MemoryBlock *block, const Member *member,
     return true;
 }
 
+static bool has_record(const MemoryMap *map, JsonObject *object)
+{
+    for (unsigned i = 0; map->recorded && i < G_N_ELEMENTS(members); i++) {
+        if (members[i].of_record &&
+            json_object_has_member(object, members[i].name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool parse_members(const MemoryMap *map, MemoryBlock *block,
                           JsonObject *object, GError **error)
 {
+    block->has_record = has_record(map, object);
     block->has_unpopulated = json_object_has_member(object, "unpopulated");
     block->has_ballooned = json_object_has_member(object, "ballooned");
     for (unsigned i = 0; i < G_N_ELEMENTS(members); i++) {
         const Member *member = &members[i];
         JsonArray *array;
 
-        if (member->of_record ? !map->recorded
+        if (member->of_record ? !block->has_record
                               : !json_object_has_member(object,
                                                         member->name)) {
             continue;

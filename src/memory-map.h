@@ -19,13 +19,14 @@ typedef struct MemoryBlock {
     MemoryCounts *cells;
     bool has_unpopulated;       /* false: the host cannot tell */
     bool has_ballooned;         /* false: it has no balloon map */
+    bool has_record;            /* false: nothing of it was recorded */
 } MemoryBlock;
 
 /* What query-migration-map answered. */
 typedef struct MemoryMap {
     uint64_t page_size;         /* in bytes; all counts are of such pages */
     uint64_t cell_size;         /* in bytes */
-    bool recorded;              /* whether a migration was recorded */
+    bool recorded;              /* a migration that may skip was recorded */
     uint64_t size;              /* of all blocks, in bytes */
     uint64_t largest;           /* of them, in bytes */
     GPtrArray *blocks;          /* of MemoryBlock *, at least one */
@@ -38,7 +39,8 @@ typedef struct MemoryMap {
  *         documentation of the command says
  *
  * Members that are not known are ignored, and so is what a migration did if
- * the answer says that none was recorded.
+ * the answer says that none was recorded. Of a block that was not recorded,
+ * since it was plugged later, all members that tell of it are absent.
  *
  * Returns: the map, NULL on failure; free it with memory_map_free().
  */

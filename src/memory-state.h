@@ -56,6 +56,9 @@ typedef struct MemoryCounts {
  *                 it is them that zero-page records were sent for
  *   skipped       K - min(K, gone): the guest has used them since
  *   in use        what remains
+ *
+ * QEMU counts a page that is sent again each time, if not beyond the size of
+ * the cell, so that few pages written to often look like more of them.
  */
 void memory_state_deal(const MemoryCounts *counts,
                        uint64_t pages[MEMORY_STATES]);

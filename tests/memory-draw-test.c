@@ -298,7 +298,8 @@ static void test_notes(void)
     assert_contains(text, "Memory of the guest, 16.0 MiB\n");
     assert_contains(text, "Too small to be shown: bios (4 KiB).\n");
     assert_contains(text, "The host cannot tell what is unpopulated of ram0");
-    assert_contains(text, "No migration has been recorded.\n");
+    assert_contains(text, "No migration with skip-balloon or skip-unpopulated "
+                    "has been recorded.\n");
     assert_contains(text, "100.0 %\n");
 }
 
@@ -355,6 +356,20 @@ static void test_notes_width(void)
     assert_contains(all, "(64 KiB).");
 }
 
+/* A block that was plugged after the migration. */
+static void test_plugged(void)
+{
+    g_autoptr(MemoryMap) map = map_answer_parse(
+        "{\"page-size\": 1, \"cell-size\": 4, \"recorded\": true,"
+        " \"blocks\": [{\"id\": \"a\", \"size\": 4, \"skipped\": [0],"
+        " \"zero\": [0], \"sent\": [4], \"sent-again\": [0]},"
+        " {\"id\": \"b\", \"size\": 4}]}");
+    g_autofree char *text = memory_map_text(map, MEMORY_ROWS, NULL, &plain);
+
+    assert_contains(text, " #+\n");
+    assert_contains(text, "The migration did not know b (4 B).\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -369,6 +384,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory-draw/sides", test_sides);
     g_test_add_func("/memory-draw/shares", test_shares);
     g_test_add_func("/memory-draw/notes", test_notes);
+    g_test_add_func("/memory-draw/plugged", test_plugged);
     g_test_add_func("/memory-draw/notes-width", test_notes_width);
     return g_test_run();
 }
