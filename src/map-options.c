@@ -10,6 +10,11 @@
 #define FILE_CELLS 4096
 #define TEXT_ROWS 32
 #define MAX_CELLS 16384
+/*
+ * Blocks of firmware have a cell each, which are not shown. QEMU does not go
+ * beyond what it is asked for, but makes all cells twice as large.
+ */
+#define SMALL_BLOCKS 64
 
 static bool choose_format(MapOptions *options, bool json, GError **error)
 {
@@ -54,6 +59,7 @@ static bool choose_cells(MapOptions *options, GError **error)
             options->cells = columns * (options->layout == MEMORY_HILBERT ?
                                         columns : TEXT_ROWS);
         }
+        options->cells += SMALL_BLOCKS;
     }
     if (options->cells < 1 || options->cells > MAX_CELLS) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,

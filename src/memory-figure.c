@@ -27,14 +27,27 @@ static unsigned round_up(unsigned n, unsigned unit)
 }
 
 /* The curve needs both sides to be even. */
-static void choose_sides(MemoryFigure *figure, MemoryLayout layout,
-                         unsigned columns, unsigned cells)
+static unsigned choose_rows(MemoryLayout layout, unsigned columns,
+                            unsigned cells)
 {
-    figure->columns = columns ? columns : round_up(ceil(sqrt(cells)), 2);
-    figure->rows = (cells + figure->columns - 1) / figure->columns;
-    if (layout == MEMORY_HILBERT) {
-        figure->rows = round_up(figure->rows, 2);
+    unsigned rows = (cells + columns - 1) / columns;
+
+    return layout == MEMORY_HILBERT ? round_up(rows, 2) : rows;
+}
+
+/* Of all that are not twice as wide as high, the one with least left over. */
+static unsigned choose_columns(MemoryLayout layout, unsigned cells)
+{
+    unsigned best = round_up(ceil(sqrt(cells)), 2);
+    unsigned limit = MAX(best, sqrt(2.0 * cells));
+
+    for (unsigned columns = best; columns <= limit; columns += 2) {
+        if (columns * choose_rows(layout, columns, cells) <
+            best * choose_rows(layout, best, cells)) {
+            best = columns;
+        }
     }
+    return best;
 }
 
 static void place_cells(MemoryFigure *figure, const MemoryMap *map,
@@ -202,7 +215,8 @@ static char **make_notes(const MemoryMap *map, MemoryLayout layout,
 
 static char *make_title(const MemoryMap *map)
 {
-    g_autofree char *size = size_format(map->size);
+    uint64_t bytes[MEMORY_STATES];
+    g_autofree char *size = size_format(memory_map_totals(map, bytes));
 
     return g_strdup_printf(map->recorded
                            ? "Memory of the guest, %s, and its migration"
@@ -214,9 +228,11 @@ MemoryFigure *memory_figure_new(const MemoryMap *map, MemoryLayout layout,
                                 unsigned line_length)
 {
     MemoryFigure *figure = g_new0(MemoryFigure, 1);
+    unsigned cells = count_cells(map);
 
     figure->title = title ? g_strdup(title) : make_title(map);
-    choose_sides(figure, layout, columns, count_cells(map));
+    figure->columns = columns ? columns : choose_columns(layout, cells);
+    figure->rows = choose_rows(layout, figure->columns, cells);
     place_cells(figure, map, layout);
     fill_legend(figure, map);
     figure->notes = make_notes(map, layout, line_length);

@@ -30,8 +30,8 @@ typedef struct MemoryFigure {
  * memory_figure_new: lay a map out.
  * @map: the map
  * @layout: how cells follow each other
- * @columns: cells in a row, even for MEMORY_HILBERT; 0 for about as many as
- *           there are rows
+ * @columns: cells in a row, even for MEMORY_HILBERT; 0 for as many as fit
+ *           best: from as many as there are rows to twice as many
  * @title: the title, which is not broken into lines; NULL for one of ours
  * @line_length: how many characters a line of the notes has at most
  *
