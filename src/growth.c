@@ -7,7 +7,7 @@
 #include "size.h"
 
 #define DECIMALS_MAX 6
-#define NEGLIGIBLE 1e-6
+#define NEGLIGIBLE 0.000001
 
 static double ballooned_of(JsonObject *line)
 {

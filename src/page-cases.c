@@ -151,7 +151,8 @@ static void add_place(Page *page, const Results *results,
                       const GPtrArray *cases, const char *place)
 {
     static const Bars times = {
-        "total-ms", "total time, s", "Total time of the migration", 1e3, quantity_ms,
+        "total-ms", "total time, s", "Total time of the migration", 1e3,
+        quantity_ms,
     };
     static const Bars bytes = {
         "transferred", "sent, MiB", "Bytes sent for RAM", SIZE_MIB,
@@ -186,8 +187,9 @@ void page_cases(Page *page, const Results *results)
               "from one process to another.");
     for (unsigned i = 0; i < cases->len; i++) {
         g_autofree char *place = case_results_place(cases->pdata[i]);
-        g_autofree char *next = i + 1 < cases->len
-            ? case_results_place(cases->pdata[i + 1]) : NULL;
+        bool last = i + 1 == cases->len;
+        g_autofree char *next =
+            last ? NULL : case_results_place(cases->pdata[i + 1]);
 
         g_ptr_array_add(some, cases->pdata[i]);
         if (g_strcmp0(place, next)) {

@@ -50,8 +50,7 @@ static double sample_number(JsonArray *samples, unsigned i, unsigned column)
     if (!sample || json_array_get_length(sample) <= column) {
         return NAN;
     }
-    node = json_array_get_element(sample, column);
-    return JSON_NODE_HOLDS_VALUE(node) ? json_node_get_double(node) : NAN;
+    return result_node_number(json_array_get_element(sample, column));
 }
 
 /* Returns how many points there were. */
@@ -65,7 +64,7 @@ static unsigned add_series(XyChart *chart, JsonArray *samples,
         double ms = sample_number(samples, i, 0);
         double bytes = sample_number(samples, i, column);
 
-        if (isfinite(ms) && isfinite(bytes) && ms >= 0 && bytes >= 0) {
+        if (!isnan(ms) && !isnan(bytes)) {
             xy_chart_point(chart, ms / 1e3, bytes / SIZE_MIB);
             n++;
         }

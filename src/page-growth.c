@@ -48,7 +48,9 @@ static bool wants_log(const Place *place)
         low = x > 0 ? fmin(low, x) : low;
         high = fmax(high, x);
     }
-    return high / low >= LOG_RATIO;
+    /* There is no place for 0 on such an axis. */
+    return high / low >= LOG_RATIO &&
+           results_spread(place->lines, "total-ms").min > 0;
 }
 
 /* Points and line of a build; returns how many points there were. */

@@ -81,11 +81,12 @@ const char page_style[] =
     "@media (max-width:640px){svg.wide{display:none}"
     "svg.narrow{display:block;max-width:480px}"
     "h1{font-size:1.45rem}main{padding-top:16px}"
-    "th:first-child{white-space:normal;min-width:8.7rem}"
+    "th:first-child{white-space:normal;min-width:9.4rem}"
     /* Words go below what they are about. */
     ".list tr,.list th,.list td{display:block;text-align:left;padding:0}"
     ".list thead{display:none}.list tbody tr{padding:6px 0}"
-    ".list tr:not(.group) th{color:var(--muted)}}\n"
+    ".list tr:not(.group) th{color:var(--muted)}"
+    ".charts .sbmap .n{font-size:15px}}\n"
     "@media print{:root{color-scheme:light;" LIGHT "}\n"
     "@page{size:A4;margin:16mm 14mm}\n"
     "body{font-size:10pt}main{max-width:none;padding:0}\n"
@@ -99,5 +100,5 @@ const char page_style[] =
     ".charts svg.sbmap{color:var(--ink)}figcaption{font-size:8pt}"
     ".chart:not(.half) svg.wide{max-width:150mm}.chart.half{flex:1 1 45%}"
     "caption span,tr.group span{position:static;max-width:none}"
-    "tbody{break-inside:avoid}.list tbody{break-inside:auto}"
+    "thead{break-after:avoid}tbody{break-inside:avoid}.list tbody{break-inside:auto}"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n";

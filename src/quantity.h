@@ -2,8 +2,10 @@
 #ifndef SKIP_BALLOON_QUANTITY_H
 #define SKIP_BALLOON_QUANTITY_H
 
-/* Numbers for people. All return a new string that the caller frees, NULL
- * for what is not finite: not measured. */
+/*
+ * Numbers for people. All return a new string that the caller frees, NULL
+ * for what is not finite: not measured.
+ */
 
 /**
  * quantity_fixed: a number such as "2 017 030" or "23.68", its thousands set

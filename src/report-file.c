@@ -61,7 +61,11 @@ bool report_file_write(Session *session, char **files, const char *output,
         return false;
     }
     html = make_page(session, results, error);
-    if (!html || !g_file_set_contents(output, html, -1, error)) {
+    if (!html) {
+        return false;
+    }
+    if (!g_file_set_contents(output, html, -1, error)) {
+        g_prefix_error(error, "the report cannot be written: ");
         return false;
     }
     progress_end(session->progress, output);

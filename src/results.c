@@ -225,7 +225,11 @@ const char *result_string(JsonObject *line, const char *member)
 
 double result_number(JsonObject *line, const char *member)
 {
-    JsonNode *node = json_object_get_member(line, member);
+    return result_node_number(json_object_get_member(line, member));
+}
+
+double result_node_number(JsonNode *node)
+{
     GType type = node && JSON_NODE_HOLDS_VALUE(node)
         ? json_node_get_value_type(node) : G_TYPE_INVALID;
     double value;
@@ -234,5 +238,5 @@ double result_number(JsonObject *line, const char *member)
         return NAN;
     }
     value = json_node_get_double(node);
-    return isfinite(value) && value >= 0 ? value : NAN;
+    return value >= 0 && value < ldexp(1, 64) ? value : NAN;
 }

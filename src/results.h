@@ -129,10 +129,18 @@ const char *result_string(JsonObject *line, const char *member);
  * @line: the line
  * @member: its name
  *
- * Returns: the number, NAN if absent, no number, or below 0, as no time,
- *          size or count is.
+ * Returns: the number, NAN if absent, no number, or below 0 or beyond 64
+ *          bits, as no time, size or count is.
  */
 double result_number(JsonObject *line, const char *member);
+
+/**
+ * result_node_number: the same of something within a member.
+ * @node: the node, or NULL
+ *
+ * Returns: as for result_number().
+ */
+double result_node_number(JsonNode *node);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Results, results_free)
 

@@ -35,7 +35,7 @@ static void test_usage(void)
         { { "-q", "s", "-l", "spiral" }, "not 'spiral'" },
         { { "-q", "s", "-n", "0" }, "--cells takes a number from 1" },
         { { "-q", "s", "-n", "-7" }, "--cells takes a number from 1" },
-        { { "-q", "s", "-n", "65537" }, "--cells takes a number from 1" },
+        { { "-q", "s", "-n", "16385" }, "--cells takes a number from 1" },
         { { "-q", "s", "-n", "many" }, "many" },
         { { "-q", "s", "--timeout", "0" }, "--timeout takes" },
         { { "-q", "s", "--color", "red" }, "not 'red'" },

@@ -270,7 +270,8 @@ char *fixture_hostile(void)
         out, LINE("rate") ",\"operation\":\"%s\",\"pattern\":\"%s\","
         "\"backend\":\"%s\",\"build\":\"unmodified\",\"pages\":1000,"
         "\"total-ms\":1}\n" LINE("map") ",\"case\":\"%s\",\"answer\":"
-        "{\"page-size\":\"%s\"}}\n" LINE("map") "}\n" LINE("left-out") ",\"case\":\"%s\","
+        "{\"page-size\":\"%s\"}}\n" LINE("map") "}\n"
+        LINE("left-out") ",\"case\":\"%s\","
         "\"reason\":\"%s\"}\n" LINE("environment") ",\"command\":\"%s\","
         "\"cpu\":\"%s\",\"cpus\":\"%s\"}\n%s\n", bad, bad, bad, bad, bad, bad,
         bad, bad, bad, bad, HOSTILE);

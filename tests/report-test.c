@@ -115,7 +115,8 @@ static void test_cannot_write(void)
 static void test_only_what_there_is(void)
 {
     static const char *const absent[] = {
-        "<svg", "Real guests", "meanwhile", "memory went", "Growth", "Scale", "Inflating",
+        "<svg", "Real guests", "meanwhile", "memory went", "Growth", "Scale",
+        "Inflating",
         "Model", "Left out", "left out", "times as long", "nan",
     };
     g_auto(ReportRun) run = report_run(

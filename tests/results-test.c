@@ -155,10 +155,11 @@ static void test_members(void)
 {
     g_autoptr(Results) results = load(
         BEGIN "\"x\",\"int\":3,\"float\":1.5,\"text\":\"t\",\"less\":-1,"
-        "\"huge\":1e999,\"null\":null,\"list\":[1],\"bool\":true}\n", -1);
+        "\"huge\":1e999,\"large\":18446744073709551616,\"null\":null,"
+        "\"list\":[1],\"bool\":true}\n", -1);
     JsonObject *line = results_lines(results, "x")->pdata[0];
     static const char *const not_numbers[] = {
-        "absent", "text", "less", "huge", "null", "list", "bool",
+        "absent", "text", "less", "huge", "large", "null", "list", "bool",
     };
 
     g_assert_cmpfloat(result_number(line, "int"), ==, 3);
