@@ -60,8 +60,8 @@ static JsonObject *parse(const char *text, size_t length)
     g_autoptr(JsonParser) parser = json_parser_new_immutable();
     JsonNode *root;
 
-    if (!g_utf8_validate(text, length, NULL) ||
-        !json_parser_load_from_data(parser, text, length, NULL)) {
+    /* Also fails if it is no UTF-8, or a NUL is in it. */
+    if (!json_parser_load_from_data(parser, text, length, NULL)) {
         return NULL;
     }
     root = json_parser_get_root(parser);
