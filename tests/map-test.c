@@ -189,6 +189,47 @@ static void test_png(void)
     assert_empty(NULL);
 }
 
+/* A QEMU that stands still; its socket is there, or it has ended. */
+static GSubprocess *start_qemu(const char *qemu)
+{
+    g_autofree char *qmp = g_strdup_printf("unix:%s,server=on,wait=off",
+                                           map_run_socket());
+    GSubprocess *process = g_subprocess_new(0, NULL, qemu, "-machine", "none",
+        "-nodefaults", "-display", "none", "-S", "-m", "64", "-qmp", qmp,
+        NULL);
+
+    while (process && g_subprocess_get_identifier(process) &&
+           access(map_run_socket(), F_OK)) {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(10 * 1000);
+    }
+    return process;
+}
+
+/* Both sides have the same idea of the answer. */
+static void test_qemu(void)
+{
+    const char *named = g_getenv("QEMU_BINARY");
+    const char *qemu = named && named[0] ? named :
+                       BUILD_DIR "/bin/qemu-system-x86_64";
+    g_autoptr(GSubprocess) process = NULL;
+    g_auto(Outcome) outcome = { 0 };
+
+    if (access(qemu, X_OK)) {
+        g_test_skip("there is no QEMU");
+        return;
+    }
+    process = start_qemu(qemu);
+    g_assert_nonnull(process);
+    RUN(&outcome, "--qmp", map_run_socket());
+    g_subprocess_force_exit(process);
+    g_subprocess_wait(process, NULL, NULL);
+    unlink(map_run_socket());
+    assert_ok(&outcome);
+    assert_contains(outcome.out, "Memory of the guest, 64 MiB\n");
+    assert_contains(outcome.out, "-  unpopulated  64 MiB  100.0 %\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -201,5 +242,6 @@ int main(int argc, char **argv)
     g_test_add_func("/map/json", test_json);
     g_test_add_func("/map/svg", test_svg);
     g_test_add_func("/map/png", test_png);
+    g_test_add_func("/map/qemu", test_qemu);
     return map_run_end(g_test_run());
 }
