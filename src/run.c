@@ -12,6 +12,8 @@
 #define ALIVE_TICKS 4
 /* Rarely enough that it takes no time of a processor worth mentioning. */
 #define SAMPLE_MS 20
+/* 64 by 64 for RAM, and some for blocks of firmware */
+#define MAP_CELLS 4160
 
 void run_result_clear(RunResult *result)
 {
@@ -112,8 +114,13 @@ static bool settle(Session *session, const RunConfig *config, Vm *vm,
 /* What QEMU answers is for whoever draws it; an unmodified one cannot. */
 static void ask_map(const RunConfig *config, Vm *source, RunResult *result)
 {
+    JsonObject *arguments;
+
     if (config->ask_map) {
-        result->map = vm_execute(source, "query-migration-map", NULL, NULL);
+        arguments = json_object_new();
+        json_object_set_int_member(arguments, "cells", MAP_CELLS);
+        result->map = vm_execute(source, "query-migration-map", arguments,
+                                 NULL);
     }
 }
 
