@@ -100,7 +100,7 @@ static RunConfig make_config(const GuestBench *bench, const GuestCase *guest,
         .fill = never ? bench_limit_fill(&guest->limit) : 0,
         .mode = c->mode,
         .skip = skip,
-        .ask_map = skip && bench->repetition == 1,
+        .ask_map = build == BUILD_BOTH && bench->repetition == 1,
     };
 }
 
