@@ -29,12 +29,19 @@ static GArray *make_steps(const BenchOptions *options)
     return device_plan(entries, count, DEVICE_ALL_SERIES, 0);
 }
 
+/* What does not fit will be left out, and takes no time. */
+static double seconds_of(const DeviceCase *step)
+{
+    return device_case_memory(step) <= device_bench_memory(NULL) ?
+           device_case_seconds(step) : 0;
+}
+
 void bench_device_plan(BenchClock *clock, const BenchOptions *options)
 {
     g_autoptr(GArray) steps = make_steps(options);
 
     for (guint i = 0; i < steps->len; i++) {
-        bench_clock_plan(clock, device_case_seconds(
+        bench_clock_plan(clock, seconds_of(
             &g_array_index(steps, DeviceCase, i)));
     }
 }
@@ -56,7 +63,9 @@ static void list_step(Table *table, const GArray *steps,
         repetitions += !strcmp(other, title);
     }
     times = g_strdup_printf("%u x", repetitions);
-    takes = bench_duration(repetitions * device_case_seconds(step));
+    takes = seconds_of(step) ?
+            bench_duration(repetitions * seconds_of(step)) :
+            g_strdup("left out");
     table_add_row(table, (const char *[]) { title, times, takes, need, NULL });
 }
 
@@ -86,7 +95,7 @@ static void end_step(DeviceBench *bench)
         return;
     }
     step = &g_array_index(bench->steps, DeviceCase, bench->step);
-    bench_clock_done(bench->clock, device_case_seconds(step),
+    bench_clock_done(bench->clock, seconds_of(step),
                      (g_get_monotonic_time() - bench->began) / 1e6);
 }
 

@@ -7,13 +7,13 @@
 /* Nobody else is to run short of memory. */
 #define SPARE (512 * SIZE_MIB)
 
-static uint64_t memory_to_use(const DeviceBenchConfig *config)
+uint64_t device_bench_memory(const DeviceBenchConfig *config)
 {
     uint64_t available = memory_available();
 
     available = available > SPARE ? available - SPARE : 0;
-    return config->max_memory ? MIN(config->max_memory, available)
-                              : available;
+    return config && config->max_memory ?
+           MIN(config->max_memory, available) : available;
 }
 
 static bool leave_out(const DeviceCase *step, uint64_t have,
@@ -69,7 +69,7 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
 
     for (unsigned i = 0; done && i < config->n_steps; i++) {
         const DeviceCase *step = &config->steps[i];
-        uint64_t have = memory_to_use(config);
+        uint64_t have = device_bench_memory(config);
 
         if (sink->step_func) {
             sink->step_func(i, sink->opaque);
@@ -83,7 +83,7 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
 
 double device_bench_seconds(const DeviceBenchConfig *config, unsigned from)
 {
-    uint64_t have = memory_to_use(config);
+    uint64_t have = device_bench_memory(config);
     double secs = 0;
 
     for (unsigned i = from; i < config->n_steps; i++) {

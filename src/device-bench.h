@@ -28,6 +28,14 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
                       const DeviceSink *sink, GError **error);
 
 /**
+ * device_bench_memory: how much memory of the host steps can have now.
+ * @config: what limits it, or NULL
+ *
+ * Returns: bytes.
+ */
+uint64_t device_bench_memory(const DeviceBenchConfig *config);
+
+/**
  * device_bench_seconds: about how long steps take, those that fit.
  * @config: the steps
  * @from: the first that is yet to be done
