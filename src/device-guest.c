@@ -279,9 +279,7 @@ bool device_guest_fill(DeviceGuest *guest, uint64_t start, uint64_t length,
     return true;
 }
 
-/* The PFN of the i-th page, as the device reads it */
-static uint32_t page_pfn(const DeviceGuest *guest, const DevicePages *pages,
-                         uint64_t i)
+uint64_t device_page_offset(const DevicePages *pages, uint64_t i)
 {
     uint64_t n = pages->descending ? pages->runs * pages->run_pages - 1 - i
                                    : i;
@@ -289,12 +287,20 @@ static uint32_t page_pfn(const DeviceGuest *guest, const DevicePages *pages,
                     pages->runs == 1 ? n :
                     n / pages->run_pages * pages->stride +
                     n % pages->run_pages;
-    uint64_t offset = pages->start + page * DEVICE_PAGE;
 
-    if (offset >= guest->low_ram) {
-        offset += HIGH_RAM_ADDRESS - LOW_RAM;
+    return pages->start + page * DEVICE_PAGE;
+}
+
+/* The PFN of the i-th page, as the device reads it */
+static uint32_t page_pfn(const DeviceGuest *guest, const DevicePages *pages,
+                         uint64_t i)
+{
+    uint64_t address = device_page_offset(pages, i);
+
+    if (address >= guest->low_ram) {
+        address += HIGH_RAM_ADDRESS - LOW_RAM;
     }
-    return GUINT32_TO_LE(offset / DEVICE_PAGE);
+    return GUINT32_TO_LE(address / DEVICE_PAGE);
 }
 
 /* Put PFNs where the requests are, and as many requests into the ring. */

@@ -34,6 +34,15 @@ typedef struct DevicePages {
 } DevicePages;
 
 /**
+ * device_page_offset: where a page is.
+ * @pages: the pages
+ * @i: which of them, from 0, in the order in which the device is told
+ *
+ * Returns: its offset in RAM, in bytes.
+ */
+uint64_t device_page_offset(const DevicePages *pages, uint64_t i);
+
+/**
  * device_guest_new: find the RAM of a guest; drive no device yet.
  * @session: the session of the VM
  * @vm: the VM, at the level of devices; has to outlive the guest

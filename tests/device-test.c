@@ -242,6 +242,22 @@ static void inflate(Driven *driven, const DevicePages *pages,
     g_assert_cmpfloat(secs, >=, 0);
 }
 
+static void test_order(void)
+{
+    const DevicePages up = { .start = SIZE_GIB, .runs = 3, .run_pages = 2,
+                             .stride = 5 };
+    static const unsigned want[] = { 0, 1, 5, 6, 10, 11 };
+    DevicePages down = up;
+
+    down.descending = true;
+    for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {
+        uint64_t offset = SIZE_GIB + want[i] * DEVICE_PAGE;
+
+        g_assert_cmpuint(device_page_offset(&up, i), ==, offset);
+        g_assert_cmpuint(device_page_offset(&down, 5 - i), ==, offset);
+    }
+}
+
 static void test_pattern(gconstpointer opaque)
 {
     const DevicePages *pages = opaque;
@@ -707,6 +723,7 @@ int main(int argc, char **argv)
                          test_profile);
     g_test_add_func("/device/plan/choice", test_plan_choice);
     g_test_add_func("/device/plan/memory", test_plan_memory);
+    g_test_add_func("/device/driver/order", test_order);
     g_test_add_data_func("/device/driver/whole", &whole, test_pattern);
     g_test_add_data_func("/device/driver/descending", &descending,
                          test_pattern);
