@@ -145,6 +145,7 @@ static void add_row(Page *page, const Place *place, const char *build,
     add_cell(page, lines, "map-bytes", 1, 0);
     add_cell(page, lines, "final-map-bytes", 1, 0);
     add_cell(page, lines, "qemu-bytes", SIZE_MIB, 0);
+    add_cell(page, lines, "page-table-bytes", SIZE_MIB, 0);
 }
 
 static void add_table(Page *page, const GPtrArray *places)
@@ -152,7 +153,7 @@ static void add_table(Page *page, const GPtrArray *places)
     static const char *const headings[] = {
         "", "total time|ms", "setup|ms", "longest hold|ms",
         "longest wait|ms", "map|bytes", "map, stopped|bytes", "QEMU|MiB",
-        NULL
+        "page tables|MiB", NULL
     };
 
     page_table_begin(page, "Large guests, medians", headings);
@@ -250,10 +251,10 @@ void page_scale(Page *page, const Results *results)
     page_text(page, "At the level of devices as well, with guests so large "
               "that their memory has to be sparse. The longest hold is that "
               "of the big lock by code of skip-balloon, the longest wait "
-              "that of a QMP command on the source; the memory of QEMU is "
-              "its private memory at its largest. The map is that of the "
-              "balloon in the stream; of these bytes, those sent with the "
-              "guest stopped.");
+              "that of a QMP command on the source. The map is that of the "
+              "balloon in the stream, and the bytes of it that are sent "
+              "with the guest stopped. QEMU is the private memory of the "
+              "source, its page tables not included, at its largest.");
     add_figure(page, places, scale);
     add_table(page, places);
 }

@@ -128,10 +128,11 @@ static void add_device(GString *out, const char *series, const char *backend,
         "\"ballooned\":%.0f,\"used\":67108864,\"pattern\":\"%s\","
         "\"runs\":%.0f,\"total-ms\":%.1f,\"downtime-ms\":3,"
         "\"setup-ms\":%.1f,\"map-bytes\":%.0f,\"final-map-bytes\":13,"
-        "\"longest-wait-ms\":%.2f,\"qemu-bytes\":%.0f",
+        "\"longest-wait-ms\":%.2f,\"qemu-bytes\":%.0f,"
+        "\"page-table-bytes\":%.0f",
         series, backend, build, memory, ballooned, pattern, runs, noise(ms),
         1 + memory / GIB / 800, 100 + runs / 4, noise(1.5 + memory / GIB / 99),
-        memory / 32768 + 40 * MIB);
+        memory / 32768 + 40 * MIB, ours ? 50 * MIB : memory / 512);
     if (ours) {
         g_string_append_printf(out, ",\"longest-hold-ms\":%.2f",
                                noise(0.3 + memory / GIB / 220));
