@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "build-name.h"
 #include "quantity.h"
 #include "size.h"
 
@@ -37,6 +38,51 @@ const Growth growth_runs = {
     .per = 1000,
     .x = runs_of,
 };
+
+static GPtrArray *plain_guests(const Results *results)
+{
+    g_autoptr(GPtrArray) plain = results_where(
+        results_lines(results, "migration"), "mode", "plain");
+    GPtrArray *lines = g_ptr_array_new();
+
+    for (unsigned i = 0; i < plain->len; i++) {
+        if (g_strcmp0(result_string(plain->pdata[i], "build"), BUILD_NEVER)) {
+            g_ptr_array_add(lines, plain->pdata[i]);
+        }
+    }
+    return lines;
+}
+
+static GPtrArray *with_left(const GPtrArray *lines, double left)
+{
+    GPtrArray *some = g_ptr_array_new();
+
+    for (unsigned i = 0; i < lines->len; i++) {
+        if (result_number(lines->pdata[i], "left") == left) {
+            g_ptr_array_add(some, lines->pdata[i]);
+        }
+    }
+    return some;
+}
+
+GPtrArray *growth_of_guests(const Results *results, double *left)
+{
+    g_autoptr(GPtrArray) plain = plain_guests(results);
+    g_autoptr(GPtrArray) most = g_ptr_array_new();
+
+    *left = NAN;
+    for (unsigned i = 0; i < plain->len; i++) {
+        double value = result_number(plain->pdata[i], "left");
+        g_autoptr(GPtrArray) some = with_left(plain, value);
+
+        if (some->len > most->len) {
+            g_ptr_array_unref(most);
+            most = g_steal_pointer(&some);
+            *left = value;
+        }
+    }
+    return g_steal_pointer(&most);
+}
 
 bool growth_fit(const Growth *growth, const GPtrArray *lines, Fit *fit)
 {

@@ -20,6 +20,18 @@ extern const Growth growth_ballooned;
 extern const Growth growth_runs;
 
 /**
+ * growth_of_guests: migrations of real guests that differ in their size and
+ * not in what the balloon left of it: those of the most usual such size,
+ * plain, and not without a balloon.
+ * @results: the results
+ * @left: where to put what the balloon left, in bytes; NAN if there are none
+ *
+ * Returns: a new array of JsonObject, which it does not own; the caller
+ *          unrefs it.
+ */
+GPtrArray *growth_of_guests(const Results *results, double *left);
+
+/**
  * growth_fit: the line through the total times, in milliseconds.
  * @growth: over what
  * @lines: an array of JsonObject; of one build and one backend, if it is to

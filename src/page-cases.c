@@ -83,7 +83,7 @@ static void begin_table(Page *page)
 {
     static const char *const headings[] = {
         "", "total time|s", "unmodified takes|times as long",
-        "of never ballooned|times", "least\xe2\x80\x93most|s",
+        "ratio to never ballooned", "least\xe2\x80\x93most|s",
         "sent|MiB", "source before \xe2\x86\x92 after|MiB",
         "destination|MiB", NULL
     };

@@ -235,7 +235,26 @@ static void add_part(Page *page, const Growth *growth, const char *heading,
     page_table_end(page);
 }
 
-void page_growth(Page *page, const Results *results)
+/* Only if they differ in size. */
+static void add_guests(Page *page, const Results *results)
+{
+    double left;
+    g_autoptr(GPtrArray) lines = growth_of_guests(results, &left);
+    g_autofree char *size = quantity_bytes(left);
+    g_autofree char *intro = NULL;
+    Fit fit;
+
+    if (!growth_fit(&growth_ballooned, lines, &fit)) {
+        return;
+    }
+    intro = g_strdup_printf(
+        "What each further GiB in the balloon adds to the total time of the "
+        "plain migrations above, of guests of which it left %s:", size);
+    add_part(page, &growth_ballooned, "Real guests, with memory in the "
+             "balloon", intro, lines);
+}
+
+static void add_devices(Page *page, const Results *results)
 {
     const GPtrArray *device = results_lines(results, "device");
     g_autoptr(GPtrArray) ballooned = results_where(device, "series",
@@ -245,15 +264,33 @@ void page_growth(Page *page, const Results *results)
     if (!ballooned->len && !runs->len) {
         return;
     }
-    page_heading(page, 2, "Growth");
-    page_text(page, "Measured at the level of devices: a driver of ours "
-              "talks to the balloon device, no guest runs, the memory is "
-              "sparse. The slope is what one more takes, with its standard "
-              "error.");
-    add_part(page, &growth_ballooned, "With memory in the balloon",
+    page_text(page, "What follows is measured at the level of devices: a "
+              "driver of ours talks to the balloon device, no guest runs, "
+              "the memory is sparse.");
+    add_part(page, &growth_ballooned, "Devices, with memory in the balloon",
              "What each further GiB in the balloon adds to the total time:",
              ballooned);
-    add_part(page, &growth_runs, "With runs of the balloon map",
+    add_part(page, &growth_runs, "Devices, with runs of the balloon map",
              "What further runs add, when memory is in the balloon here and "
              "there instead of in one piece:", runs);
+}
+
+void page_growth(Page *page, const Results *results)
+{
+    const GPtrArray *device = results_lines(results, "device");
+    g_autoptr(GPtrArray) ballooned = results_where(device, "series",
+                                                   "growth");
+    g_autoptr(GPtrArray) runs = results_where(device, "series", "runs");
+    double left;
+    g_autoptr(GPtrArray) guests = growth_of_guests(results, &left);
+    Fit fit;
+
+    if (ballooned->len || runs->len ||
+        growth_fit(&growth_ballooned, guests, &fit)) {
+        page_heading(page, 2, "Growth");
+        page_text(page, "Slopes of straight lines, with their standard "
+                  "errors.");
+        add_guests(page, results);
+        add_devices(page, results);
+    }
 }

@@ -217,6 +217,31 @@ static void test_model_without_runs(void)
     assert_has(run.html, "not measured");
 }
 
+#define GUEST(memory, left, ms) \
+    LINE("migration") ",\"case\":\"" memory left "\",\"backend\":\"anon\"," \
+    "\"mode\":\"plain\",\"build\":\"both\",\"memory\":" memory \
+    ",\"left\":" left ",\"total-ms\":" ms "}\n"
+
+/* Of guests of which different sizes are left, only some are alike. */
+static void test_growth_of_guests(void)
+{
+    g_auto(ReportRun) run = { 0 };
+
+    if (!has_gnuplot()) {
+        return;
+    }
+    run = report_run(
+        GUEST("2147483648", "1073741824", "100")
+        GUEST("4294967296", "1073741824", "106")
+        GUEST("8589934592", "1073741824", "118")
+        GUEST("8589934592", "2147483648", "900")
+        GUEST("4294967296", "2147483648", "100"), NULL);
+    g_assert_cmpint(run.status, ==, 0);
+    assert_has(run.html, "of which it left 1 GiB:");
+    assert_has(run.html, "anon: 3.00 \u00b1 0 ms per GiB with both");
+    assert_lacks(run.html, "at the level of devices");
+}
+
 static void test_all_sections(void)
 {
     static const char *const headings[] = {
@@ -275,6 +300,7 @@ int main(int argc, char **argv)
     g_test_add_func("/report/numbers", test_numbers);
     g_test_add_func("/report/model", test_model);
     g_test_add_func("/report/model/without-runs", test_model_without_runs);
+    g_test_add_func("/report/growth/guests", test_growth_of_guests);
     g_test_add_func("/report/all-sections", test_all_sections);
     g_test_add_func("/report/hostile", test_hostile);
     return g_test_run();
