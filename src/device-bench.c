@@ -80,16 +80,3 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
     }
     return done;
 }
-
-double device_bench_seconds(const DeviceBenchConfig *config, unsigned from)
-{
-    uint64_t have = device_bench_memory(config);
-    double secs = 0;
-
-    for (unsigned i = from; i < config->n_steps; i++) {
-        if (device_case_memory(&config->steps[i]) <= have) {
-            secs += device_case_seconds(&config->steps[i]);
-        }
-    }
-    return secs;
-}

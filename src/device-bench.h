@@ -35,11 +35,4 @@ bool device_bench_run(Session *session, const DeviceBenchConfig *config,
  */
 uint64_t device_bench_memory(const DeviceBenchConfig *config);
 
-/**
- * device_bench_seconds: about how long steps take, those that fit.
- * @config: the steps
- * @from: the first that is yet to be done
- */
-double device_bench_seconds(const DeviceBenchConfig *config, unsigned from);
-
 #endif /* SKIP_BALLOON_DEVICE_BENCH_H */
