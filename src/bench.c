@@ -47,16 +47,16 @@ static bool show(Session *session, const BenchOptions *options, char *path,
                  GError **error)
 {
     g_autofree char *report = bench_options_file(options, REPORT);
-    g_autoptr(Results) results = results_new();
-    g_autofree char *summary = NULL;
     char *files[] = { path, NULL };
+    g_autoptr(Results) results = report_file_load(files, error);
+    g_autofree char *summary = NULL;
 
-    if (!results_load(results, path, error)) {
+    if (!results) {
         return false;
     }
     summary = bench_summary(results);
     printf("\n%s%s", summary ? summary : "", summary ? "\n" : "");
-    return report_file_write(session, files, report, error);
+    return report_file_write(session, results, report, error);
 }
 
 static bool run_all(Session *session, const BenchOptions *options,
@@ -112,19 +112,11 @@ static int measure(const BenchOptions *options, const char *name)
     return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
 }
 
-static Results *load(const char *path, GError **error)
+static Results *load(char *path, GError **error)
 {
-    g_autoptr(Results) results = results_new();
-    const GPtrArray *warnings = results_warnings(results);
+    char *files[] = { path, NULL };
 
-    if (!results_load(results, path, error)) {
-        return NULL;
-    }
-    for (guint i = 0; i < warnings->len; i++) {
-        fprintf(stderr, "warning: %s\n",
-                (const char *)g_ptr_array_index(warnings, i));
-    }
-    return g_steal_pointer(&results);
+    return report_file_load(files, error);
 }
 
 static int compare(const BenchOptions *options, const char *name)

@@ -17,9 +17,14 @@
     "--c0:#99a3ad;--c1:#dc94c6;--c2:#5aaee8;--c3:#2fbd94;--c4:#f2904a;" \
     "--c5:#cdbd45;--c6:#ddd;"
 
-const char page_style[] =
-    ":root{color-scheme:light dark;" LIGHT "}\n"
+#define COLOURS \
+    ":root{color-scheme:light dark;" LIGHT "}\n" \
     "@media (prefers-color-scheme:dark){:root{" DARK "}}\n"
+
+const char page_colours[] = COLOURS;
+
+const char page_style[] =
+    COLOURS
     "*{box-sizing:border-box}\n"
     "html{-webkit-text-size-adjust:100%;text-size-adjust:100%}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);"

@@ -5,6 +5,7 @@
 #include "error.h"
 #include "interrupt.h"
 #include "report-file.h"
+#include "report-pictures.h"
 
 #define DEFAULT_OUTPUT "report.html"
 /* Nothing here waits for a guest; a chart takes a fraction of a second. */
@@ -12,12 +13,14 @@
 
 typedef struct ReportOptions {
     char *output;
+    char *pictures;             /* a directory, or NULL */
     char **files;               /* NULL-terminated, at least one */
 } ReportOptions;
 
 static void report_options_clear(ReportOptions *options)
 {
     g_free(options->output);
+    g_free(options->pictures);
     g_strfreev(options->files);
 }
 
@@ -29,6 +32,8 @@ static bool parse(int argc, char **argv, ReportOptions *options,
     const GOptionEntry entries[] = {
         { "output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
           "The report (" DEFAULT_OUTPUT ")", "FILE" },
+        { "pictures", 0, 0, G_OPTION_ARG_FILENAME, &options->pictures,
+          "Also write time.svg and memory.svg", "DIR" },
         { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY,
           &options->files, NULL, "RESULTS..." },
         { NULL }
@@ -56,6 +61,18 @@ static bool parse(int argc, char **argv, ReportOptions *options,
     return true;
 }
 
+static bool write_all(Session *session, const ReportOptions *options,
+                      GError **error)
+{
+    g_autoptr(Results) results = report_file_load(options->files, error);
+
+    return results &&
+           report_file_write(session, results, options->output, error) &&
+           (!options->pictures ||
+            report_pictures_write(session, results, options->pictures,
+                                  error));
+}
+
 static int report_run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -77,7 +94,7 @@ static int report_run(int argc, char **argv)
     progress = progress_new(stdout);
     session->progress = progress;
     interrupt_watch(session);
-    done = report_file_write(session, options.files, options.output, &error);
+    done = write_all(session, &options, &error);
     interrupt_unwatch();
     if (done) {
         return EXIT_OK;

@@ -8,8 +8,7 @@
 
 #define TITLE "skip-balloon: results of the benchmark"
 
-/* Results of all files; what is wrong with lines is told. */
-static Results *load(char **files, GError **error)
+Results *report_file_load(char **files, GError **error)
 {
     g_autoptr(Results) results = results_new();
     const GPtrArray *warnings = results_warnings(results);
@@ -51,16 +50,11 @@ static char *make_page(Session *session, const Results *results,
     return page_finish(page, error);
 }
 
-bool report_file_write(Session *session, char **files, const char *output,
-                       GError **error)
+bool report_file_write(Session *session, const Results *results,
+                       const char *output, GError **error)
 {
-    g_autoptr(Results) results = load(files, error);
-    g_autofree char *html = NULL;
+    g_autofree char *html = make_page(session, results, error);
 
-    if (!results) {
-        return false;
-    }
-    html = make_page(session, results, error);
     if (!html) {
         return false;
     }
