@@ -132,8 +132,11 @@ bool report_pictures_write(Session *session, const Results *results,
     g_autoptr(GPtrArray) all = case_results_all(results);
     g_autoptr(GPtrArray) cases = pick_cases(results, all);
     g_autofree char *times = draw_times(session, cases, error);
-    g_autofree char *map = times ? draw_map(results, cases, error) : NULL;
+    g_autofree char *map = NULL;
 
+    if (times) {
+        map = draw_map(results, cases, error);
+    }
     if (!map) {
         return false;
     }
