@@ -84,6 +84,20 @@ GPtrArray *growth_of_guests(const Results *results, double *left)
     return g_steal_pointer(&most);
 }
 
+GPtrArray *growth_of_devices(const Results *results, bool touched)
+{
+    g_autoptr(GPtrArray) all = results_where(
+        results_lines(results, "device"), "series", "growth");
+    GPtrArray *lines = g_ptr_array_new();
+
+    for (unsigned i = 0; i < all->len; i++) {
+        if (result_flag(all->pdata[i], "touched") == touched) {
+            g_ptr_array_add(lines, all->pdata[i]);
+        }
+    }
+    return lines;
+}
+
 bool growth_fit(const Growth *growth, const GPtrArray *lines, Fit *fit)
 {
     g_autoptr(GArray) x = g_array_new(FALSE, FALSE, sizeof(double));
@@ -130,5 +144,6 @@ char *growth_slope_words(const Growth *growth, const Fit *fit)
     return error
         ? g_strdup_printf("%s \xc2\xb1 %s %s", slope, error,
                           growth->slope_unit)
-        : g_strdup_printf("%s %s", slope, growth->slope_unit);
+        : g_strdup_printf("%s %s (two migrations, no error known)", slope,
+                          growth->slope_unit);
 }

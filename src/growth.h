@@ -32,6 +32,17 @@ extern const Growth growth_runs;
 GPtrArray *growth_of_guests(const Results *results, double *left);
 
 /**
+ * growth_of_devices: migrations at the level of devices of which the balloon
+ * grows.
+ * @results: the results
+ * @touched: those where what is in it had been in use before, or the others
+ *
+ * Returns: a new array of JsonObject, which it does not own; the caller
+ *          unrefs it.
+ */
+GPtrArray *growth_of_devices(const Results *results, bool touched);
+
+/**
  * growth_fit: the line through the total times, in milliseconds.
  * @growth: over what
  * @lines: an array of JsonObject; of one build and one backend, if it is to

@@ -151,7 +151,8 @@ static void add_fit(Page *page, const Place *place, const char *build)
     page_cell(page, slope);
     page_cell(page, error);
     page_cell(page, quantity_rough(fit.intercept));
-    page_cell(page, quantity_fixed(fit.r2, 4));
+    /* Two points are always on a line. */
+    page_cell(page, quantity_fixed(fit.n > 2 ? fit.r2 : NAN, 4));
     page_cell(page, quantity_fixed(fit.n, 0));
 }
 
@@ -256,20 +257,24 @@ static void add_guests(Page *page, const Results *results)
 
 static void add_devices(Page *page, const Results *results)
 {
-    const GPtrArray *device = results_lines(results, "device");
-    g_autoptr(GPtrArray) ballooned = results_where(device, "series",
-                                                   "growth");
-    g_autoptr(GPtrArray) runs = results_where(device, "series", "runs");
+    g_autoptr(GPtrArray) touched = growth_of_devices(results, true);
+    g_autoptr(GPtrArray) sparse = growth_of_devices(results, false);
+    g_autoptr(GPtrArray) runs = results_where(
+        results_lines(results, "device"), "series", "runs");
 
-    if (!ballooned->len && !runs->len) {
+    if (!touched->len && !sparse->len && !runs->len) {
         return;
     }
     page_text(page, "What follows is measured at the level of devices: a "
               "driver of ours talks to the balloon device, no guest runs, "
               "the memory is sparse.");
+    add_part(page, &growth_ballooned, "Devices, with memory in the balloon "
+             "that was in use before",
+             "What each further GiB in the balloon adds to the total time, "
+             "all of it having been written to before:", touched);
     add_part(page, &growth_ballooned, "Devices, with memory in the balloon",
-             "What each further GiB in the balloon adds to the total time:",
-             ballooned);
+             "What each further GiB in the balloon adds to the total time, "
+             "none of it ever having been used:", sparse);
     add_part(page, &growth_runs, "Devices, with runs of the balloon map",
              "What further runs add, when memory is in the balloon here and "
              "there instead of in one piece:", runs);
@@ -277,15 +282,15 @@ static void add_devices(Page *page, const Results *results)
 
 void page_growth(Page *page, const Results *results)
 {
-    const GPtrArray *device = results_lines(results, "device");
-    g_autoptr(GPtrArray) ballooned = results_where(device, "series",
-                                                   "growth");
-    g_autoptr(GPtrArray) runs = results_where(device, "series", "runs");
+    g_autoptr(GPtrArray) growth = growth_of_devices(results, false);
+    g_autoptr(GPtrArray) touched = growth_of_devices(results, true);
+    g_autoptr(GPtrArray) runs = results_where(
+        results_lines(results, "device"), "series", "runs");
     double left;
     g_autoptr(GPtrArray) guests = growth_of_guests(results, &left);
     Fit fit;
 
-    if (ballooned->len || runs->len ||
+    if (growth->len || touched->len || runs->len ||
         growth_fit(&growth_ballooned, guests, &fit)) {
         page_heading(page, 2, "Growth");
         page_text(page, "Slopes of straight lines, with their standard "

@@ -19,13 +19,17 @@ typedef struct Constants {
     double per_live;            /* ms per GiB sent */
 } Constants;
 
-static double slope_of(const GPtrArray *device, const char *series,
-                       const Growth *growth, const char *backend,
-                       const char *build, double *intercept)
+static GPtrArray *of_build(const GPtrArray *lines, const char *backend,
+                           const char *build)
 {
-    g_autoptr(GPtrArray) some = results_where(device, "series", series);
-    g_autoptr(GPtrArray) there = results_where(some, "backend", backend);
-    g_autoptr(GPtrArray) lines = results_where(there, "build", build);
+    g_autoptr(GPtrArray) there = results_where(lines, "backend", backend);
+
+    return results_where(there, "build", build);
+}
+
+static double slope_of(const Growth *growth, const GPtrArray *lines,
+                       double *intercept)
+{
     Fit fit;
 
     if (!growth_fit(growth, lines, &fit)) {
@@ -35,6 +39,15 @@ static double slope_of(const GPtrArray *device, const char *series,
         *intercept = fmax(fit.intercept, 0);
     }
     return fit.slope;
+}
+
+/* Of two series, the one that reaches further: its slope is more exact. */
+static GPtrArray *further(GPtrArray *a, GPtrArray *b)
+{
+    Spread in_a = results_spread(a, "ballooned");
+    Spread in_b = results_spread(b, "ballooned");
+
+    return in_b.max > in_a.max || !in_a.n ? b : a;
 }
 
 /* Of guests that have nothing but live data. */
@@ -61,13 +74,18 @@ static double live_cost(const Results *results, const char *backend)
 static Constants constants_of(const Results *results, const char *backend,
                               const char *build)
 {
-    const GPtrArray *device = results_lines(results, "device");
+    g_autoptr(GPtrArray) all_sparse = growth_of_devices(results, false);
+    g_autoptr(GPtrArray) all_touched = growth_of_devices(results, true);
+    g_autoptr(GPtrArray) all_runs = results_where(
+        results_lines(results, "device"), "series", "runs");
+    g_autoptr(GPtrArray) sparse = of_build(all_sparse, backend, build);
+    g_autoptr(GPtrArray) touched = of_build(all_touched, backend, build);
+    g_autoptr(GPtrArray) runs = of_build(all_runs, backend, build);
     Constants constants = { .fixed = NAN };
 
-    constants.per_gib = slope_of(device, "growth", &growth_ballooned, backend,
-                                 build, &constants.fixed);
-    constants.per_run = slope_of(device, "runs", &growth_runs, backend, build,
-                                 NULL);
+    constants.per_gib = slope_of(&growth_ballooned, further(sparse, touched),
+                                 &constants.fixed);
+    constants.per_run = slope_of(&growth_runs, runs, NULL);
     constants.per_live = live_cost(results, backend);
     return constants;
 }
@@ -164,7 +182,8 @@ static void add_intro(Page *page)
     page_code(page, "T = t\xe2\x82\x80 + g \xc3\x97 GiB in the balloon "
               "+ r \xc3\x97 runs / 1000 + c \xc3\x97 GiB of live data");
     page_text(page, "t\xe2\x82\x80 and g are where the line of the growth "
-              "with memory in the balloon begins, at 0 at least, and its slope, r is the "
+              "with memory in the balloon begins, at 0 at least, and its slope "
+              "(of two series the one with the larger balloons), r is the "
               "slope of that with runs, c the time of never ballooned "
               "guests by GiB sent, with all that they take besides. Assumed "
               "are a run for every 2 MiB in the balloon (%.0f in each GiB), "

@@ -223,6 +223,15 @@ const char *result_string(JsonObject *line, const char *member)
                                                : NULL;
 }
 
+bool result_flag(JsonObject *line, const char *member)
+{
+    JsonNode *node = json_object_get_member(line, member);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) &&
+           json_node_get_value_type(node) == G_TYPE_BOOLEAN &&
+           json_node_get_boolean(node);
+}
+
 double result_number(JsonObject *line, const char *member)
 {
     return result_node_number(json_object_get_member(line, member));

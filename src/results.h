@@ -135,6 +135,15 @@ const char *result_string(JsonObject *line, const char *member);
 double result_number(JsonObject *line, const char *member);
 
 /**
+ * result_flag: a member of a line.
+ * @line: the line
+ * @member: its name
+ *
+ * Returns: whether it is true; false if absent or no boolean.
+ */
+bool result_flag(JsonObject *line, const char *member);
+
+/**
  * result_node_number: the same of something within a member.
  * @node: the node, or NULL
  *

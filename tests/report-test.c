@@ -181,14 +181,21 @@ static void test_model(void)
         DEVICE("growth", "both", "\"ballooned\":4294967296", "48")
         DEVICE("growth", "unmodified", BALLOONED("1"), "1000")
         DEVICE("growth", "unmodified", "\"ballooned\":2147483648", "2000")
+        /* Of another series, which does not reach as far. */
+        DEVICE("growth", "both", "\"touched\":true," BALLOONED("1"), "90")
+        DEVICE("growth", "both", "\"touched\":true,"
+               "\"ballooned\":2147483648", "190")
         DEVICE("runs", "both", "\"runs\":1000", "41")
         DEVICE("runs", "both", "\"runs\":3000", "43")
         MIGRATION("never-ballooned", "500", ",\"transferred\":536870912"),
         NULL);
     g_assert_cmpint(run.status, ==, 0);
     assert_has(run.html, "This is a prediction, not a measurement.");
+    assert_has(run.html, "100 ms per GiB (two migrations, no error known) "
+               "with both");
     assert_has(run.html, "2.00 \u00b1 0 ms per GiB with both capabilities, "
-               "1000 ms per GiB with unmodified QEMU");
+               "1000 ms per GiB (two migrations, no error known) with "
+               "unmodified QEMU");
     ours = row_of(strstr(run.html, "Constants of the model"),
                   "both capabilities");
     assert_has(ours, "<td>40.0</td><td>2.00</td><td>1.00</td><td>1000</td>");

@@ -168,6 +168,9 @@ static void test_members(void)
         g_assert_true(isnan(result_number(line, not_numbers[i])));
     }
     g_assert_cmpstr(result_string(line, "text"), ==, "t");
+    g_assert_true(result_flag(line, "bool"));
+    g_assert_false(result_flag(line, "int"));
+    g_assert_false(result_flag(line, "absent"));
     g_assert_null(result_string(line, "int"));
     g_assert_null(result_string(line, "null"));
     g_assert_null(result_string(line, "list"));
