@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `skip-balloon report`, without a browser. */
 #include <glib.h>
+#include <glib/gstdio.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -109,6 +110,80 @@ static void test_cannot_write(void)
     }, NULL, &failed);
     g_assert_cmpint(failed.status, ==, 1);
     assert_has(failed.err, "/nonexistent/page.html");
+}
+
+static char *read_and_remove(const char *dir, const char *name)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    char *text = NULL;
+
+    if (g_file_get_contents(path, &text, NULL, NULL)) {
+        g_unlink(path);
+    }
+    return text;
+}
+
+static void assert_well_formed(const char *text)
+{
+    static const GMarkupParser parser = { 0 };
+    g_autoptr(GMarkupParseContext) context =
+        g_markup_parse_context_new(&parser, 0, NULL, NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_markup_parse_context_parse(context, text, -1, &error);
+    g_assert_no_error(error);
+    g_markup_parse_context_end_parse(context, &error);
+    g_assert_no_error(error);
+}
+
+#define MAP_ANSWER \
+    "{\"page-size\":4096,\"cell-size\":8192,\"recorded\":false," \
+    "\"blocks\":[{\"id\":\"ram0\",\"size\":16384," \
+    "\"ballooned\":[2,0],\"unpopulated\":[2,1]}]}"
+
+static void test_pictures(void)
+{
+    g_auto(ReportRun) first = { 0 };
+    g_auto(ReportRun) run = { 0 };
+    g_autofree char *dir = NULL;
+    g_autofree char *times = NULL;
+    g_autofree char *memory = NULL;
+
+    if (!has_gnuplot()) {
+        return;
+    }
+    first = report_run(
+        MIGRATION("unmodified", "4000", "") MIGRATION("both", "200", "")
+        LINE("map") ",\"case\":\"memfd/8G/512M/plain\",\"build\":\"both\","
+        "\"answer\":" MAP_ANSWER "}\n", NULL);
+    dir = g_build_filename(first.dir, "pictures", NULL);
+    report_call((const char *const[]) {
+        first.results, "-o", first.page, "--pictures", dir, NULL
+    }, NULL, &run);
+    g_assert_cmpint(run.status, ==, 0);
+    times = read_and_remove(dir, "time.svg");
+    memory = read_and_remove(dir, "memory.svg");
+    g_rmdir(dir);
+    g_assert_nonnull(times);
+    g_assert_nonnull(memory);
+    assert_well_formed(times);
+    assert_well_formed(memory);
+    assert_has(times, "memfd/8G/512M/plain");
+    assert_has(times, "4.00 s");
+    assert_has(times, "--paper:");
+    assert_has(memory, "in the balloon");
+}
+
+static void test_no_pictures(void)
+{
+    g_auto(ReportRun) first = report_run(LINE("environment") "}\n", NULL);
+    g_auto(ReportRun) run = { 0 };
+
+    report_call((const char *const[]) {
+        first.results, "-o", first.page, "--pictures", first.dir, NULL
+    }, NULL, &run);
+    g_assert_cmpint(run.status, ==, 1);
+    assert_has(run.err, "no guest was measured");
 }
 
 /* Nothing is there that was not measured. */
@@ -298,6 +373,8 @@ static void test_hostile(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/report/pictures", test_pictures);
+    g_test_add_func("/report/no-pictures", test_no_pictures);
     g_test_add_func("/report/usage", test_usage);
     g_test_add_func("/report/missing-file", test_missing_file);
     g_test_add_func("/report/empty", test_empty);
