@@ -22,9 +22,8 @@ typedef struct DeviceBench {
 
 static GArray *make_steps(const BenchOptions *options)
 {
-    bool full = !strcmp(options->profile, "full");
     unsigned count;
-    const DeviceEntry *entries = device_profile(full, &count);
+    const DeviceEntry *entries = device_profile(options->full, &count);
 
     return device_plan(entries, count, DEVICE_ALL_SERIES, 0);
 }

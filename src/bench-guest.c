@@ -173,17 +173,19 @@ static bool write_result(const GuestBench *bench, const GuestCase *guest,
 
 /*
  * The guest that never had a balloon is to have the same live data, which
- * only its migration tells: if it had not, try again.
+ * only its migration tells: if it had not, try again. Sets @refusal if that
+ * leads to nothing.
  */
 static bool measure(const GuestBench *bench, GuestCase *guest,
                     BenchBuild build, const char *stage, RunResult *result,
-                    GError **error)
+                    char **refusal, GError **error)
 {
     g_autofree char *label = run_label(bench, guest, build);
 
-    for (;;) {
+    do {
         RunConfig config = make_config(bench, guest, build, label, stage);
 
+        run_result_clear(result);
         if (!run_migration(bench->session, &config, result, error)) {
             return false;
         }
@@ -194,35 +196,9 @@ static bool measure(const GuestBench *bench, GuestCase *guest,
         if (bench_limit_met(&guest->limit, &result->migration)) {
             return true;
         }
-        run_result_clear(result);
-    }
-}
-
-static bool measure_build(const GuestBench *bench, GuestCase *guest,
-                          BenchBuild build, GError **error)
-{
-    Progress *progress = bench->session->progress;
-    double planned = bench_case_seconds(guest->bench_case, build);
-    gint64 began = g_get_monotonic_time();
-    g_autofree char *stage = step_stage(bench, guest, build);
-    g_autofree char *left = NULL;
-    g_autofree char *outcome = NULL;
-    g_auto(RunResult) result = { 0 };
-
-    progress_begin(progress, stage);
-    if (!measure(bench, guest, build, stage, &result, error)) {
-        g_prefix_error(error, "%s %s: ", guest->name,
-                       bench_build_name(build));
-        return false;
-    }
-    bench_clock_done(bench->clock, planned,
-                     (g_get_monotonic_time() - began) / 1e6);
-    left = bench_clock_left_text(bench->clock);
-    outcome = g_strdup_printf("%" G_GINT64_FORMAT " ms; %s",
-                              result.migration.total_ms, left);
-    progress_rename(progress, stage);
-    progress_end(progress, outcome);
-    return write_result(bench, guest, build, &result, error);
+        *refusal = bench_limit_refusal(&guest->limit, guest->bench_case);
+    } while (!*refusal);
+    return true;
 }
 
 static bool leave_out(const GuestBench *bench, GuestCase *guest,
@@ -240,6 +216,38 @@ static bool leave_out(const GuestBench *bench, GuestCase *guest,
     }
     fprintf(stderr, "left out: %s: %s\n", what, reason);
     return bench_sink_left_out(bench->sink, what, reason, error);
+}
+
+static bool measure_build(const GuestBench *bench, GuestCase *guest,
+                          BenchBuild build, GError **error)
+{
+    Progress *progress = bench->session->progress;
+    double planned = bench_case_seconds(guest->bench_case, build);
+    gint64 began = g_get_monotonic_time();
+    g_autofree char *stage = step_stage(bench, guest, build);
+    g_autofree char *left = NULL;
+    g_autofree char *outcome = NULL;
+    g_autofree char *refusal = NULL;
+    g_auto(RunResult) result = { 0 };
+
+    progress_begin(progress, stage);
+    if (!measure(bench, guest, build, stage, &result, &refusal, error)) {
+        g_prefix_error(error, "%s %s: ", guest->name,
+                       bench_build_name(build));
+        return false;
+    }
+    if (refusal) {
+        progress_end(progress, "left out");
+        return leave_out(bench, guest, build, refusal, error);
+    }
+    bench_clock_done(bench->clock, planned,
+                     (g_get_monotonic_time() - began) / 1e6);
+    left = bench_clock_left_text(bench->clock);
+    outcome = g_strdup_printf("%" G_GINT64_FORMAT " ms; %s",
+                              result.migration.total_ms, left);
+    progress_rename(progress, stage);
+    progress_end(progress, outcome);
+    return write_result(bench, guest, build, &result, error);
 }
 
 static bool do_build(const GuestBench *bench, GuestCase *guest,
@@ -264,7 +272,8 @@ static bool do_socket(const GuestBench *bench, const GuestCase *guest,
         bench_clock_done(bench->clock, SOCKET_SECS, -1);
         return true;
     }
-    if (!socket_cost(bytes, &ms, error)) {
+    if (!socket_cost(bytes, guest->bench_case->backend == BACKEND_ANON, &ms,
+                     error)) {
         return false;
     }
     bench_clock_done(bench->clock, SOCKET_SECS, SOCKET_SECS);
@@ -272,7 +281,7 @@ static bool do_socket(const GuestBench *bench, const GuestCase *guest,
         guest->bench_case, bench->repetition, bytes, ms), error);
 }
 
-/* The builds one after the other, each time from another one on. */
+/* Ours between those that it is compared with */
 static bool do_case(const GuestBench *bench, GuestCase *guest, GError **error)
 {
     static const BenchBuild order[] = {

@@ -45,11 +45,11 @@ bool bench_limit_met(BenchLimit *limit, const MigrationStats *stats)
 {
     int64_t missing = limit->target - stats->normal * PAGE;
 
-    if (ABS(missing) <= NEAR * limit->target ||
-        (missing < 0 && !limit->fill) || ++limit->tries >= TRIES) {
+    if (ABS(missing) <= NEAR * limit->target) {
         limit->tries = 0;
         return true;
     }
+    limit->tries++;
     limit->fill = MAX(limit->fill + missing, 0);
     return false;
 }
@@ -63,6 +63,10 @@ char *bench_limit_refusal(const BenchLimit *limit,
 
     if (!limit->target) {
         return g_strdup("no build that has a balloon is measured with it");
+    }
+    if (limit->tries >= TRIES) {
+        return g_strdup_printf("in %d tries a guest of %s did not come near "
+                               "%s of live data", TRIES, left, target);
     }
     return bench_limit_fill(limit) <= room ? NULL :
            g_strdup_printf("a guest of %s cannot hold %s of live data", left,

@@ -36,15 +36,15 @@ uint64_t bench_limit_fill(const BenchLimit *limit);
 
 /**
  * bench_limit_met: whether a guest without a balloon had as much live data,
- * within a few per cent, or as near as a few tries got; if not,
- * bench_limit_fill() has changed.
+ * within a few per cent; if not, bench_limit_fill() has changed.
  * @limit: the limit
  * @stats: what QEMU counted
  */
 bool bench_limit_met(BenchLimit *limit, const MigrationStats *stats);
 
 /**
- * bench_limit_refusal: why no guest without a balloon can be measured.
+ * bench_limit_refusal: why no guest without a balloon can be measured, after
+ * some tries if need be.
  * @limit: the limit
  * @bench_case: the case
  *

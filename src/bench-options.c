@@ -60,6 +60,7 @@ static bool choose_profile(const Words *words, BenchOptions *options,
         return usage(error, "--profile", "quick or full", profile);
     }
     options->profile = g_strdup(profile);
+    options->full = !strcmp(profile, "full");
     return true;
 }
 
@@ -198,7 +199,7 @@ static GOptionContext *make_context(void)
         "The quick profile takes less than 10 minutes, the full one more than\n"
         "an hour. Lists are separated by commas; --backend, --mode, --memory\n"
         "and --left replace the profile's guests by all combinations of what\n"
-        "they name. What does not fit into the machine's memory is left out\n"
+        "they name; of devices the profile says what is measured. What does not fit into the machine's memory is left out\n"
         "and named.\n\n"
         "Builds are unmodified, free-page-hint (unmodified, with it),\n"
         "skip-balloon, skip-unpopulated, both, and never-ballooned\n"
@@ -233,7 +234,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
           "Compare two files of results, OLD and NEW; measure nothing",
           "OLD NEW" },
         { "repetitions", 'r', 0, G_OPTION_ARG_INT, &words.repetitions,
-          "How often each is measured (3)", "N" },
+          "How often each guest is measured (3)", "N" },
         { "only", 0, 0, G_OPTION_ARG_STRING, &words.only,
           "guest or device: leave the other part out", "PART" },
         { "backend", 'b', 0, G_OPTION_ARG_STRING, &words.backends,
@@ -245,7 +246,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
         { "left", 't', 0, G_OPTION_ARG_STRING, &words.lefts,
           "What the balloons leave of it", "LIST" },
         { "build", 0, 0, G_OPTION_ARG_STRING, &words.builds,
-          "Builds to measure (all)", "LIST" },
+          "Builds to measure guests with (all)", "LIST" },
         { "qemu", 0, 0, G_OPTION_ARG_FILENAME, &options->qemu,
           "QEMU with skip-balloon", "PROGRAM" },
         { "stock", 0, 0, G_OPTION_ARG_FILENAME, &options->stock,

@@ -7,6 +7,7 @@
 /* What the command line of bench says. */
 typedef struct BenchOptions {
     char *profile;              /* "quick", "full" or "custom" */
+    bool full;                  /* as much of devices as the full profile */
     GArray *cases;              /* of BenchCase */
     bool builds[BUILD_COUNT];   /* which to measure */
     unsigned repetitions;

@@ -65,6 +65,7 @@ static bool run_all(Session *session, const BenchOptions *options,
     g_autofree char *path = bench_options_file(options, RESULTS);
     g_autoptr(BenchSink) sink = NULL;
     BenchClock clock = { 0 };
+    bool done;
 
     if (options->guest && !check_files(options, error)) {
         return false;
@@ -79,10 +80,16 @@ static bool run_all(Session *session, const BenchOptions *options,
     if (options->device) {
         bench_device_plan(&clock, options);
     }
-    if (!run_parts(session, &clock, options, sink, error)) {
+    done = run_parts(session, &clock, options, sink, error);
+    g_clear_pointer(&sink, bench_sink_close);
+    if (!done) {
+        /* What there is, is worth being seen, unless the user wants to go. */
+        if (!interrupt_signal() && clock.done) {
+            session_forget_failure(session);
+            show(session, options, path, NULL);
+        }
         return false;
     }
-    g_clear_pointer(&sink, bench_sink_close);
     return show(session, options, path, error);
 }
 

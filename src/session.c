@@ -108,6 +108,11 @@ void session_fail(Session *session, GError *failure)
     }
 }
 
+void session_forget_failure(Session *session)
+{
+    g_clear_error(&session->failure);
+}
+
 static bool session_check(const Session *session, GError **error)
 {
     if (g_cancellable_is_cancelled(session->cancellable)) {

@@ -73,6 +73,12 @@ char *session_log_path(const Session *session, const char *name);
 void session_fail(Session *session, GError *failure);
 
 /**
+ * session_forget_failure: go on, with something else.
+ * @session: the session
+ */
+void session_forget_failure(Session *session);
+
+/**
  * session_step: wait until something happens, or for a time.
  * @session: the session
  * @ms: how long at most, in milliseconds

@@ -21,16 +21,22 @@ static bool fail(const char *what, GError **error)
     return false;
 }
 
-static void *map_memory(uint64_t bytes)
+static void *map_memory(uint64_t bytes, bool huge)
 {
-    return mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory != MAP_FAILED) {
+        /* It may not have them, which is as good. */
+        madvise(memory, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    }
+    return memory;
 }
 
 /* Runs in the child, where only plain system calls are safe. */
-static void receive(int fd, uint64_t bytes)
+static void receive(int fd, uint64_t bytes, bool huge)
 {
-    char *memory = map_memory(bytes);
+    char *memory = map_memory(bytes, huge);
     uint64_t have = 0;
     char done = 1;
 
@@ -62,8 +68,8 @@ static bool transmit(int fd, const char *memory, uint64_t bytes)
     return read(fd, &done, 1) == 1;
 }
 
-static bool measure(const char *memory, uint64_t bytes, double *ms,
-                    GError **error)
+static bool measure(const char *memory, uint64_t bytes, bool huge,
+                    double *ms, GError **error)
 {
     gint64 began;
     int fds[2];
@@ -76,7 +82,7 @@ static bool measure(const char *memory, uint64_t bytes, double *ms,
     pid = fork();
     if (!pid) {
         close(fds[0]);
-        receive(fds[1], bytes);
+        receive(fds[1], bytes, huge);
     }
     close(fds[1]);
     began = g_get_monotonic_time();
@@ -92,16 +98,16 @@ static bool measure(const char *memory, uint64_t bytes, double *ms,
     return done;
 }
 
-bool socket_cost(uint64_t bytes, double *ms, GError **error)
+bool socket_cost(uint64_t bytes, bool huge, double *ms, GError **error)
 {
-    char *memory = map_memory(bytes);
+    char *memory = map_memory(bytes, huge);
     bool done;
 
     if (memory == MAP_FAILED) {
         return fail("mmap", error);
     }
     memset(memory, 0x5a, bytes);
-    done = measure(memory, bytes, ms, error);
+    done = measure(memory, bytes, huge, ms, error);
     munmap(memory, bytes);
     return done;
 }

@@ -219,16 +219,21 @@ static void test_limit(void)
 /* What cannot be met must not be tried for ever. */
 static void test_limit_ends(void)
 {
+    BenchCase bench_case = { .memory = 4 * SIZE_GIB, .left = SIZE_GIB };
     BenchLimit limit = { 0 };
     MigrationStats ours = sent(400 * SIZE_MIB);
-    MigrationStats never = sent(300 * SIZE_MIB);
-    unsigned tries = 1;
+    MigrationStats never = sent(450 * SIZE_MIB);
+    g_autofree char *refusal = NULL;
+    unsigned tries = 0;
 
     bench_limit_note(&limit, BUILD_BOTH, &ours);
-    while (!bench_limit_met(&limit, &never)) {
+    while (!refusal) {
         g_assert_cmpuint(++tries, <, 10);
+        g_assert_false(bench_limit_met(&limit, &never));
+        refusal = bench_limit_refusal(&limit, &bench_case);
     }
     g_assert_cmpuint(tries, >, 1);
+    g_assert_nonnull(strstr(refusal, "did not come near"));
 }
 
 static char *make_dir(void)
@@ -358,7 +363,7 @@ static void test_socket_cost(void)
 {
     double ms = -1;
 
-    g_assert_true(socket_cost(3 * SIZE_MIB + 5, &ms, NULL));
+    g_assert_true(socket_cost(3 * SIZE_MIB + 5, true, &ms, NULL));
     g_assert_cmpfloat(ms, >, 0);
 }
 
@@ -367,7 +372,7 @@ static void test_socket_refused(void)
     g_autoptr(GError) error = NULL;
     double ms;
 
-    g_assert_false(socket_cost(UINT64_C(1) << 60, &ms, &error));
+    g_assert_false(socket_cost(UINT64_C(1) << 60, false, &ms, &error));
     g_assert_error(error, SB_ERROR, SB_ERROR_RESOURCE);
 }
 

@@ -371,7 +371,8 @@ static bool skip_ahead(SkipPass *pass, uint64_t limit)
     if (at >= pass->armed_end) {
         arm_window(pass, at);
     }
-    do {
+    /* What is dirty leads: with the guest stopped that is next to nothing. */
+    while ((at = find_next_bit(pass->rb->bmap, end, at)) < end) {
         uint64_t s, e;
         int ret = populated_scan_next(pass->scan, at << bits, end << bits,
                                       &s, &e);
@@ -382,7 +383,10 @@ static bool skip_ahead(SkipPass *pass, uint64_t limit)
         }
         skip_words(pass, at, ret ? s >> bits : end);
         at = ret ? DIV_ROUND_UP(e, UINT64_C(1) << bits) : end;
-    } while (at < end && !time_is_up(pass));
+        if (time_is_up(pass)) {
+            break;
+        }
+    }
     pass->ahead_end = at;
     return true;
 }

@@ -200,13 +200,17 @@ static int64_t count_unpopulated_slice(MapQuery *query, BlockCounts *counts,
     int bits = qemu_target_page_bits();
     PopulatedScan *scan = populated_scan_of_block(rb);
     uint64_t length = counts->pages << bits;
+    uint64_t limit = 0;
     int ret = 0;
 
     do {
-        uint64_t limit = MIN((at << bits) + PIECE, length);
-        uint64_t start = limit, end = limit;
+        uint64_t start, end;
 
-        populated_scan_window(scan, limit);
+        if (at << bits >= limit) {
+            limit = MIN((at << bits) + PIECE, length);
+            populated_scan_window(scan, limit);
+        }
+        start = end = limit;
         ret = populated_scan_next(scan, at << bits, limit, &start, &end);
         if (ret < 0) {
             break;
