@@ -12,6 +12,9 @@
 
 #define SOCKET_SECS 1
 
+/* What a QEMU takes besides the memory of its guest */
+#define WARM_MORE (256 * SIZE_MIB)
+
 /* A case, and what its repetitions leave for each other. */
 typedef struct GuestCase {
     const BenchCase *bench_case;
@@ -100,6 +103,8 @@ static RunConfig make_config(const GuestBench *bench, const GuestCase *guest,
         .fill = never ? bench_limit_fill(&guest->limit) : 0,
         .mode = c->mode,
         .skip = skip,
+        /* For each build the same: what the live data takes. */
+        .warm = c->left + WARM_MORE,
         .ask_map = build == BUILD_BOTH && bench->repetition == 1,
     };
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "error.h"
@@ -126,6 +127,23 @@ bool memory_counters_of_process(pid_t pid, uint64_t *private,
     }
     *private = private_kib * 1024;
     *page_tables = tables_kib * 1024;
+    return true;
+}
+
+bool memory_warm(uint64_t bytes, GError **error)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
+                    "cannot have %" G_GUINT64_FORMAT " bytes of memory: %s",
+                    bytes, g_strerror(errno));
+        return false;
+    }
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    memset(memory, 1, bytes);
+    munmap(memory, bytes);
     return true;
 }
 

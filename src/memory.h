@@ -37,6 +37,15 @@ bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error);
 bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error);
 
 /**
+ * memory_warm: use memory and give it back. In a virtual machine whose own
+ * host takes free memory away, memory that has been used a moment ago is soon
+ * had, and any other is not.
+ * @bytes: how much
+ * @error: set if the host has not so much
+ */
+bool memory_warm(uint64_t bytes, GError **error);
+
+/**
  * memory_total: how much memory the host has.
  *
  * Returns: bytes, UINT64_MAX if /proc does not say.

@@ -148,6 +148,7 @@ static bool migrate(Session *session, const RunConfig *config, Vm *source,
     if (!migrate_skip(source, destination, config->skip, error) ||
         !migration_mode_set(source, destination, config->mode, error) ||
         !migrate_set_bandwidth(source, 0, error) ||
+        (config->warm && !memory_warm(config->warm, error)) ||
         !move(session, config, source, destination, result, error) ||
         !memory_of_process(vm_pid(source), &result->source_after, error) ||
         !memory_of_process(vm_pid(destination), &result->destination_after,

@@ -18,6 +18,7 @@ typedef struct RunConfig {
     uint64_t fill;              /* more memory to use and check, in bytes */
     MigrationMode mode;
     SkipSet skip;               /* the capabilities to set */
+    uint64_t warm;              /* memory for memory_warm(), in bytes */
     bool ask_map;               /* where the memory went, if QEMU can tell */
 } RunConfig;
 
