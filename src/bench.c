@@ -19,16 +19,6 @@
 #define REPORT "report.html"
 #define STAGE_WIDTH 46
 
-static bool check_files(const BenchOptions *options, GError **error)
-{
-    return paths_need_file(options->kernel, "kernel of the guest",
-                           "run 'make guest' or name one with --kernel",
-                           error) &&
-           paths_need_file(options->initrd, "initial RAM disk of the guest",
-                           "run 'make guest' or name one with --initrd",
-                           error);
-}
-
 static bool run_parts(Session *session, BenchClock *clock,
                       const BenchOptions *options, BenchSink *sink,
                       GError **error)
@@ -67,7 +57,8 @@ static bool run_all(Session *session, const BenchOptions *options,
     BenchClock clock = { 0 };
     bool done;
 
-    if (options->guest && !check_files(options, error)) {
+    if (options->guest &&
+        !paths_need_guest(options->kernel, options->initrd, error)) {
         return false;
     }
     sink = bench_sink_open(path, error);

@@ -68,16 +68,6 @@ static bool check_memory(const DemoOptions *options, GError **error)
     return false;
 }
 
-static bool check_files(const DemoOptions *options, GError **error)
-{
-    return paths_need_file(options->kernel, "kernel of the guest",
-                           "run 'make guest' or name one with --kernel",
-                           error) &&
-           paths_need_file(options->initrd, "initial RAM disk of the guest",
-                           "run 'make guest' or name one with --initrd",
-                           error);
-}
-
 /* Rather before an hour's work than after: does this QEMU know how? */
 static bool check_qemu(Session *session, const DemoOptions *options,
                        GError **error)
@@ -153,7 +143,8 @@ static bool run_all(Session *session, const DemoOptions *options,
     };
     g_autofree char *text = NULL;
 
-    if (!check_files(options, error) || !check_memory(options, error) ||
+    if (!paths_need_guest(options->kernel, options->initrd, error) ||
+        !check_memory(options, error) ||
         !check_qemu(session, options, error) ||
         (options->off && !run_one(session, options, false, &off, error)) ||
         (options->on && !run_one(session, options, true, &on, error))) {

@@ -26,3 +26,13 @@ bool paths_need_file(const char *path, const char *what, const char *remedy,
     }
     return true;
 }
+
+bool paths_need_guest(const char *kernel, const char *initrd, GError **error)
+{
+    return paths_need_file(kernel, "kernel of the guest",
+                           "run 'make guest' or name one with --kernel",
+                           error) &&
+           paths_need_file(initrd, "initial RAM disk of the guest",
+                           "run 'make guest' or name one with --initrd",
+                           error);
+}

@@ -30,4 +30,12 @@ char *paths_default(const char *part);
 bool paths_need_file(const char *path, const char *what, const char *remedy,
                      GError **error);
 
+/**
+ * paths_need_guest: make sure that the parts of the guest can be read.
+ * @kernel: its kernel
+ * @initrd: its initial RAM disk
+ * @error: set to SB_ERROR_MISSING if not
+ */
+bool paths_need_guest(const char *kernel, const char *initrd, GError **error);
+
 #endif /* SKIP_BALLOON_PATHS_H */
