@@ -15,7 +15,9 @@
  *
  * A page of zeroes in the stream either was populated on the source, or was
  * sent before and then discarded.  In both cases there is no need to populate
- * it here.
+ * it here.  To the first nothing has to be done at all: until something is
+ * loaded into a page it reads as zero.  That matters, since they are many, and
+ * one that lies in a huge page would break it if it was discarded.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -53,6 +55,10 @@
 static struct {
     /* Something has been loaded into this process before */
     bool loaded;
+    /* Guest RAM read as zero when what is loaded now began */
+    bool emptied;
+    /* Nothing has been loaded before into the page that is being loaded */
+    bool first;
     /* To ask about the RAM block that pages of zeroes arrive for */
     RAMBlock *rb;
     PopulatedScan *scan;
@@ -151,6 +157,12 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
            (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
 }
 
+/* Has it been emptied, whatever was loaded before? */
+static bool was_emptied(const RAMBlock *rb)
+{
+    return load.emptied && must_be_emptied(rb, false);
+}
+
 static void empty_guest_ram(bool loaded)
 {
     RAMBlock *rb;
@@ -161,6 +173,7 @@ static void empty_guest_ram(bool loaded)
             empty_block(rb);
         }
     }
+    load.emptied = true;
 }
 
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
@@ -168,6 +181,7 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     bool loaded = load.loaded;
 
     load.loaded = true;
+    load.emptied = false;
     if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
         migrate_skip_unpopulated()) {
         empty_guest_ram(loaded);
@@ -187,7 +201,13 @@ static void look_at_block(RAMBlock *rb)
 static int load_cleanup(void *opaque)
 {
     look_at_block(NULL);
+    load.emptied = false;
     return 0;
+}
+
+void skip_unpopulated_load_page(RAMBlock *rb, void *host)
+{
+    load.first = load.emptied && !ramblock_recv_bitmap_test(rb, host);
 }
 
 bool skip_unpopulated_load_zero(void *host)
@@ -204,6 +224,9 @@ bool skip_unpopulated_load_zero(void *host)
     rb = qemu_ram_block_from_host(host, false, &offset);
     if (!rb || !skip_unpopulated_is_guest_ram(rb)) {
         return false;
+    }
+    if (load.first && was_emptied(rb)) {
+        return true;
     }
     look_at_block(rb);
     populated_scan_window(load.scan, offset + size);

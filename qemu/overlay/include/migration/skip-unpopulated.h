@@ -124,11 +124,20 @@ static inline bool skip_unpopulated_sends_zero(RAMBlock *rb,
 void skip_unpopulated_register(void);
 
 /**
- * skip_unpopulated_load_zero: Load a page of zeroes
- * @host: the page, in a RAM block
+ * skip_unpopulated_load_page: Something is about to be loaded into a page
+ * @host: the page, in @rb
  *
- * On the destination, with the capability on: what is not populated stays so,
- * what is populated is discarded, if that can be done.
+ * On the destination, for each page that comes in the main channel, before it
+ * is noted as received.
+ */
+void skip_unpopulated_load_page(RAMBlock *rb, void *host);
+
+/**
+ * skip_unpopulated_load_zero: Load a page of zeroes
+ * @host: the page, in a RAM block, of the last skip_unpopulated_load_page()
+ *
+ * On the destination, with the capability on: what is not populated stays so.
+ * What has been loaded before is discarded, if that can be done.
  *
  * Returns: false if it did nothing, and the caller has to do it
  */
