@@ -1,11 +1,12 @@
 /*
  * Tests of migration capability skip-unpopulated: both capabilities, what is
- * refused, and migrations that come to nothing
+ * refused, migrations that come to nothing, and huge pages
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include <sys/prctl.h>
 #include "qobject/qdict.h"
 #include "host-memory.h"
 #include "unpopulated-guest.h"
@@ -225,6 +226,34 @@ static void test_killed(gconstpointer data)
     bg_quit(g);
 }
 
+/* ---- Huge pages that come by themselves ---- */
+
+#define HUGE_PAGE (2 * MiB)
+#define HUGE_PAGE_PAGES (HUGE_PAGE / BALLOON_PAGE)
+
+/* One page of it is used, so all of it is populated, and arrives as zeroes. */
+static void test_zeroes_in_huge_page(void)
+{
+    BGOptions options = { .backend = BG_ANON };
+    BGuest *g, *dest;
+
+    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+    g = bg_start(&options);
+    dest = ug_start_destination(&options, true);
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    bg_fill(g, BALLAST_START, BALLOON_PAGE, 1);
+    if (bg_count_populated(g, BALLAST_START, HUGE_PAGE) == HUGE_PAGE_PAGES) {
+        ug_migrate(g, dest);
+        g_assert_cmpint(bg_count_populated(dest, BALLAST_START, HUGE_PAGE), ==,
+                        HUGE_PAGE_PAGES);
+        ug_assert_same_content(g, dest);
+    } else {
+        g_test_skip("the host gives no huge page");
+    }
+    bg_quit(dest);
+    bg_quit(g);
+}
+
 /* ---- All of these ---- */
 
 static const OptionsCase both_cases[] = {
@@ -248,4 +277,6 @@ void add_more_tests(void)
     ug_add_backend_tests("cancel", test_cancel);
     ug_add_backend_tests("cancel-late", test_cancel_late);
     ug_add_backend_tests("killed", test_killed);
+    qtest_add_func(CAPABILITY "/zeroes-in-huge-page",
+                   test_zeroes_in_huge_page);
 }
