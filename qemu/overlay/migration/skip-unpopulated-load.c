@@ -15,9 +15,12 @@
  *
  * A page of zeroes in the stream either was populated on the source, or was
  * sent before and then discarded.  In both cases there is no need to populate
- * it here.  To the first nothing has to be done at all: until something is
- * loaded into a page it reads as zero.  That matters, since they are many, and
- * one that lies in a huge page would break it if it was discarded.
+ * it here.
+ *
+ * Pages of zeroes are many.  What nothing has been loaded into reads as zero
+ * already, mostly, and if it is populated nevertheless, as part of a huge page,
+ * discarding it would break the huge page.  So such a page is left to the
+ * caller, who reads it to be sure, unless that would populate it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,6 +33,7 @@
 #include "qemu/units.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
+#include "migration/colo.h"
 #include "migration/populated-block.h"
 #include "migration/register.h"
 #include "migration/skip-balloon.h"
@@ -55,9 +59,7 @@
 static struct {
     /* Something has been loaded into this process before */
     bool loaded;
-    /* Guest RAM read as zero when what is loaded now began */
-    bool emptied;
-    /* Nothing has been loaded before into the page that is being loaded */
+    /* Nothing is known to have been loaded into this page before */
     bool first;
     /* To ask about the RAM block that pages of zeroes arrive for */
     RAMBlock *rb;
@@ -157,12 +159,6 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
            (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
 }
 
-/* Has it been emptied, whatever was loaded before? */
-static bool was_emptied(const RAMBlock *rb)
-{
-    return load.emptied && must_be_emptied(rb, false);
-}
-
 static void empty_guest_ram(bool loaded)
 {
     RAMBlock *rb;
@@ -173,7 +169,6 @@ static void empty_guest_ram(bool loaded)
             empty_block(rb);
         }
     }
-    load.emptied = true;
 }
 
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
@@ -181,7 +176,6 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     bool loaded = load.loaded;
 
     load.loaded = true;
-    load.emptied = false;
     if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
         migrate_skip_unpopulated()) {
         empty_guest_ram(loaded);
@@ -201,13 +195,20 @@ static void look_at_block(RAMBlock *rb)
 static int load_cleanup(void *opaque)
 {
     look_at_block(NULL);
-    load.emptied = false;
     return 0;
 }
 
 void skip_unpopulated_load_page(RAMBlock *rb, void *host)
 {
-    load.first = load.emptied && !ramblock_recv_bitmap_test(rb, host);
+    load.first = migrate_skip_unpopulated() &&
+                 !migration_incoming_in_colo_state() &&
+                 !ramblock_recv_bitmap_test(rb, host);
+}
+
+/* Memory of a file gets populated by reading it, too. */
+static bool may_read(RAMBlock *rb)
+{
+    return rb->fd < 0 && !qemu_ram_is_shared(rb);
 }
 
 bool skip_unpopulated_load_zero(void *host)
@@ -225,8 +226,8 @@ bool skip_unpopulated_load_zero(void *host)
     if (!rb || !skip_unpopulated_is_guest_ram(rb)) {
         return false;
     }
-    if (load.first && was_emptied(rb)) {
-        return true;
+    if (load.first && may_read(rb)) {
+        return false;
     }
     look_at_block(rb);
     populated_scan_window(load.scan, offset + size);
@@ -234,8 +235,8 @@ bool skip_unpopulated_load_zero(void *host)
     if (!ret) {
         return true;
     }
-    return ret > 0 && rb->page_size <= size && may_discard(rb) &&
-           !ram_block_discard_range(rb, offset, size);
+    return ret > 0 && !load.first && rb->page_size <= size &&
+           may_discard(rb) && !ram_block_discard_range(rb, offset, size);
 }
 
 bool skip_unpopulated_load_zero_again(RAMBlock *rb, uint64_t offset)
