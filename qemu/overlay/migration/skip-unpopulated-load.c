@@ -112,24 +112,40 @@ static int empty_section(MemoryRegionSection *section, void *opaque)
     return 0;
 }
 
-/* What is not plugged must not be touched. */
-static void empty_rest(RAMBlock *rb, uint64_t start)
+/* What is not plugged must not be populated. */
+static void discard_section(MemoryRegionSection *section, void *opaque)
 {
+    int *ret = opaque;
+
+    if (!*ret) {
+        *ret = ram_block_discard_range(section->mr->ram_block,
+                                       section->offset_within_region,
+                                       int128_get64(section->size));
+    }
+}
+
+/*
+ * Which memory is plugged the device learns only when its state is loaded, and
+ * until then it keeps what a file held before.
+ */
+static int empty_managed(RAMBlock *rb)
+{
+    RamDiscardManager *manager =
+        memory_region_get_ram_discard_manager(rb->mr);
     MemoryRegionSection section = {
         .mr = rb->mr,
         .size = rb->mr->size,
     };
+    int ret = 0;
 
-    if (memory_region_has_ram_discard_manager(rb->mr)) {
-        ram_discard_manager_replay_populated(
-            memory_region_get_ram_discard_manager(rb->mr), &section,
-            empty_section, NULL);
-    } else {
-        empty_range(rb, start, rb->used_length);
-    }
+    ram_discard_manager_replay_populated(manager, &section, empty_section,
+                                         NULL);
+    ram_discard_manager_replay_discarded(manager, &section, discard_section,
+                                         &ret);
+    return ret;
 }
 
-static void empty_block(RAMBlock *rb)
+static int empty_block(RAMBlock *rb)
 {
     PopulatedScan *scan = populated_scan_of_block(rb);
     uint64_t at = 0, start, end;
@@ -141,10 +157,15 @@ static void empty_block(RAMBlock *rb)
         empty_range(rb, start, end);
         at = end;
     }
-    if (ret < 0) {
-        empty_rest(rb, at);
-    }
     populated_scan_free(scan);
+    if (!ret) {
+        return 0;
+    }
+    if (memory_region_has_ram_discard_manager(rb->mr)) {
+        return empty_managed(rb);
+    }
+    empty_range(rb, at, rb->used_length);
+    return 0;
 }
 
 /*
@@ -159,16 +180,22 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
            (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
 }
 
-static void empty_guest_ram(bool loaded)
+static int empty_guest_ram(bool loaded, Error **errp)
 {
     RAMBlock *rb;
+    int ret;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (must_be_emptied(rb, loaded)) {
-            empty_block(rb);
+        ret = must_be_emptied(rb, loaded) ? empty_block(rb) : 0;
+        if (ret) {
+            error_setg_errno(errp, -ret, "RAM block '%s' may hold something "
+                             "of an earlier use, and cannot be emptied",
+                             rb->idstr);
+            return ret;
         }
     }
+    return 0;
 }
 
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
@@ -178,7 +205,7 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     load.loaded = true;
     if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
         migrate_skip_unpopulated()) {
-        empty_guest_ram(loaded);
+        return empty_guest_ram(loaded, errp);
     }
     return 0;
 }
@@ -272,6 +299,7 @@ static int snapshot_save_setup(QEMUFile *f, void *opaque, Error **errp)
 static int snapshot_load(QEMUFile *f, void *opaque, int version_id)
 {
     uint32_t version = qemu_get_be32(f);
+    Error *local_err = NULL;
 
     if (qemu_file_get_error(f) || version != SECTION_VERSION) {
         error_report("empty-ram: format %" PRIu32 " is not known, only %d is",
@@ -282,7 +310,10 @@ static int snapshot_load(QEMUFile *f, void *opaque, int version_id)
         error_report("empty-ram: it comes too late, in postcopy");
         return -EINVAL;
     }
-    empty_guest_ram(true);
+    if (empty_guest_ram(true, &local_err)) {
+        error_report_err(local_err);
+        return -EINVAL;
+    }
     return 0;
 }
 

@@ -6,8 +6,11 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_balloon.h"
+#include "host-memory.h"
 #include "memory-layout.h"
 #include "ram-blocks.h"
 #include "virtio-mem-guest.h"
@@ -25,6 +28,7 @@
 
 #define BLOCK (2 * MiB)
 
+#define VM_SIZE (32 * MiB)
 #define VIRTIO_MEM(backend, properties) \
     "-object " backend ",id=vm-ram,size=32M,reserve=off " \
     "-device virtio-mem-pci,id=vm0,addr=7,memdev=vm-ram,memaddr=0x100000000," \
@@ -313,10 +317,85 @@ static void test_virtio_mem_ballooned(void)
     ml_quit(source);
 }
 
+/* A file of huge pages that an earlier guest has left */
+static void make_used_file(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    void *content;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, VM_SIZE), ==, 0);
+    content = mmap(NULL, VM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert_true(content != MAP_FAILED);
+    memset(content, 'x', VM_SIZE);
+    munmap(content, VM_SIZE);
+    close(fd);
+}
+
+/*
+ * The host does not tell what such a file holds, and the device on the
+ * destination not yet what is plugged.
+ */
+static void check_virtio_mem_used(const char *path)
+{
+    g_autofree char *used = g_strdup_printf(
+        VIRTIO_MEM("memory-backend-file,share=on,mem-path=%s",
+                   "requested-size=16M"), path);
+    MLayout layout = {
+        .machine = MACHINE("pc", "memory-backend-memfd"),
+        .source_args = VIRTIO_MEM("memory-backend-memfd,hugetlb=on,"
+                                  "hugetlbsize=2M", "requested-size=16M"),
+        .dest_args = used,
+    };
+    MLGuest *source = ml_start(&layout, false);
+    MLGuest *dest = ml_start(&layout, true);
+    uint64_t offset;
+
+    vm_driver_start(source->g->qts);
+    g_assert_true(vm_plug(source->g->qts, HIGH_START, 2, true));
+    bg_fill(source->g, HIGH_START, BLOCK, 9);
+    ml_set_mode(source->g, ML_UNPOPULATED);
+    ml_set_mode(dest->g, ML_UNPOPULATED);
+    ml_migrate_begin(source->g, dest->g, ML_SLOW);
+    ml_migrate_finish(source->g, dest->g);
+    g_assert_cmpuint(vm_plugged_size(dest->g->qts), ==, 2 * BLOCK);
+    for (offset = 0; offset < 2 * BLOCK; offset += BALLOON_PAGE) {
+        g_assert_cmphex(qtest_readq(dest->g->qts, HIGH_START + offset), ==,
+                        qtest_readq(source->g->qts, HIGH_START + offset));
+    }
+    ml_quit(dest);
+    ml_quit(source);
+}
+
+static void test_virtio_mem_used(void)
+{
+    bool mounted;
+    g_autofree char *dir = hm_find_hugetlbfs(&mounted);
+    g_autofree char *path = NULL;
+
+    if (!dir) {
+        g_test_skip("no hugetlbfs is mounted");
+        return;
+    }
+    if (g_test_subprocess()) {
+        path = hm_temp_path(dir, "used");
+        make_used_file(path);
+        check_virtio_mem_used(path);
+        unlink(path);
+        return;
+    }
+    hm_test_with_huge_pages(2 * VM_SIZE);
+    if (mounted) {
+        umount(dir);
+        rmdir(dir);
+    }
+}
+
 void add_device_tests(void)
 {
     ml_add_layouts(layouts, ARRAY_SIZE(layouts));
     qtest_add_func(PREFIX "virtio-mem/ballooned", test_virtio_mem_ballooned);
+    qtest_add_func(PREFIX "virtio-mem/used", test_virtio_mem_used);
     qtest_add_func(PREFIX "refused/second-balloon", test_second_balloon);
     qtest_add_func(PREFIX "refused/plug-during", test_plug_during);
 }
