@@ -31,6 +31,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
+#include "qapi/error.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/colo.h"
