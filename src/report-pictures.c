@@ -106,24 +106,36 @@ static bool write_picture(const char *dir, const char *name, const char *svg,
     return true;
 }
 
-/* The map of one of the cases, the last of them that has one */
+static JsonObject *find_map(const Results *results, const CaseResults *one)
+{
+    g_autoptr(GPtrArray) lines = results_where(
+        results_lines(results, "map"), "case", one->name);
+
+    return lines->len ? lines->pdata[0] : NULL;
+}
+
+/* The map of one of the cases: of the largest guest, the last such */
 static char *draw_map(const Results *results, const GPtrArray *cases,
                       GError **error)
 {
-    for (unsigned i = cases->len; i-- > 0; ) {
-        const CaseResults *one = cases->pdata[i];
-        g_autoptr(GPtrArray) lines = results_where(
-            results_lines(results, "map"), "case", one->name);
-        g_autoptr(MemoryMap) map = NULL;
+    const CaseResults *largest = NULL;
+    g_autoptr(MemoryMap) map = NULL;
 
-        if (lines->len) {
-            map = memory_map_parse(json_object_get_member(
-                lines->pdata[0], "answer"), error);
-            return map ? memory_map_svg(map, MEMORY_HILBERT, one->name, true)
-                       : NULL;
+    for (unsigned i = 0; i < cases->len; i++) {
+        const CaseResults *one = cases->pdata[i];
+
+        if (find_map(results, one) &&
+            !(largest && one->memory < largest->memory)) {
+            largest = one;
         }
     }
-    return g_strdup("");
+    if (!largest) {
+        return g_strdup("");
+    }
+    map = memory_map_parse(json_object_get_member(
+        find_map(results, largest), "answer"), error);
+    return map ? memory_map_svg(map, MEMORY_HILBERT, largest->name, true)
+               : NULL;
 }
 
 bool report_pictures_write(Session *session, const Results *results,

@@ -141,6 +141,15 @@ static void assert_well_formed(const char *text)
     "\"blocks\":[{\"id\":\"ram0\",\"size\":16384," \
     "\"ballooned\":[2,0],\"unpopulated\":[2,1]}]}"
 
+#define MAP(name) \
+    LINE("map") ",\"case\":\"" name "\",\"build\":\"both\"," \
+    "\"answer\":" MAP_ANSWER "}\n"
+#define SMALL(build, ms) \
+    LINE("migration") ",\"case\":\"hugetlb/2G/512M/plain\"," \
+    "\"backend\":\"hugetlb\",\"mode\":\"plain\",\"memory\":2147483648," \
+    "\"left\":536870912,\"build\":\"" build "\",\"total-ms\":" ms "}\n"
+
+/* Of the maps the one of the larger guest is drawn, though it is not the last. */
 static void test_pictures(void)
 {
     g_auto(ReportRun) first = { 0 };
@@ -154,8 +163,9 @@ static void test_pictures(void)
     }
     first = report_run(
         MIGRATION("unmodified", "4000", "") MIGRATION("both", "200", "")
-        LINE("map") ",\"case\":\"memfd/8G/512M/plain\",\"build\":\"both\","
-        "\"answer\":" MAP_ANSWER "}\n", NULL);
+        MAP("memfd/8G/512M/plain")
+        SMALL("unmodified", "2000") SMALL("both", "100")
+        MAP("hugetlb/2G/512M/plain"), NULL);
     dir = g_build_filename(first.dir, "pictures", NULL);
     report_call((const char *const[]) {
         first.results, "-o", first.page, "--pictures", dir, NULL
@@ -172,6 +182,7 @@ static void test_pictures(void)
     assert_has(times, "4.00 s");
     assert_has(times, "--paper:");
     assert_has(memory, "in the balloon");
+    assert_has(memory, "memfd/8G/512M/plain");
 }
 
 static void test_no_pictures(void)
