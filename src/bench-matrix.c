@@ -8,8 +8,8 @@
 #include "size.h"
 
 static const BenchCase quick_cases[] = {
-    { BACKEND_ANON, MODE_PLAIN, 4 * SIZE_GIB, 512 * SIZE_MIB },
-    { BACKEND_MEMFD, MODE_PLAIN, 4 * SIZE_GIB, 512 * SIZE_MIB },
+    { BACKEND_ANON, MODE_PLAIN, 2 * SIZE_GIB, 512 * SIZE_MIB },
+    { BACKEND_MEMFD, MODE_PLAIN, 2 * SIZE_GIB, 512 * SIZE_MIB },
 };
 
 static const BenchCase full_cases[] = {

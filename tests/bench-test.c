@@ -47,7 +47,7 @@ static void test_profiles(void)
     g_assert_nonnull(quick);
     g_assert_nonnull(full);
     names = case_names(quick);
-    g_assert_cmpstr(names, ==, "anon/4G/512M/plain memfd/4G/512M/plain");
+    g_assert_cmpstr(names, ==, "anon/2G/512M/plain memfd/2G/512M/plain");
     g_assert_cmpstr(quick->profile, ==, "quick");
     g_assert_cmpuint(quick->repetitions, ==, 3);
     g_assert_true(quick->guest && quick->device && !quick->compare[0]);
