@@ -10,6 +10,9 @@
 #define DEFAULT_OUTPUT "skip-balloon-bench"
 #define DEFAULT_TIMEOUT_SECS 180
 #define DEFAULT_REPETITIONS 3
+/* For 10 minutes to do */
+#define QUICK_REPETITIONS 2
+#define NOT_GIVEN G_MININT
 
 /* The words of the command line that need more than to be kept. */
 typedef struct Words {
@@ -135,8 +138,14 @@ static bool choose_accel(const Words *words, BenchOptions *options,
 static bool choose_numbers(const Words *words, BenchOptions *options,
                            GError **error)
 {
-    options->repetitions = words->repetitions;
-    if (words->repetitions < 1 || words->repetitions > 1000) {
+    bool quick = !strcmp(options->profile, "quick");
+    int repetitions = words->repetitions;
+
+    if (repetitions == NOT_GIVEN) {
+        repetitions = quick ? QUICK_REPETITIONS : DEFAULT_REPETITIONS;
+    }
+    options->repetitions = repetitions;
+    if (repetitions < 1 || repetitions > 1000) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
                     "--repetitions takes a number from 1 to 1000");
         return false;
@@ -222,7 +231,7 @@ static bool interpret(Words *words, BenchOptions *options, GError **error)
 BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
 {
     g_autoptr(BenchOptions) options = g_new0(BenchOptions, 1);
-    g_auto(Words) words = { .repetitions = DEFAULT_REPETITIONS };
+    g_auto(Words) words = { .repetitions = NOT_GIVEN };
     const GOptionEntry entries[] = {
         { "profile", 'p', 0, G_OPTION_ARG_STRING, &words.profile,
           "quick or full (quick)", "NAME" },
@@ -234,7 +243,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
           "Compare two files of results, OLD and NEW; measure nothing",
           "OLD NEW" },
         { "repetitions", 'r', 0, G_OPTION_ARG_INT, &words.repetitions,
-          "How often each guest is measured (3)", "N" },
+          "How often each guest is measured (quick 2, else 3)", "N" },
         { "only", 0, 0, G_OPTION_ARG_STRING, &words.only,
           "guest or device: leave the other part out", "PART" },
         { "backend", 'b', 0, G_OPTION_ARG_STRING, &words.backends,

@@ -49,7 +49,7 @@ static void test_profiles(void)
     names = case_names(quick);
     g_assert_cmpstr(names, ==, "anon/2G/512M/plain memfd/2G/512M/plain");
     g_assert_cmpstr(quick->profile, ==, "quick");
-    g_assert_cmpuint(quick->repetitions, ==, 3);
+    g_assert_cmpuint(quick->repetitions, ==, 2);
     g_assert_true(quick->guest && quick->device && !quick->compare[0]);
     g_assert_cmpstr(full->profile, ==, "full");
     g_assert_cmpuint(full->repetitions, ==, 5);
@@ -97,6 +97,7 @@ static void test_bad_lines(void)
         { "bench --only both", "guest or device, not 'both'" },
         { "bench --accel hvf", "tcg or kvm, not 'hvf'" },
         { "bench -r 0", "--repetitions takes" },
+        { "bench -r -1", "--repetitions takes" },
         { "bench --smp 65", "--smp takes" },
         { "bench --timeout 0", "--timeout takes" },
         { "bench a", "unexpected argument 'a'" },
