@@ -205,8 +205,8 @@ static GOptionContext *make_context(void)
         "a guest, memory of up to 16 TiB. Appends what it measures to\n"
         "DIR/results.jsonl and draws DIR/report.html.");
     g_option_context_set_description(context,
-        "The quick profile takes about 10 minutes, the full one more than\n"
-        "an hour. Lists are separated by commas; --backend, --mode, --memory\n"
+        "The quick profile takes about 10 minutes, the full one several\n"
+        "hours. Lists are separated by commas; --backend, --mode, --memory\n"
         "and --left replace the profile's guests by all combinations of what\n"
         "they name; of devices the profile says what is measured. What does not fit into the machine's memory is left out\n"
         "and named.\n\n"

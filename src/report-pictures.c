@@ -119,21 +119,22 @@ static char *draw_map(const Results *results, const GPtrArray *cases,
                       GError **error)
 {
     const CaseResults *largest = NULL;
+    JsonObject *line = NULL;
     g_autoptr(MemoryMap) map = NULL;
 
     for (unsigned i = 0; i < cases->len; i++) {
         const CaseResults *one = cases->pdata[i];
+        JsonObject *its_line = find_map(results, one);
 
-        if (find_map(results, one) &&
-            !(largest && one->memory < largest->memory)) {
+        if (its_line && (!largest || one->memory >= largest->memory)) {
             largest = one;
+            line = its_line;
         }
     }
-    if (!largest) {
+    if (!line) {
         return g_strdup("");
     }
-    map = memory_map_parse(json_object_get_member(
-        find_map(results, largest), "answer"), error);
+    map = memory_map_parse(json_object_get_member(line, "answer"), error);
     return map ? memory_map_svg(map, MEMORY_HILBERT, largest->name, true)
                : NULL;
 }
