@@ -133,3 +133,19 @@ void hm_test_with_huge_pages(uint64_t bytes)
         give_back_huge_pages(lent);
     }
 }
+
+void hm_test_on_hugetlbfs(uint64_t bytes)
+{
+    bool mounted;
+    g_autofree char *dir = hm_find_hugetlbfs(&mounted);
+
+    if (!dir) {
+        g_test_skip("no hugetlbfs is mounted");
+        return;
+    }
+    hm_test_with_huge_pages(bytes);
+    if (mounted) {
+        umount(dir);
+        rmdir(dir);
+    }
+}

@@ -47,4 +47,10 @@ bool hm_passes_in_subprocess(void);
  */
 void hm_test_with_huge_pages(uint64_t bytes);
 
+/**
+ * hm_test_on_hugetlbfs: The same, with a hugetlbfs mounted, which
+ * hm_find_hugetlbfs() finds in the subprocess
+ */
+void hm_test_on_hugetlbfs(uint64_t bytes);
+
 #endif

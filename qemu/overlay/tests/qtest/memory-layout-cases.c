@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/mount.h>
 #include "host-memory.h"
 #include "memory-layout.h"
 
@@ -29,22 +28,6 @@ static void run_with_huge_pages(const Case *c)
     ml_run(&layout, c->mode);
 }
 
-static void test_on_hugetlbfs(const Case *c)
-{
-    bool mounted;
-    g_autofree char *dir = hm_find_hugetlbfs(&mounted);
-
-    if (!dir) {
-        g_test_skip("no hugetlbfs is mounted");
-        return;
-    }
-    hm_test_with_huge_pages(2 * c->layout->huge_bytes);
-    if (mounted) {
-        umount(dir);
-        rmdir(dir);
-    }
-}
-
 static void test_layout(gconstpointer data)
 {
     const Case *c = data;
@@ -56,7 +39,7 @@ static void test_layout(gconstpointer data)
     } else if (g_test_subprocess()) {
         run_with_huge_pages(c);
     } else if (c->layout->on_hugetlbfs) {
-        test_on_hugetlbfs(c);
+        hm_test_on_hugetlbfs(2 * c->layout->huge_bytes);
     } else {
         /* Two guests are alive at a time. */
         hm_test_with_huge_pages(2 * c->layout->huge_bytes);

@@ -7,7 +7,6 @@
 
 #include "qemu/osdep.h"
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "host-memory.h"
@@ -369,26 +368,20 @@ static void check_virtio_mem_used(const char *path)
 
 static void test_virtio_mem_used(void)
 {
-    bool mounted;
-    g_autofree char *dir = hm_find_hugetlbfs(&mounted);
+    g_autofree char *dir = NULL;
     g_autofree char *path = NULL;
+    bool mounted;
 
-    if (!dir) {
-        g_test_skip("no hugetlbfs is mounted");
+    if (!g_test_subprocess()) {
+        hm_test_on_hugetlbfs(2 * VM_SIZE);
         return;
     }
-    if (g_test_subprocess()) {
-        path = hm_temp_path(dir, "used");
-        make_used_file(path);
-        check_virtio_mem_used(path);
-        unlink(path);
-        return;
-    }
-    hm_test_with_huge_pages(2 * VM_SIZE);
-    if (mounted) {
-        umount(dir);
-        rmdir(dir);
-    }
+    dir = hm_find_hugetlbfs(&mounted);
+    g_assert_false(mounted);
+    path = hm_temp_path(dir, "used");
+    make_used_file(path);
+    check_virtio_mem_used(path);
+    unlink(path);
 }
 
 void add_device_tests(void)
