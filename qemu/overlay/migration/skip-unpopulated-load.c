@@ -20,7 +20,9 @@
  * Pages of zeroes are many.  What nothing has been loaded into reads as zero
  * already, mostly, and if it is populated nevertheless, as part of a huge page,
  * discarding it would break the huge page.  So such a page is left to the
- * caller, who reads it to be sure, unless that would populate it.
+ * caller, who reads it to be sure, unless that would populate it.  (Reading
+ * private memory maps the kernel's page of zeroes; where the host was told not
+ * to use a huge one, it may populate after all.)
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
