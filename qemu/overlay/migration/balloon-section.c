@@ -201,23 +201,19 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 static void forget_populated(RAMBlock *rb)
 {
     const BalloonBitmap *bitmap = balloon_map_of_block(rb);
-    PopulatedScan *scan = populated_scan_of_block(rb);
-    uint64_t from = 0, start, end;
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    uint64_t from = 0, end;
     BalloonRun run;
 
     while (bitmap && balloon_bitmap_next_run(bitmap, from, &run)) {
         int ret = populated_scan_next(scan,
                                       run.start << BALLOON_BITMAP_PAGE_SHIFT,
                                       run.end << BALLOON_BITMAP_PAGE_SHIFT,
-                                      &start, &end);
+                                      &end);
 
-        from = run.end;
-        if (ret > 0) {
-            from = DIV_ROUND_UP(end, BALLOON_BITMAP_PAGE_SIZE);
-            balloon_map_forget(rb, start >> BALLOON_BITMAP_PAGE_SHIFT,
-                               from - (start >> BALLOON_BITMAP_PAGE_SHIFT));
-        } else if (ret < 0) {
-            balloon_map_forget(rb, run.start, run.end - run.start);
+        from = DIV_ROUND_UP(end, BALLOON_BITMAP_PAGE_SIZE);
+        if (ret) {
+            balloon_map_forget(rb, run.start, from - run.start);
         }
     }
     populated_scan_free(scan);
@@ -315,7 +311,7 @@ static void arrival_set_block(Arrival *a, RAMBlock *rb)
 {
     if (a->rb != rb) {
         populated_scan_free(a->scan);
-        a->scan = rb ? populated_scan_of_block(rb) : NULL;
+        a->scan = rb ? populated_scan_of_block(rb, POPULATED_TO_DROP) : NULL;
         a->rb = rb;
     }
     a->bitmap = rb ? balloon_map_of_block_for_load(rb) : NULL;
@@ -324,19 +320,14 @@ static void arrival_set_block(Arrival *a, RAMBlock *rb)
 /* Let go of the populated parts of [@start, @end), offsets in bytes. */
 static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
 {
-    uint64_t s, e;
-    int ret;
+    uint64_t next;
 
     end = MIN(end, a->rb->used_length);
-    start = MIN(start, end);
-    while ((ret = populated_scan_next(a->scan, start, end, &s, &e)) > 0) {
-        let_go(a->rb, s, e);
-        a->discarded += e - s;
-        start = e;
-    }
-    if (ret < 0) {
-        let_go(a->rb, start, end);
-        a->discarded += end - start;
+    for (; start < end; start = next) {
+        if (populated_scan_next(a->scan, start, end, &next)) {
+            let_go(a->rb, start, next);
+            a->discarded += next - start;
+        }
     }
 }
 
@@ -382,10 +373,12 @@ static uint64_t skip_to_populated(Arrival *a, uint64_t page, uint64_t end)
     uint64_t limit = MIN(end << BALLOON_BITMAP_PAGE_SHIFT,
                          a->rb->used_length);
     uint64_t from = MIN(page << BALLOON_BITMAP_PAGE_SHIFT, limit);
-    uint64_t s, e;
-    int ret = populated_scan_next(a->scan, from, limit, &s, &e);
+    uint64_t stop;
 
-    return ret < 0 ? page : ret ? s >> BALLOON_BITMAP_PAGE_SHIFT : end;
+    while (from < limit && !populated_scan_next(a->scan, from, limit, &stop)) {
+        from = stop;
+    }
+    return from < limit ? from >> BALLOON_BITMAP_PAGE_SHIFT : end;
 }
 
 /* Let go of what is in the map in [@page, @end). */

@@ -8,7 +8,7 @@
 #include "exec/ramblock.h"
 #include "migration/populated-block.h"
 
-PopulatedScan *populated_scan_of_block(RAMBlock *rb)
+PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use)
 {
     PopulatedMemory mem = {
         .host = rb->host,
@@ -20,5 +20,5 @@ PopulatedScan *populated_scan_of_block(RAMBlock *rb)
         .shared = qemu_ram_is_shared(rb),
     };
 
-    return populated_scan_new(&mem, POPULATED_AUTO);
+    return populated_scan_new(&mem, use);
 }

@@ -18,7 +18,7 @@ void populated_init(void)
 }
 
 PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
-                                  PopulatedMethod method)
+                                  PopulatedUse use)
 {
     return g_new0(PopulatedScan, 1);
 }
@@ -32,14 +32,15 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit)
 {
 }
 
-int populated_scan_check(PopulatedScan *scan)
+int populated_scan_count(PopulatedScan *scan)
 {
     return -ENOSYS;
 }
 
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
-                        uint64_t *start, uint64_t *end)
+                        uint64_t *end)
 {
+    *end = to;
     return -ENOSYS;
 }
 

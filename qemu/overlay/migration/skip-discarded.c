@@ -53,7 +53,7 @@ bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page)
     int bits = qemu_target_page_bits();
     uint64_t offset = (uint64_t)page << bits;
     uint64_t limit = offset + (UINT64_C(1) << bits);
-    uint64_t start, end;
+    uint64_t end;
 
     /*
      * With preempt two threads send then.  Nor is there a need: the guest is
@@ -63,9 +63,10 @@ bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page)
         return false;
     }
     if (!pages->discarded_scan) {
-        pages->discarded_scan = populated_scan_of_block(rb);
+        pages->discarded_scan =
+            populated_scan_of_block(rb, POPULATED_TO_SKIP);
     }
     populated_scan_window(pages->discarded_scan, limit);
-    return populated_scan_next(pages->discarded_scan, offset, limit, &start,
-                               &end) == 0;
+    return populated_scan_next(pages->discarded_scan, offset, limit,
+                               &end) == 0 && end == limit;
 }

@@ -198,13 +198,39 @@ static uint64_t window_end(const SkipPass *pass, uint64_t page)
                rb->used_length >> qemu_target_page_bits());
 }
 
-/* Track writes to the window that @page lies in. */
+/*
+ * Track writes to the window that @page lies in.  With the guest stopped nobody
+ * writes, and nobody is going to look at the dirty log any more.
+ */
 static void arm_window(SkipPass *pass, uint64_t page)
 {
     pass->armed_end = window_end(pass, page);
-    ram_clear_dirty_log_range(pass->rb, page, pass->armed_end - page);
+    if (!pass->final) {
+        ram_clear_dirty_log_range(pass->rb, page, pass->armed_end - page);
+    }
     populated_scan_window(pass->scan,
                           pass->armed_end << qemu_target_page_bits());
+}
+
+/*
+ * Are the pages from @start on populated?  Return value as of
+ * populated_scan_next(), for the pages up to @next, at most @end.  A page that
+ * is so in part counts as populated.
+ */
+static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
+                    uint64_t *next)
+{
+    int bits = qemu_target_page_bits();
+    uint64_t stop;
+    int ret = populated_scan_next(pass->scan, start << bits, end << bits,
+                                  &stop);
+
+    *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
+    if (!ret && stop >> bits < *next) {
+        ret = stop >> bits == start;
+        *next = MAX(stop >> bits, start + 1);
+    }
+    return ret;
 }
 
 /*
@@ -215,29 +241,21 @@ static void arm_window(SkipPass *pass, uint64_t page)
 static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
                            uint64_t start, uint64_t end)
 {
-    int bits = qemu_target_page_bits();
-
     if (start >= pass->armed_end) {
         arm_window(pass, start);
     }
     while (start < end) {
-        uint64_t s = end << bits, e = end << bits;
-        int ret = populated_scan_next(pass->scan, start << bits, end << bits,
-                                      &s, &e);
-        uint64_t populated_start = s >> bits;
-        uint64_t populated_end = DIV_ROUND_UP(e, UINT64_C(1) << bits);
+        uint64_t next;
+        int ret = ask_host(pass, start, end, &next);
 
         if (ret < 0) {
-            policy->undecided(pass, start, end, ret);
-            return end;
+            policy->undecided(pass, start, next, ret);
+        } else if (ret) {
+            policy->populated(pass, start, next);
+        } else {
+            policy->unpopulated(pass, start, next);
         }
-        if (start < populated_start) {
-            policy->unpopulated(pass, start, populated_start);
-        }
-        if (populated_start < populated_end) {
-            policy->populated(pass, populated_start, populated_end);
-        }
-        start = populated_end;
+        start = next;
         if (QEMU_IS_ALIGNED(start, unit_of(pass->rb)) && time_is_up(pass)) {
             break;
         }
@@ -373,16 +391,12 @@ static bool skip_ahead(SkipPass *pass, uint64_t limit)
     }
     /* What is dirty leads: with the guest stopped that is next to nothing. */
     while ((at = find_next_bit(pass->rb->bmap, end, at)) < end) {
-        uint64_t s, e;
-        int ret = populated_scan_next(pass->scan, at << bits, end << bits,
-                                      &s, &e);
+        uint64_t next;
 
-        if (ret < 0) {
-            at = end;
-            break;
+        if (!ask_host(pass, at, end, &next)) {
+            skip_words(pass, at, next);
         }
-        skip_words(pass, at, ret ? s >> bits : end);
-        at = ret ? DIV_ROUND_UP(e, UINT64_C(1) << bits) : end;
+        at = next;
         if (time_is_up(pass)) {
             break;
         }
@@ -455,26 +469,26 @@ static void look_at_unseen(SkipPass *pass)
 }
 
 /*
- * On hugetlbfs the host has to count pages before it can tell anything, which
- * takes long.  Let others have the BQL meanwhile; should they discard
- * something, the count is worth nothing.
+ * On hugetlbfs, count pages, which saves reading the file.  It takes long, so
+ * let others have the BQL meanwhile; should they discard something, the count
+ * is worth nothing.  With the guest stopped, what is dirty and seems to be
+ * empty is little, and is read.
  */
-static bool check_host(SkipPass *pass)
+static bool count_huge_pages(SkipPass *pass)
 {
     RAMBlock *rb = pass->rb;
     uint64_t discards = balloon_map_discards();
     bool go_on;
 
-    if (pass->final || rb->fd < 0 ||
-        rb->page_size == qemu_real_host_page_size()) {
+    if (pass->final || rb->page_size == qemu_real_host_page_size()) {
         return true;
     }
     drop_bql(pass);
-    populated_scan_check(pass->scan);
+    populated_scan_count(pass->scan);
     go_on = take_bql(pass);
     if (discards != balloon_map_discards()) {
         populated_scan_free(pass->scan);
-        pass->scan = populated_scan_of_block(rb);
+        pass->scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
     }
     return go_on;
 }
@@ -495,8 +509,8 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
         return true;
     }
 
-    pass->scan = populated_scan_of_block(rb);
-    go_on = check_host(pass);
+    pass->scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    go_on = count_huge_pages(pass);
     while (go_on && pass->at < rb->used_length >> qemu_target_page_bits()) {
         uint64_t limit = window_end(pass, pass->at);
 
@@ -546,7 +560,7 @@ static void make_pass(void)
     trace_skip_pass_begin(pass.final);
     do {
         pass.syncs = skip_pass.syncs;
-        if (!migrate_background_snapshot()) {
+        if (!pass.final) {
             /* That may let others have the BQL. */
             ram_reset_tlbs();
         }

@@ -198,24 +198,26 @@ static int64_t count_unpopulated_slice(MapQuery *query, BlockCounts *counts,
                                        RAMBlock *rb, uint64_t at)
 {
     int bits = qemu_target_page_bits();
-    PopulatedScan *scan = populated_scan_of_block(rb);
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_SHOW);
     uint64_t length = counts->pages << bits;
     uint64_t limit = 0;
     int ret = 0;
 
     do {
-        uint64_t start, end;
+        uint64_t end;
 
         if (at << bits >= limit) {
             limit = MIN((at << bits) + PIECE, length);
             populated_scan_window(scan, limit);
         }
-        start = end = limit;
-        ret = populated_scan_next(scan, at << bits, limit, &start, &end);
+        ret = populated_scan_next(scan, at << bits, limit, &end);
         if (ret < 0) {
             break;
         }
-        skip_cells_add(counts->unpopulated, query->shift, at, start >> bits);
+        if (!ret) {
+            skip_cells_add(counts->unpopulated, query->shift, at,
+                           end >> bits);
+        }
         at = DIV_ROUND_UP(end, UINT64_C(1) << bits);
     } while (at < counts->pages && !time_is_up(query));
     populated_scan_free(scan);

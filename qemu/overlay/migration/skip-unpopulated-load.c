@@ -150,25 +150,20 @@ static int empty_managed(RAMBlock *rb)
 
 static int empty_block(RAMBlock *rb)
 {
-    PopulatedScan *scan = populated_scan_of_block(rb);
-    uint64_t at = 0, start, end;
-    int ret;
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
+    bool managed = memory_region_has_ram_discard_manager(rb->mr);
+    uint64_t at, end;
+    int ret = 0;
 
     trace_skip_unpopulated_empty(rb->idstr);
-    while ((ret = populated_scan_next(scan, at, rb->used_length, &start,
-                                      &end)) > 0) {
-        empty_range(rb, start, end);
-        at = end;
+    for (at = 0; at < rb->used_length && (ret >= 0 || !managed); at = end) {
+        ret = populated_scan_next(scan, at, rb->used_length, &end);
+        if (ret > 0 || (ret < 0 && !managed)) {
+            empty_range(rb, at, end);
+        }
     }
     populated_scan_free(scan);
-    if (!ret) {
-        return 0;
-    }
-    if (memory_region_has_ram_discard_manager(rb->mr)) {
-        return empty_managed(rb);
-    }
-    empty_range(rb, at, rb->used_length);
-    return 0;
+    return ret < 0 && managed ? empty_managed(rb) : 0;
 }
 
 /*
@@ -217,7 +212,7 @@ static void look_at_block(RAMBlock *rb)
 {
     if (load.rb != rb) {
         populated_scan_free(load.scan);
-        load.scan = rb ? populated_scan_of_block(rb) : NULL;
+        load.scan = rb ? populated_scan_of_block(rb, POPULATED_TO_SKIP) : NULL;
         load.rb = rb;
     }
 }
@@ -245,8 +240,8 @@ bool skip_unpopulated_load_zero(void *host)
 {
     uint64_t size = qemu_target_page_size();
     ram_addr_t offset;
-    uint64_t start, end;
     RAMBlock *rb;
+    uint64_t end;
     int ret;
 
     if (!migrate_skip_unpopulated() || !skip_postcopy_may_lack_zeroes()) {
@@ -261,8 +256,8 @@ bool skip_unpopulated_load_zero(void *host)
     }
     look_at_block(rb);
     populated_scan_window(load.scan, offset + size);
-    ret = populated_scan_next(load.scan, offset, offset + size, &start, &end);
-    if (!ret) {
+    ret = populated_scan_next(load.scan, offset, offset + size, &end);
+    if (!ret && end == offset + size) {
         return true;
     }
     return ret > 0 && !load.first && rb->page_size <= size &&

@@ -12,11 +12,13 @@
 
 /**
  * populated_scan_of_block: Prepare to ask which parts of @rb are populated
+ * @rb: the RAM block
+ * @use: what the answers are for
  *
  * @rb must neither be resized nor go away as long as the scan is used.
  *
  * Returns: the scan, for populated_scan_free()
  */
-PopulatedScan *populated_scan_of_block(RAMBlock *rb);
+PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use);
 
 #endif

@@ -26,10 +26,25 @@ typedef struct PopulatedMemory {
     bool shared;            /* MAP_SHARED */
 } PopulatedMemory;
 
-typedef enum PopulatedMethod {
-    POPULATED_AUTO,         /* the best one this host has */
-    POPULATED_PAGEMAP_READ, /* as if the kernel lacked PAGEMAP_SCAN */
-} PopulatedMethod;
+/* What the answers are for; decides how much it may cost to be certain. */
+typedef enum PopulatedUse {
+    /*
+     * Whether to skip a page.  "Not populated" is certain, or the page holds
+     * zeroes at this moment: where nobody else can tell, the file is read,
+     * about 0.1 s a GiB.
+     */
+    POPULATED_TO_SKIP,
+    /*
+     * Whether a page has to be dropped.  "Not populated" is certain; where it
+     * takes long to be, -EAGAIN is the answer, since to drop costs less.
+     */
+    POPULATED_TO_DROP,
+    /*
+     * To show it to people.  A page that the kernel moves at this moment may
+     * be called not populated.
+     */
+    POPULATED_TO_SHOW,
+} PopulatedUse;
 
 typedef struct PopulatedScan PopulatedScan;
 
@@ -44,12 +59,12 @@ void populated_init(void);
 /**
  * populated_scan_new: Prepare to ask for one mapping
  * @mem: the mapping; it must stay as described until the scan is freed
- * @method: POPULATED_AUTO, or what a test wants to see used
+ * @use: what the answers are for
  *
  * Returns: the scan, owned by the caller; never NULL
  */
 PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
-                                  PopulatedMethod method);
+                                  PopulatedUse use);
 
 /**
  * populated_scan_free: Free @scan; NULL is allowed
@@ -57,15 +72,19 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
 void populated_scan_free(PopulatedScan *scan);
 
 /**
- * populated_scan_check: Find out if the host can answer at all
+ * populated_scan_count: Find out if this process knows all pages of the file
  * @scan: the scan
  *
- * Done with the first question otherwise.  On hugetlbfs it takes long, for it
- * counts pages; nothing may be discarded meanwhile.
+ * On hugetlbfs the page tables of this process are asked, and another process
+ * (a vhost-user back end) may have populated pages that they do not know.  To
+ * compare their number with that of the file's takes about 20 ms for a TiB,
+ * and with POPULATED_TO_SKIP saves reading the file.  Nothing may be discarded
+ * meanwhile.  Elsewhere there is nothing to count.
  *
- * Returns: 0, or -errno as of populated_scan_next()
+ * Returns: 0 if all are known, -EAGAIN if not, or if they become more, or
+ * another negative errno
  */
-int populated_scan_check(PopulatedScan *scan);
+int populated_scan_count(PopulatedScan *scan);
 
 /**
  * populated_scan_window: Forget earlier answers, and say how far to look
@@ -79,22 +98,22 @@ int populated_scan_check(PopulatedScan *scan);
 void populated_scan_window(PopulatedScan *scan, uint64_t limit);
 
 /**
- * populated_scan_next: Find the next populated run
+ * populated_scan_next: Is the memory from @from on populated, and how far?
  * @scan: the scan
  * @from: byte offset to start at, a multiple of 4096
  * @to: byte offset to stop at, at most the limit of the window
- * @start: filled in with the start of the run, at least @from
- * @end: filled in with its end, at most @to; not necessarily maximal
+ * @end: filled in with how far the answer goes, more than @from and at most
+ *       @to; what follows may have the same answer
  *
- * Returns: 1 if there is a run, 0 if nothing in [@from, @to) is populated, or
- * -errno if the host cannot answer, -ERANGE if @to is beyond the limit.  The
- * former also for memory about which other processes know more than the host
- * tells us: shared memory without a file descriptor, files of which the file
- * system does not tell holes reliably, and hugetlbfs files that hold pages
- * that this process has not mapped.
+ * One call takes about a millisecond at most.
+ *
+ * Returns: 1 if [@from, @end) is populated, 0 if it is not, or a negative errno
+ * if the host cannot tell: -ERANGE if @to is beyond the limit, -EAGAIN see
+ * POPULATED_TO_DROP, -ENOTSUP for shared memory without a file descriptor, and
+ * for files whose file system does not tell holes reliably.
  */
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
-                        uint64_t *start, uint64_t *end);
+                        uint64_t *end);
 
 /**
  * populated_scan_calls: How many system calls @scan has made so far
