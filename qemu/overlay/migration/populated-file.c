@@ -66,11 +66,12 @@
 #define FS_BTRFS 0x9123683e
 
 /*
- * Kernel interface as of Linux 6.5, of which the C library and the kernel
- * headers may know nothing yet.  The number is the same for most machines.
+ * Kernel interface as of Linux 6.5, of which kernel headers may know nothing
+ * yet.  System calls that are new since Linux 5.1 have consecutive numbers on
+ * all machines; openat2() is one of Linux 5.6.
  */
-#if !defined(SYS_cachestat) && !defined(__alpha__) && !defined(__mips__)
-#define SYS_cachestat 451
+#ifndef SYS_cachestat
+#define SYS_cachestat (SYS_openat2 + 14)
 #endif
 
 struct cs_range {
@@ -102,16 +103,12 @@ static int64_t count_cached(PopulatedScan *scan, uint64_t start, uint64_t end)
     };
     struct cs_counts counts;
 
-#ifdef SYS_cachestat
     scan->calls++;
-    if (!syscall(SYS_cachestat, scan->mem.fd, &range, &counts, 0)) {
-        return scan->in_memory ? counts.cached + counts.evicted
-                               : MAX(counts.dirty, counts.writeback);
+    if (syscall(SYS_cachestat, scan->mem.fd, &range, &counts, 0) < 0) {
+        return -errno;
     }
-    return -errno;
-#else
-    return -ENOSYS;
-#endif
+    return scan->in_memory ? counts.cached + counts.evicted
+                           : MAX(counts.dirty, counts.writeback);
 }
 
 static bool is_zero(const uint8_t *buf, size_t size)

@@ -1,0 +1,255 @@
+/*
+ * Preloaded into QEMU: a system call that does not see a page of guest RAM,
+ * once, as if the kernel was moving that page
+ *
+ * HOST_LIAR_CALL names the call: lseek (SEEK_DATA), mincore, pagemap (read()
+ * of it), cachestat.  HOST_LIAR_FILE is a file that holds two hexadecimal
+ * numbers, where the page is and how large guest RAM is, and a decimal one, how
+ * often the call tells the truth first.  It may come into being at any time,
+ * and goes when the call has lied.
+ *
+ * HOST_LIAR_REFUSE names the calls that fail as they do on a kernel that does
+ * not have them: cachestat, scan (PAGEMAP_SCAN).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+/* Both lseek() and lseek64() are defined here, and must not be one name. */
+#undef _FILE_OFFSET_BITS
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PAGE UINT64_C(4096)
+
+/* As of Linux 6.7, and of Linux 6.5 */
+#define PM_SCAN_IOCTL _IOWR('f', 16, uint64_t[12])
+#define CACHESTAT_NR 451
+
+typedef struct Lie {
+    uint64_t offset;            /* of the hidden page, or huge page */
+    uint64_t size;
+    uint64_t ram_size;
+    unsigned int truths;
+} Lie;
+
+static void *real(const char *name)
+{
+    void *func = dlsym(RTLD_NEXT, name);
+
+    if (!func) {
+        abort();
+    }
+    return func;
+}
+
+static bool is_named(const char *variable, const char *call)
+{
+    const char *names = getenv(variable);
+
+    return names && strstr(names, call);
+}
+
+/* Is @call to lie now? */
+static bool is_told(const char *call, Lie *lie)
+{
+    const char *path = getenv("HOST_LIAR_FILE");
+    FILE *file = is_named("HOST_LIAR_CALL", call) && path ? fopen(path, "r")
+                                                          : NULL;
+    int n;
+
+    if (!file) {
+        return false;
+    }
+    n = fscanf(file, "%" SCNx64 " %" SCNx64 " %" SCNx64 " %u", &lie->offset,
+               &lie->size, &lie->ram_size, &lie->truths);
+    fclose(file);
+    return n == 4;
+}
+
+/* Lie now, or next time?  The page has been asked about. */
+static bool lies_now(const Lie *lie)
+{
+    const char *path = getenv("HOST_LIAR_FILE");
+    FILE *file;
+
+    if (!lie->truths) {
+        unlink(path);
+        return true;
+    }
+    file = fopen(path, "w");
+    if (file) {
+        fprintf(file, "%" PRIx64 " %" PRIx64 " %" PRIx64 " %u\n", lie->offset,
+                lie->size, lie->ram_size, lie->truths - 1);
+        fclose(file);
+    }
+    return false;
+}
+
+/* Where is guest RAM mapped?  0 if that is not found. */
+static uint64_t find_ram(const Lie *lie)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    uint64_t start, end, found = 0;
+    char line[512];
+
+    while (maps && fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " rw-s", &start, &end) == 2 &&
+            strstr(line, " rw-s ") && end - start >= lie->ram_size) {
+            found = start;
+        }
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    return found;
+}
+
+static bool is_ram(int fd, const Lie *lie)
+{
+    struct stat st;
+
+    return !fstat(fd, &st) && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == lie->ram_size;
+}
+
+static off_t lying_lseek(int fd, off_t offset, int whence)
+{
+    off_t (*next)(int, off_t, int) = real("lseek64");
+    off_t ret = next(fd, offset, whence);
+    Lie lie;
+
+    if (whence == SEEK_DATA && is_told("lseek", &lie) && is_ram(fd, &lie) &&
+        ret >= (off_t)lie.offset && ret < (off_t)(lie.offset + lie.size) &&
+        lies_now(&lie)) {
+        ret = next(fd, lie.offset + lie.size, whence);
+    }
+    return ret;
+}
+
+off_t lseek(int fd, off_t offset, int whence)
+{
+    return lying_lseek(fd, offset, whence);
+}
+
+off_t lseek64(int fd, off_t offset, int whence)
+{
+    return lying_lseek(fd, offset, whence);
+}
+
+int mincore(void *addr, size_t length, unsigned char *vec)
+{
+    int (*next)(void *, size_t, unsigned char *) = real("mincore");
+    int ret = next(addr, length, vec);
+    uint64_t start = (uintptr_t)addr;
+    uint64_t hidden;
+    Lie lie;
+
+    if (ret || !is_told("mincore", &lie)) {
+        return ret;
+    }
+    hidden = find_ram(&lie) + lie.offset;
+    if (hidden >= start && hidden < start + length && lies_now(&lie)) {
+        vec[(hidden - start) / PAGE] = 0;
+    }
+    return ret;
+}
+
+static ssize_t lying_pread(int fd, void *buf, size_t size, off_t offset)
+{
+    ssize_t (*next)(int, void *, size_t, off_t) = real("pread64");
+    ssize_t ret = next(fd, buf, size, offset);
+    uint64_t first = offset / sizeof(uint64_t);
+    uint64_t *entries = buf;
+    uint64_t hidden;
+    Lie lie;
+
+    if (ret <= 0 || !is_told("pagemap", &lie)) {
+        return ret;
+    }
+    hidden = (find_ram(&lie) + lie.offset) / PAGE;
+    if (hidden >= first && hidden < first + ret / sizeof(uint64_t) &&
+        lies_now(&lie)) {
+        entries[hidden - first] = 0;
+    }
+    return ret;
+}
+
+ssize_t pread(int fd, void *buf, size_t size, off_t offset)
+{
+    return lying_pread(fd, buf, size, offset);
+}
+
+ssize_t pread64(int fd, void *buf, size_t size, off_t offset)
+{
+    return lying_pread(fd, buf, size, offset);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    int (*next)(int, unsigned long, void *) = real("ioctl");
+    va_list ap;
+    void *arg;
+
+    va_start(ap, request);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+    if (request == PM_SCAN_IOCTL && is_named("HOST_LIAR_REFUSE", "scan")) {
+        errno = ENOTTY;
+        return -1;
+    }
+    return next(fd, request, arg);
+}
+
+static long lying_cachestat(int fd, uint64_t *range, uint64_t *counts,
+                            long flags)
+{
+    long (*next)(long, ...) = real("syscall");
+    long ret;
+    Lie lie;
+
+    if (is_named("HOST_LIAR_REFUSE", "cachestat")) {
+        errno = ENOSYS;
+        return -1;
+    }
+    ret = next(CACHESTAT_NR, fd, range, counts, flags);
+    if (!ret && is_told("cachestat", &lie) && is_ram(fd, &lie) &&
+        lie.offset >= range[0] && lie.offset - range[0] < range[1] &&
+        counts[0] && lies_now(&lie)) {
+        counts[0]--;
+    }
+    return ret;
+}
+
+long syscall(long number, ...)
+{
+    long (*next)(long, ...) = real("syscall");
+    long arg[6];
+    va_list ap;
+    int i;
+
+    va_start(ap, number);
+    for (i = 0; i < 6; i++) {
+        arg[i] = va_arg(ap, long);
+    }
+    va_end(ap);
+    if (number == CACHESTAT_NR) {
+        return lying_cachestat(arg[0], (uint64_t *)arg[1],
+                               (uint64_t *)arg[2], arg[3]);
+    }
+    return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
