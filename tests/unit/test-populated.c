@@ -66,6 +66,7 @@ static uint64_t host_page;
 /* Which system calls of older kernels, or of a filter, there are not */
 #define NO_PAGEMAP_SCAN (1 << 0)
 #define NO_CACHESTAT (1 << 1)
+#define FILTERED (1 << 2)
 
 /* Which system calls do not see a page, as if the kernel was moving it */
 #define BLIND_LSEEK (1 << 0)
@@ -115,7 +116,7 @@ int ioctl(int fd, unsigned long request, ...)
         const uint64_t *word = arg;
 
         if (fake.kernel & NO_PAGEMAP_SCAN) {
-            errno = ENOTTY;
+            errno = fake.kernel & FILTERED ? EPERM : ENOTTY;
             return -1;
         }
         if (fake.interrupts) {
@@ -143,7 +144,7 @@ long syscall(long number, ...)
     }
     va_end(ap);
     if (number == SYS_CACHESTAT && (fake.kernel & NO_CACHESTAT)) {
-        errno = ENOSYS;
+        errno = fake.kernel & FILTERED ? EPERM : ENOSYS;
         return -1;
     }
     return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
@@ -1173,6 +1174,75 @@ static void test_hugetlb(const void *data)
     close(fd);
 }
 
+/*
+ * A file that this process neither owns nor may write to: mincore() says that
+ * all of it is present, and cachestat() is not permitted (since Linux 6.14).
+ * The answer errs on the safe side, and holes before data are still found.
+ */
+static void test_no_rights(void)
+{
+    g_autofree char *path = NULL;
+    g_autofree bool *got = NULL;
+    Memory m = { 0 }, writable = { 0 };
+    PopulatedScan *scan;
+    uint64_t i, holes = 0;
+    int fd, fd_read;
+
+    if (geteuid() != 0 || access("/dev/shm", W_OK) < 0) {
+        g_test_skip("only root can give up rights, and needs /dev/shm");
+        return;
+    }
+    fake_reset(0);
+    path = g_strdup_printf("/dev/shm/test-populated-%d", (int)getpid());
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 8 * MiB), ==, 0);
+    memory_map(&writable, 8 * MiB, fd, 0, true);
+    touch(&writable, writable.pages / 2);
+
+    fd_read = open(path, O_RDONLY | O_CLOEXEC);
+    unlink(path);
+    m.mem = writable.mem;
+    m.pages = writable.pages;
+    m.mem.fd = fd_read;
+    m.mem.host = mmap(NULL, 8 * MiB, PROT_READ, MAP_SHARED, fd_read, 0);
+    g_assert_true(m.mem.host != MAP_FAILED);
+    g_assert_cmpint(seteuid(65534), ==, 0);
+    scan = populated_scan_new(&m.mem, POPULATED_TO_SKIP);
+    got = collect(scan, &m, 0, m.pages);
+    g_assert_cmpint(seteuid(0), ==, 0);
+    for (i = 0; i < m.pages; i++) {
+        g_assert_true(got[i] || !writable.want[i]);
+        holes += !got[i];
+    }
+    g_assert_cmpuint(holes, >=, m.pages / 2);
+    populated_scan_free(scan);
+    munmap(m.mem.host, m.mem.length);
+    memory_unmap(&writable);
+    close(fd_read);
+    close(fd);
+}
+
+/* Locked memory is asked about like any other. */
+static void test_locked(void)
+{
+    int fd = new_memfd(2 * MiB);
+    Memory m = { 0 };
+
+    fake_reset(0);
+    memory_map(&m, 2 * MiB, fd, 0, true);
+    if (syscall(SYS_mlock2, m.mem.host, m.mem.length, 1L, 0, 0, 0) < 0) {
+        g_test_skip("memory cannot be locked here");
+    } else {
+        touch_random(&m);
+        check_memory(&m);
+        discard_random(&m);
+        check_memory(&m);
+    }
+    memory_unmap(&m);
+    close(fd);
+}
+
 /* Shared memory without a file: the page tables do not know what is swapped. */
 static void test_shared_without_file(void)
 {
@@ -1346,6 +1416,7 @@ int main(int argc, char **argv)
     static const Param by_kernel[] = {
         { "now", 0, 0, 0 },
         { "before-6.5", NO_PAGEMAP_SCAN | NO_CACHESTAT, 0, 0 },
+        { "filtered", NO_PAGEMAP_SCAN | NO_CACHESTAT | FILTERED, 0, 0 },
     };
     static const Param by_advice[] = {
         { "now/no-advice", 0, 0, MADV_NORMAL },
@@ -1390,6 +1461,8 @@ int main(int argc, char **argv)
     g_test_add_func("/populated/shared-without-file",
                     test_shared_without_file);
     g_test_add_func("/populated/no-pagemap", test_no_pagemap);
+    g_test_add_func("/populated/no-rights", test_no_rights);
+    g_test_add_func("/populated/locked", test_locked);
     g_test_add_func("/populated/moved-on-disk", test_moved_on_disk);
     g_test_add_func("/populated/free", test_free);
     return g_test_run();
