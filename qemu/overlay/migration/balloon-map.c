@@ -14,6 +14,8 @@
 #include "qemu/main-loop.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-skip-balloon.h"
 #include "exec/memory.h"
@@ -21,7 +23,9 @@
 #include "hw/virtio/virtio.h"
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
+#include "migration/misc.h"
 #include "migration/skip-pass.h"
+#include "system/runstate.h"
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
@@ -34,16 +38,32 @@
 #define EMPTY_RUNS_MAX 4096
 #define EMPTY_GROUP_PAGES UINT64_C(16384)
 
+/* How often to look whether owed memory can be let go of, at last */
+#define OWED_POLL_MS 100
+
+/* How long to let go of it in one go, and to leave the BQL to others then */
+#define OWED_SLICE_NS (2 * SCALE_MS)
+#define OWED_PAUSE_MS 1
+
+/* Balloon pages that are let go of between two looks at the clock: 2 MiB */
+#define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+
 typedef struct BalloonMapBlock {
     RAMBlock *rb;
     BalloonBitmap *bitmap;
     /*
-     * Pages that the guest gave back while it kept other pages of the same
-     * huge page, which the host can only let go of as a whole.  NULL until
-     * there are such pages.  Another host does not learn of them: there they
-     * stay populated.
+     * Owed: pages that the guest gave back and the host has not let go of yet,
+     * either since discarding was inhibited, or since the guest kept other
+     * pages of the same huge page, which the host can only let go of as a
+     * whole.  NULL until there are such pages.  Another host does not learn of
+     * them: there they stay populated.
      */
-    BalloonBitmap *pending;
+    BalloonBitmap *owed;
+    /*
+     * Where whole pages of the host may be owed because discarding was
+     * inhibited; empty if it does not end above its start
+     */
+    BalloonRun due;
     /* A bit for each chunk: changed since balloon_map_changes_reset()? */
     unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
@@ -60,6 +80,10 @@ static struct {
     bool emptied;
     /* How often something has been discarded */
     uint64_t discards;
+    /* See balloon_map_hold() */
+    bool held;
+    /* Lets go of what is owed; exists as long as the device does */
+    QEMUTimer *owed_timer;
     QLIST_HEAD(, BalloonMapBlock) blocks;
 } balloon_map;
 
@@ -117,7 +141,7 @@ static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
     balloon_bitmap_free(block->bitmap);
-    balloon_bitmap_free(block->pending);
+    balloon_bitmap_free(block->owed);
     g_free(block->changed);
     g_free(block);
 }
@@ -142,22 +166,20 @@ static bool clear_range(BalloonMapBlock *block, uint64_t page,
     return true;
 }
 
-static void clear_pending(BalloonMapBlock *block, uint64_t page,
-                          uint64_t npages)
+static void clear_owed(BalloonMapBlock *block, uint64_t page,
+                       uint64_t npages)
 {
-    if (block->pending) {
-        balloon_bitmap_clear(block->pending, page, npages);
+    if (block->owed) {
+        balloon_bitmap_clear(block->owed, page, npages);
     }
 }
 
-static void set_pending(BalloonMapBlock *block, uint64_t page,
-                        uint64_t npages)
+static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    if (!block->pending) {
-        block->pending = balloon_bitmap_new(
-            balloon_bitmap_size(block->bitmap));
+    if (!block->owed) {
+        block->owed = balloon_bitmap_new(balloon_bitmap_size(block->bitmap));
     }
-    balloon_bitmap_set(block->pending, page, npages);
+    balloon_bitmap_set(block->owed, page, npages);
 }
 
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
@@ -177,7 +199,7 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
 
     if (block && new_size < old_size) {
         clear_range(block, to_page(new_size), to_page(old_size - new_size));
-        clear_pending(block, to_page(new_size), to_page(old_size - new_size));
+        clear_owed(block, to_page(new_size), to_page(old_size - new_size));
     }
 }
 
@@ -265,15 +287,20 @@ static void empty_block(BalloonMapBlock *block)
         note_change(block, 0, balloon_bitmap_size(block->bitmap));
     }
     balloon_bitmap_clear_all(block->bitmap);
-    balloon_bitmap_free(block->pending);
-    block->pending = NULL;
+    balloon_bitmap_free(block->owed);
+    block->owed = NULL;
+    block->due = (BalloonRun) { };
 }
+
+static void let_go_of_owed(void *opaque);
 
 void balloon_map_attach(VirtIODevice *vdev)
 {
     assert(bql_locked());
     assert(!balloon_map.vdev);
     balloon_map.vdev = vdev;
+    balloon_map.owed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, let_go_of_owed,
+                                          NULL);
     ram_block_notifier_add(&balloon_map_ram_notifier);
 }
 
@@ -290,6 +317,8 @@ void balloon_map_detach(VirtIODevice *vdev)
         drop_block(block);
     }
     ram_block_notifier_remove(&balloon_map_ram_notifier);
+    timer_free(balloon_map.owed_timer);
+    balloon_map.owed_timer = NULL;
     balloon_map.vdev = NULL;
 }
 
@@ -311,6 +340,17 @@ uint64_t balloon_map_discards(void)
 {
     assert(bql_locked());
     return balloon_map.discards;
+}
+
+bool balloon_map_inhibited(void)
+{
+    assert(bql_locked());
+    /*
+     * Postcopy cannot deal with concurrent discards, and a background
+     * snapshot has to save what a page held.
+     */
+    return balloon_map.held || ram_block_discard_is_disabled() ||
+           migration_in_incoming_postcopy() || migration_in_bg_snapshot();
 }
 
 static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
@@ -351,8 +391,35 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
 }
 
 /*
+ * Find the next pages in [@from, @end) that are owed and are whole pages of
+ * the host.  @from is the start of one.  Looks at each huge page once, up to
+ * its first gap.
+ */
+static bool next_whole(const BalloonMapBlock *block, uint64_t from,
+                       uint64_t end, BalloonRun *run)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+
+    while (block->owed &&
+           balloon_bitmap_next_run_before(block->owed, from, end, run)) {
+        from = QEMU_ALIGN_DOWN(run->end, unit) + unit;
+        if (balloon_run_shrink(run, unit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_in_owed(BalloonMapBlock *block, const BalloonRun *run)
+{
+    /* Nothing would be won by trying again what cannot be discarded. */
+    clear_owed(block, run->start, run->end - run->start);
+    put_in(block->rb, run->start, run->end - run->start);
+}
+
+/*
  * Note parts of huge pages as given back, and put in the huge pages that they
- * complete.  Looks at each huge page once, up to its first gap.
+ * complete.
  */
 static void put_in_parts(BalloonMapBlock *block, uint64_t page,
                          uint64_t npages)
@@ -362,16 +429,110 @@ static void put_in_parts(BalloonMapBlock *block, uint64_t page,
     uint64_t from = QEMU_ALIGN_DOWN(page, unit);
     BalloonRun run;
 
-    set_pending(block, page, npages);
-    for (; from < end; from = run.end) {
-        if (!balloon_bitmap_next_run_before(block->pending, from, end, &run) ||
-            run.start != from || !balloon_run_shrink(&run, unit)) {
-            run.end = from + unit;
-            continue;
+    set_owed(block, page, npages);
+    for (; next_whole(block, from, end, &run); from = run.end) {
+        put_in_owed(block, &run);
+    }
+}
+
+static bool is_due(const BalloonMapBlock *block)
+{
+    return block->due.start < block->due.end && block->owed &&
+           balloon_bitmap_count(block->owed);
+}
+
+/* Look after @ms at what is due, if anything is. */
+static void schedule_owed(int64_t ms)
+{
+    BalloonMapBlock *block;
+
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (is_due(block)) {
+            timer_mod(balloon_map.owed_timer,
+                      qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms);
+            return;
         }
-        /* Nothing would be won by trying again what cannot be discarded. */
-        clear_pending(block, run.start, run.end - run.start);
-        put_in(block->rb, run.start, run.end - run.start);
+    }
+}
+
+/* Note pages that must not be discarded now. */
+static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
+    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
+    BalloonRun whole;
+
+    set_owed(block, page, npages);
+    if (!next_whole(block, start, end, &whole)) {
+        return;
+    }
+    if (is_due(block)) {
+        start = MIN(start, block->due.start);
+        end = MAX(end, block->due.end);
+    }
+    block->due = (BalloonRun) { .start = start, .end = end };
+    if (!timer_pending(balloon_map.owed_timer)) {
+        schedule_owed(OWED_POLL_MS);
+    }
+}
+
+/* Returns false if there is more to do, but no time for it. */
+static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
+{
+    uint64_t piece = MAX(OWED_PIECE_PAGES, to_page(block->rb->page_size));
+
+    while (is_due(block)) {
+        uint64_t end = MIN(QEMU_ALIGN_DOWN(block->due.start, piece) + piece,
+                           block->due.end);
+        BalloonRun run;
+
+        if (next_whole(block, block->due.start, end, &run)) {
+            put_in_owed(block, &run);
+            end = run.end;
+        }
+        block->due.start = end;
+        if (get_clock() >= until) {
+            return false;
+        }
+    }
+    block->due = (BalloonRun) { };
+    return true;
+}
+
+/*
+ * Nobody tells when discarding is not inhibited any more, so this looks at
+ * times, as long as anything is due.
+ *
+ * With the guest stopped nothing is done: a migration may be about to end, or
+ * has ended, and another QEMU may have the guest, and share its memory.
+ */
+static void let_go_of_owed(void *opaque)
+{
+    int64_t begin = get_clock();
+    BalloonMapBlock *block;
+    bool done = true;
+
+    if (balloon_map_inhibited() || !runstate_is_running()) {
+        schedule_owed(OWED_POLL_MS);
+        return;
+    }
+    trace_skip_bql_begin("owed");
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        done = done && let_go_of_due(block, begin + OWED_SLICE_NS);
+    }
+    trace_skip_bql_end("owed", (get_clock() - begin) / SCALE_US);
+    if (!done) {
+        schedule_owed(OWED_PAUSE_MS);
+    }
+}
+
+void balloon_map_hold(bool on)
+{
+    assert(bql_locked());
+    balloon_map.held = on;
+    if (!on) {
+        schedule_owed(0);
     }
 }
 
@@ -379,9 +540,13 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
 {
     BalloonMapBlock *block = find_block(rb);
 
-    if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
+    if (balloon_map_inhibited()) {
+        if (balloon_map_takes_parts()) {
+            owe(find_or_add_block(rb), to_page(offset), to_page(length));
+        }
+    } else if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
         if (block) {
-            clear_pending(block, to_page(offset), to_page(length));
+            clear_owed(block, to_page(offset), to_page(length));
         }
         put_in(rb, to_page(offset), to_page(length));
     } else {
@@ -404,16 +569,16 @@ bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
 }
 
 /*
- * Let pages wait for the rest of their huge page if they are in the map, which
- * the huge page is about to leave.  The guest has not taken them back.
+ * Keep owing pages that are in the map, which their huge page is about to
+ * leave.  The guest has not taken them back.
  */
-static void keep_pending(BalloonMapBlock *block, uint64_t start, uint64_t end)
+static void keep_owed(BalloonMapBlock *block, uint64_t start, uint64_t end)
 {
     BalloonRun run;
 
     for (; balloon_bitmap_next_run_before(block->bitmap, start, end, &run);
          start = run.end) {
-        set_pending(block, run.start, run.end - run.start);
+        set_owed(block, run.start, run.end - run.start);
     }
 }
 
@@ -431,10 +596,10 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
         uint64_t end = QEMU_ALIGN_UP(last, unit);
 
         if (balloon_map_takes_parts()) {
-            keep_pending(block, start, first);
-            keep_pending(block, last, end);
+            keep_owed(block, start, first);
+            keep_owed(block, last, end);
         }
-        clear_pending(block, first, last - first);
+        clear_owed(block, first, last - first);
         /* Whoever uses a part of a huge page populates all of it. */
         take_out(block, start, end - start);
     }
@@ -446,7 +611,7 @@ void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages)
 
     if (block) {
         clear_range(block, page, npages);
-        clear_pending(block, page, npages);
+        clear_owed(block, page, npages);
     }
 }
 

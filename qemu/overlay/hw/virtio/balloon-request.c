@@ -168,7 +168,8 @@ static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
     ram_addr_t end = QEMU_ALIGN_UP(rb_offset + size, page_size);
 
     balloon_map_deflate(section->mr, section->offset_within_region, size);
-    if (qemu_madvise(qemu_ram_get_host_addr(rb) + start, end - start,
+    if (!balloon_map_inhibited() &&
+        qemu_madvise(qemu_ram_get_host_addr(rb) + start, end - start,
                      QEMU_MADV_WILLNEED)) {
         warn_report("Couldn't MADV_WILLNEED on balloon deflate: %s",
                     strerror(errno));

@@ -2,8 +2,9 @@
  * Balloon map: the balloon bitmaps of all RAM blocks
  *
  * What the guest gave back through virtio-balloon and the host really let go
- * of.  The balloon device keeps it up to date; migration reads it.  All
- * functions must be called with the BQL held.
+ * of; and what is owed: given back, and not let go of yet.  The balloon device
+ * keeps it up to date; migration reads it.  All functions must be called with
+ * the BQL held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,13 +35,33 @@ void balloon_map_detach(VirtIODevice *vdev);
 VirtIODevice *balloon_map_device(void);
 
 /**
- * balloon_map_takes_parts: May parts of a huge page be given back one by one?
+ * balloon_map_takes_parts: May pages be owed, parts of huge pages for instance?
  *
- * Only by a driver that negotiated MUST_TELL_HOST.  Any other may use a page
- * again before it tells, and would lose what it wrote when the rest of the
- * huge page is given back.
+ * Only to a driver that negotiated MUST_TELL_HOST.  Any other may use a page
+ * again before it tells, and would lose what it wrote when the page is
+ * discarded later: with the rest of its huge page, or when discarding is not
+ * inhibited any more.
  */
 bool balloon_map_takes_parts(void);
+
+/**
+ * balloon_map_inhibited: Must nothing be discarded for the guest now?
+ *
+ * So it is while postcopy arrives, while a background snapshot is taken, while
+ * a device needs guest memory to stay where it is, and between two calls of
+ * balloon_map_hold().
+ */
+bool balloon_map_inhibited(void);
+
+/**
+ * balloon_map_hold: Inhibit discarding for the guest, or let it be done again
+ * @on: whether to inhibit it; calls are not counted
+ *
+ * What the guest gives back meanwhile is owed, and discarded by the main loop
+ * at once when this is over.  What a driver gives back that did not negotiate
+ * MUST_TELL_HOST, and what is reported to be free, stays where it is.
+ */
+void balloon_map_hold(bool on);
 
 /**
  * balloon_map_inflate: Discard memory that the guest gave back
@@ -53,6 +74,10 @@ bool balloon_map_takes_parts(void);
  * all its balloon pages were given back, by whatever calls and in whatever
  * order, and none was taken back since.
  *
+ * If balloon_map_inhibited(), nothing is discarded now.  If moreover
+ * balloon_map_takes_parts(), the pages are owed: those that have not been
+ * taken back by then are discarded when it is over.
+ *
  * Only what could be discarded enters the map.  An error has been reported
  * already, and the guest need not care.
  */
@@ -64,8 +89,9 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
  * @offset: offset in the block, in bytes, a multiple of the page size of @rb
  * @length: bytes, a multiple of the page size of @rb
  *
- * It does not enter the map: the guest may use it without telling.  Errors
- * are as of balloon_map_inflate().
+ * It does not enter the map: the guest may use it without telling.  For the
+ * same reason the caller has to see to it that discarding is not inhibited:
+ * this could not be made up for.  Errors are as of balloon_map_inflate().
  */
 void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length);
 
@@ -77,12 +103,13 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length);
  *
  * A huge page leaves the map as a whole.  If balloon_map_takes_parts(), giving
  * back again what was taken back is enough for it to be discarded again.
+ * Whether discarding is inhibited makes no difference.
  */
 void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
 
 /**
  * balloon_map_reset: Empty the map: whatever runs in the guest next does not
- * know of the pages, and parts of huge pages, that its predecessor gave back
+ * know of the pages that its predecessor gave back.  Nothing is owed then.
  *
  * If a migration relies on the map, more may be marked dirty than was in it.
  */

@@ -26,7 +26,8 @@ typedef struct BalloonReport {
  *
  * Stops at the first page that it leaves to the caller: one of something else
  * than plain RAM or, unless balloon_map_takes_parts(), one that is part of a
- * larger host page.  Needs the BQL, and discards not to be inhibited.
+ * larger host page.  Needs the BQL.  While discarding is inhibited, nothing is
+ * asked of the host.
  *
  * Returns: false if it did nothing, and the page at @offset is the caller's
  */

@@ -1,0 +1,780 @@
+/*
+ * What the guest gives back and the host cannot let go of: while discarding is
+ * inhibited
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/prctl.h>
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "balloon-guest.h"
+#include "balloon-model.h"
+
+#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define REPORTING (1U << VIRTIO_BALLOON_F_REPORTING)
+#define WAIT_SECONDS 60
+#define HUGE_SIZE (2 * MiB)
+#define HUGE_PAGES (HUGE_SIZE / BALLOON_PAGE)
+
+/* Bytes per second: slow enough to do something meanwhile */
+#define SLOW (1 * MiB)
+#define STEADY (16 * MiB)
+#define STILL 1024
+
+/* Offsets in MiB; one MiB each, but for the first two */
+enum {
+    DATA = 8,                   /* holds something, stays as it is */
+    OWED = 16,                  /* given back while that is inhibited */
+    AGAIN = 24,                 /* the same, then taken back and used */
+    UNREAD,                     /* the same, then taken back and left */
+    FORMER,                     /* in the map, taken back meanwhile */
+    KEPT,                       /* in the map, stays there */
+    LAST,                       /* given back last of all */
+    END,
+    TAIL = 32,                  /* what a migration is busy with in the end */
+};
+
+static const char *backend_name(BGBackend backend)
+{
+    return backend == BG_ANON ? "anon" :
+           backend == BG_MEMFD ? "memfd" : "hugetlb";
+}
+
+static BGuest *start_driven(const BGOptions *options)
+{
+    BGuest *g = bg_start(options);
+
+    bg_driver_start(g, MUST_TELL_HOST | REPORTING);
+    return g;
+}
+
+/* How much of a range is in the map, in bytes */
+static uint64_t in_map(BGuest *g, uint64_t start, uint64_t length)
+{
+    g_autoptr(GArray) runs = bg_map_runs(g);
+    uint64_t bytes = 0;
+    unsigned int i;
+
+    for (i = 0; i < runs->len; i++) {
+        BGRun *run = &g_array_index(runs, BGRun, i);
+        uint64_t s = MAX(run->start, start);
+        uint64_t e = MIN(run->start + run->length, start + length);
+
+        bytes += s < e ? e - s : 0;
+    }
+    return bytes;
+}
+
+static void wait_in_map(BGuest *g, uint64_t start, uint64_t length)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+
+    while (in_map(g, start, length) != length) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+static void assert_resident(BGuest *g, uint64_t start, uint64_t length)
+{
+    g_assert_cmpuint(in_map(g, start, length), ==, 0);
+    g_assert_cmpuint(bg_count_populated(g, start, length), ==,
+                     length / BALLOON_PAGE);
+}
+
+static uint8_t first_byte(BGuest *g, uint64_t addr)
+{
+    uint8_t value;
+
+    bg_read(g, addr, &value, 1);
+    return value;
+}
+
+/* ---- What inhibits discarding ---- */
+
+static bool have_gdb(void)
+{
+    g_autofree char *gdb = g_find_program_in_path("gdb");
+
+    if (!gdb) {
+        g_test_skip("gdb is not installed");
+    }
+    return gdb;
+}
+
+/* Have a debugger call functions of QEMU, in its main loop. */
+static void call(BGuest *g, const char *first, const char *second,
+                 const char *third)
+{
+    g_autofree char *pid = g_strdup_printf("%d", (int)qtest_pid(g->qts));
+    const char *argv[] = {
+        "gdb", "-batch", "-nx", "-p", pid, "-ex", first,
+        second ? "-ex" : NULL, second, "-ex", third, NULL,
+    };
+    int status;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL,
+                               G_SPAWN_SEARCH_PATH |
+                               G_SPAWN_STDOUT_TO_DEV_NULL |
+                               G_SPAWN_STDERR_TO_DEV_NULL,
+                               NULL, NULL, NULL, NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+}
+
+typedef enum Cause {
+    DEVICE,                     /* needs all memory to stay where it is */
+    HOLD,                       /* balloon_map_hold() */
+} Cause;
+
+static void inhibit(BGuest *g, Cause cause, bool on)
+{
+    if (cause == DEVICE) {
+        call(g, on ? "call (int)ram_block_discard_disable(1)"
+                   : "call (int)ram_block_discard_disable(0)", NULL, NULL);
+    } else {
+        call(g, "call (void)bql_lock_impl(\"test\", 1)",
+             on ? "call (void)balloon_map_hold(1)"
+                : "call (void)balloon_map_hold(0)",
+             "call (void)bql_unlock()");
+    }
+}
+
+/* ---- One script for all ---- */
+
+static void before(BalloonModel *m, BGuest *g)
+{
+    bm_fill(m, g, DATA * MiB, (END - DATA) * MiB, 1);
+    bm_inflate(m, g, FORMER * MiB, 2 * MiB);
+}
+
+/* While discarding is inhibited */
+static void meanwhile(BalloonModel *m, BGuest *g)
+{
+    bm_inflate(m, g, OWED * MiB, 8 * MiB);
+    bm_inflate(m, g, AGAIN * MiB, 1 * MiB);
+    bm_inflate_in_vain(m, g, UNREAD * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 2 * MiB / BALLOON_PAGE);
+    bm_deflate(m, g, AGAIN * MiB, 1 * MiB);
+    bm_fill(m, g, AGAIN * MiB, 1 * MiB, 2);
+    bg_request_range(g, BG_DEFLATE, UNREAD * MiB, 1 * MiB);
+    bm_deflate(m, g, FORMER * MiB, 1 * MiB);
+    g_assert_cmpuint(in_map(g, FORMER * MiB, 1 * MiB), ==, 0);
+    g_assert_cmpuint(in_map(g, KEPT * MiB, 1 * MiB), ==, 1 * MiB);
+    bm_inflate(m, g, LAST * MiB, 1 * MiB);
+}
+
+/* When it is over */
+static void after(BalloonModel *m, BGuest *g)
+{
+    wait_in_map(g, OWED * MiB, 8 * MiB);
+    wait_in_map(g, LAST * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 10 * MiB / BALLOON_PAGE);
+    g_assert_cmpuint(bg_count_populated(g, OWED * MiB, 8 * MiB), ==, 0);
+    bm_check(m, g);
+}
+
+typedef struct Case {
+    BGBackend backend;
+    Cause cause;
+} Case;
+
+static void test_script(gconstpointer data)
+{
+    const Case *c = data;
+    BGOptions options = { .backend = c->backend };
+    BalloonModel *m;
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    m = bm_new(g);
+    before(m, g);
+    inhibit(g, c->cause, true);
+    meanwhile(m, g);
+    assert_resident(g, OWED * MiB, 8 * MiB);
+    assert_resident(g, UNREAD * MiB, 1 * MiB);
+    inhibit(g, c->cause, false);
+    after(m, g);
+    /* It goes on as ever. */
+    bm_inflate(m, g, DATA * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 11 * MiB / BALLOON_PAGE);
+    bm_check(m, g);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/* Given back in pieces that are adjacent to nothing */
+static void test_pieces(gconstpointer data)
+{
+    const Case *c = data;
+    BGOptions options = { .backend = c->backend };
+    const size_t n = 8 * MiB / BALLOON_PAGE / 2;
+    g_autofree uint32_t *pfns = g_new(uint32_t, n);
+    BalloonModel *m;
+    uint64_t runs;
+    BGuest *g;
+    size_t i;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    m = bm_new(g);
+    bm_fill(m, g, DATA * MiB, (END - DATA) * MiB, 1);
+    for (i = 0; i < n; i++) {
+        pfns[i] = OWED * MiB / BALLOON_PAGE + 2 * i;
+        m->page[pfns[i]] = (BMPage) { .in_balloon = true };
+    }
+    inhibit(g, c->cause, true);
+    bg_request(g, BG_INFLATE, pfns, n);
+    bm_inflate(m, g, LAST * MiB, 1 * MiB);
+    inhibit(g, c->cause, false);
+    wait_in_map(g, LAST * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, &runs), ==, n + 1 * MiB / BALLOON_PAGE);
+    g_assert_cmpuint(runs, ==, n + 1);
+    bm_check(m, g);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/* ---- Who must not be owed anything ---- */
+
+/* The device writes to the range, as far as the driver's request goes. */
+static void report(BGuest *g, uint64_t start, uint64_t length)
+{
+    BGQueue *q = &g->queue[BG_REPORT];
+
+    g_assert_cmpuint(q->size, >, 0);
+    qtest_writeq(g->qts, q->ring, start);
+    qtest_writel(g->qts, q->ring + 8, length);
+    qtest_writel(g->qts, q->ring + 12, VRING_DESC_F_WRITE);
+    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
+    q->added++;
+    qtest_writew(g->qts, q->avail + 2, q->added);
+    bg_kick(g, BG_REPORT);
+}
+
+/* What is reported to be free may be in use again. */
+static void test_reported(gconstpointer data)
+{
+    const Case *c = data;
+    BGOptions options = {
+        .backend = c->backend,
+        .device_args = "free-page-reporting=on",
+    };
+    BalloonModel *m;
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    m = bm_new(g);
+    before(m, g);
+    inhibit(g, c->cause, true);
+    report(g, DATA * MiB, 1 * MiB);
+    meanwhile(m, g);
+    inhibit(g, c->cause, false);
+    after(m, g);
+    assert_resident(g, DATA * MiB, 1 * MiB);
+    report(g, DATA * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_count_populated(g, DATA * MiB, 1 * MiB), ==, 0);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/* There is nothing to wait for: three times as long as it would take. */
+static void let_time_pass(void)
+{
+    g_usleep(300 * 1000);
+}
+
+/* A driver that need not tell may use a page again before it tells. */
+static void test_need_not_tell(void)
+{
+    BGOptions options = { .backend = BG_MEMFD };
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = bg_start(&options);
+    bg_driver_start(g, 0);
+    bg_fill(g, OWED * MiB, 2 * MiB, 1);
+    inhibit(g, DEVICE, true);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
+    inhibit(g, DEVICE, false);
+    let_time_pass();
+    assert_resident(g, OWED * MiB, 1 * MiB);
+    g_assert_false(bg_is_zero(g, OWED * MiB));
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 2 * MiB);
+    g_assert_cmpuint(in_map(g, OWED * MiB, 2 * MiB), ==, 2 * MiB);
+    bg_quit(g);
+}
+
+/*
+ * With the guest stopped it may be about to run elsewhere, in memory that is
+ * shared with it.
+ */
+static void test_stopped(void)
+{
+    BGOptions options = { .backend = BG_MEMFD };
+    BalloonModel *m;
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    m = bm_new(g);
+    before(m, g);
+    inhibit(g, DEVICE, true);
+    meanwhile(m, g);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+    inhibit(g, DEVICE, false);
+    let_time_pass();
+    assert_resident(g, OWED * MiB, 8 * MiB);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+    after(m, g);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/* ---- Reset and unplug ---- */
+
+typedef enum End {
+    DRIVER_RESET,
+    SYSTEM_RESET,
+    UNPLUG,
+} End;
+
+static void unplug_balloon(BGuest *g)
+{
+    qtest_qmp_device_del_send(g->qts, "balloon0");
+    qtest_outl(g->qts, 0xae08, 1U << 5);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    qtest_qmp_device_add(g->qts, "virtio-balloon-pci", "balloon0",
+                         "{ 'addr': '5', 'must-tell-host': true }");
+}
+
+/* Whoever comes next has not given it back. */
+static void test_end(gconstpointer data)
+{
+    End end = GPOINTER_TO_INT(data);
+    BGOptions options = { .backend = BG_MEMFD };
+    uint8_t value;
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    bg_fill(g, OWED * MiB, (END - OWED) * MiB, 1);
+    value = first_byte(g, OWED * MiB);
+    inhibit(g, DEVICE, true);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 8 * MiB);
+    switch (end) {
+    case DRIVER_RESET:
+        bg_driver_reset(g);
+        break;
+    case SYSTEM_RESET:
+        qtest_system_reset(g->qts);
+        break;
+    case UNPLUG:
+        unplug_balloon(g);
+        break;
+    }
+    bg_driver_start(g, MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+    inhibit(g, DEVICE, false);
+    wait_in_map(g, LAST * MiB, 1 * MiB);
+    assert_resident(g, OWED * MiB, 8 * MiB);
+    g_assert_cmpuint(first_byte(g, OWED * MiB), ==, value);
+    bg_quit(g);
+}
+
+/* A device that goes when it is over, and nothing has been let go of yet */
+static void test_unplug_last(void)
+{
+    BGOptions options = { .backend = BG_MEMFD };
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    bg_fill(g, OWED * MiB, 8 * MiB, 1);
+    inhibit(g, HOLD, true);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 8 * MiB);
+    unplug_balloon(g);
+    inhibit(g, HOLD, false);
+    assert_resident(g, OWED * MiB, 8 * MiB);
+    bg_driver_start(g, MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+    g_assert_cmpuint(in_map(g, LAST * MiB, 1 * MiB), ==, 1 * MiB);
+    bg_quit(g);
+}
+
+/* The memory goes before it can be let go of. */
+static void test_dimm(void)
+{
+    const uint64_t start = 4 * GiB;
+    BGOptions options = { .backend = BG_MEMFD };
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    g = start_driven(&options);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'memory-backend-ram', 'id': 'dimm-ram',"
+        " 'size': 134217728 } }");
+    qtest_qmp_device_add(g->qts, "pc-dimm", "dimm0",
+                         "{ 'memdev': 'dimm-ram' }");
+    bg_fill(g, start, 4 * MiB, 1);
+    bg_fill(g, OWED * MiB, 1 * MiB, 1);
+    inhibit(g, DEVICE, true);
+    bg_request_range(g, BG_INFLATE, start, 4 * MiB);
+    qtest_qmp_device_del_send(g->qts, "dimm0");
+    qtest_outl(g->qts, 0xa00, 0);
+    qtest_outb(g->qts, 0xa14, 1 << 3);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
+                             " 'arguments': { 'id': 'dimm-ram' } }");
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
+    inhibit(g, DEVICE, false);
+    wait_in_map(g, OWED * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 1 * MiB / BALLOON_PAGE);
+    bg_quit(g);
+}
+
+/* ---- Huge pages ---- */
+
+static uint64_t huge(int i)
+{
+    return OWED * MiB + i * HUGE_SIZE;
+}
+
+/* Ask for pages of huge page @i, from page @first on. */
+static void ask(BGuest *g, int queue, int i, int first, int n)
+{
+    bg_request_range(g, queue, huge(i) + first * BALLOON_PAGE,
+                     n * BALLOON_PAGE);
+}
+
+static void test_huge(gconstpointer data)
+{
+    const Case *c = data;
+    const int half = HUGE_PAGES / 2;
+    BGOptions options = { .backend = BG_HUGETLB };
+    const uint64_t used = huge(2) + 7 * BALLOON_PAGE;
+    uint8_t value;
+    BGuest *g;
+
+    if (!have_gdb()) {
+        return;
+    }
+    if (bg_free_huge_pages() < 64 * MiB / HUGE_SIZE) {
+        g_test_skip("too few huge pages are free");
+        return;
+    }
+    g = start_driven(&options);
+    bg_fill(g, huge(0), 6 * HUGE_SIZE, 1);
+    ask(g, BG_INFLATE, 0, 0, half);
+    ask(g, BG_INFLATE, 3, 0, HUGE_PAGES);
+    inhibit(g, c->cause, true);
+    /* One in two halves, a half, one of which a page is used again */
+    ask(g, BG_INFLATE, 0, half, HUGE_PAGES - half);
+    ask(g, BG_INFLATE, 1, 0, half);
+    ask(g, BG_INFLATE, 2, 0, HUGE_PAGES);
+    ask(g, BG_DEFLATE, 2, 7, 1);
+    bg_fill(g, used, BALLOON_PAGE, 77);
+    value = first_byte(g, used);
+    /* One that leaves the map, and comes again; a run that is not whole */
+    ask(g, BG_DEFLATE, 3, 7, 1);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    ask(g, BG_INFLATE, 3, 7, 1);
+    ask(g, BG_INFLATE, 4, half, HUGE_PAGES);
+    ask(g, BG_INFLATE, 4, 0, half);
+    inhibit(g, c->cause, false);
+
+    wait_in_map(g, huge(4), HUGE_SIZE);
+    g_assert_cmpuint(in_map(g, huge(0), HUGE_SIZE), ==, HUGE_SIZE);
+    g_assert_cmpuint(in_map(g, huge(3), HUGE_SIZE), ==, HUGE_SIZE);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 3 * HUGE_PAGES);
+    g_assert_cmpuint(bg_count_populated(g, huge(0), HUGE_SIZE), ==, 0);
+    g_assert_cmpuint(bg_count_populated(g, huge(3), 2 * HUGE_SIZE), ==, 0);
+    assert_resident(g, huge(1), 2 * HUGE_SIZE);
+    assert_resident(g, huge(5), HUGE_SIZE);
+    g_assert_cmpuint(first_byte(g, used), ==, value);
+
+    /* The rest comes later. */
+    ask(g, BG_INFLATE, 1, half, HUGE_PAGES - half);
+    ask(g, BG_INFLATE, 2, 7, 1);
+    ask(g, BG_INFLATE, 5, half, HUGE_PAGES - half);
+    g_assert_cmpuint(in_map(g, huge(0), 6 * HUGE_SIZE), ==, 6 * HUGE_SIZE);
+    g_assert_cmpuint(bg_count_populated(g, huge(0), 6 * HUGE_SIZE), ==, 0);
+    bg_quit(g);
+}
+
+/* ---- Migration ---- */
+
+static void set_parameter(BGuest *g, const char *name, int64_t value)
+{
+    QDict *args = qdict_new();
+
+    qdict_put_int(args, name, value);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
+        args);
+}
+
+static void wait_for_status(BGuest *g, const char *wanted)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    bool reached = false;
+
+    while (!reached) {
+        QDict *info = bg_query_migrate(g);
+        const char *status = qdict_get_try_str(info, "status") ?: "none";
+
+        g_assert_cmpstr(status, !=, "failed");
+        reached = !strcmp(status, wanted);
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+/* What the host has for the file of the main memory, in bytes */
+static uint64_t file_bytes(BGuest *g)
+{
+    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
+    struct stat st;
+
+    g_assert_nonnull(path);
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return st.st_blocks * UINT64_C(512);
+}
+
+#define POSTCOPY_RAM (384 * MiB)
+#define POSTCOPY_START (64 * MiB)
+#define POSTCOPY_LENGTH (300 * MiB)
+
+static void test_postcopy(gconstpointer data)
+{
+    static const char *const capabilities[] = {
+        "postcopy-ram", "skip-balloon", NULL
+    };
+    BGOptions options = {
+        .backend = GPOINTER_TO_INT(data),
+        .ram_size = POSTCOPY_RAM,
+        .capabilities = capabilities,
+    };
+    BGuest *source, *dest;
+    BalloonModel *m;
+
+    source = start_driven(&options);
+    m = bm_new(source);
+    before(m, source);
+    bm_fill(m, source, POSTCOPY_START, POSTCOPY_LENGTH, 3);
+    dest = bg_start_incoming(source);
+    set_parameter(source, "max-bandwidth", STEADY);
+    set_parameter(source, "downtime-limit", 1);
+    set_parameter(source, "max-postcopy-bandwidth", SLOW);
+    bg_migrate_start(source, dest);
+    bg_migrate_wait_pass(source, 1);
+    qtest_qmp_assert_success(source->qts,
+                             "{ 'execute': 'migrate-start-postcopy' }");
+    wait_for_status(source, "postcopy-active");
+    qtest_qmp_eventwait(dest->qts, "RESUME");
+    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+
+    bm_migrated(m);
+    meanwhile(m, dest);
+    bm_inflate(m, dest, POSTCOPY_START, POSTCOPY_LENGTH);
+    /* In postcopy still, and some of it not there yet */
+    wait_for_status(source, "postcopy-active");
+    g_assert_cmpuint(in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH), ==, 0);
+    set_parameter(source, "max-postcopy-bandwidth", 0);
+    bg_migrate_wait(source, NULL);
+    wait_for_status(dest, "completed");
+
+    wait_in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH);
+    g_assert_cmpuint(bg_count_populated(dest, POSTCOPY_START,
+                                        POSTCOPY_LENGTH), ==, 0);
+    if (options.backend == BG_MEMFD) {
+        g_test_message("the memory takes %" PRIu64 " KiB",
+                       file_bytes(dest) / KiB);
+        g_assert_cmpuint(file_bytes(dest), <=, POSTCOPY_RAM - POSTCOPY_LENGTH);
+    }
+    wait_in_map(dest, LAST * MiB, 1 * MiB);
+    bm_check(m, dest);
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+}
+
+static bool can_snapshot(BGuest *g)
+{
+    QDict *rsp = qtest_qmp(
+        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': 'background-snapshot',"
+        " 'state': true } ] } }");
+    bool ret = qdict_haskey(rsp, "return");
+
+    if (!ret) {
+        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
+    }
+    qobject_unref(rsp);
+    return ret;
+}
+
+static void migrate_to_nowhere(BGuest *g)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate', 'arguments': {"
+        " 'uri': 'exec:cat >/dev/null' } }");
+}
+
+static void test_snapshot(gconstpointer data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BGuest *g = start_driven(&options);
+    BalloonModel *m;
+
+    if (!can_snapshot(g)) {
+        bg_quit(g);
+        return;
+    }
+    m = bm_new(g);
+    before(m, g);
+    bg_set_capability(g, "skip-balloon", true);
+    bg_migrate_limit(g, SLOW);
+    migrate_to_nowhere(g);
+    qtest_qmp_eventwait(g->qts, "RESUME");
+    meanwhile(m, g);
+    assert_resident(g, OWED * MiB, 8 * MiB);
+    bg_migrate_limit(g, 0);
+    bg_migrate_wait(g, NULL);
+    after(m, g);
+    bg_quit(g);
+    bm_free(m);
+}
+
+/*
+ * Migrate until all of what the script filled has been sent.  Then the
+ * migration stands still, with something left to be sent, until it is to end.
+ */
+static BGuest *begin_precopy(BGuest *source, BalloonModel *m)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    BGuest *dest;
+
+    bm_fill(m, source, TAIL * MiB, 16 * MiB, 5);
+    dest = bg_start_incoming(source);
+    bg_set_capability(source, "skip-balloon", true);
+    bg_migrate_limit(source, STEADY);
+    bg_migrate_start(source, dest);
+    while (bg_is_zero(dest, TAIL * MiB)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    bg_migrate_limit(source, STILL);
+    return dest;
+}
+
+static void end_precopy(BGuest *source, BGuest *dest, BalloonModel *m)
+{
+    g_assert_cmpint(bg_migrate_stat(source, "ram", "remaining"), >, 0);
+    bg_migrate_limit(source, 0);
+    bg_migrate_wait(source, dest);
+    bm_migrated(m);
+    bg_assert_same_memory(source, dest);
+    bg_assert_same_map(source, dest);
+    bm_check(m, dest);
+    bg_quit(dest);
+}
+
+/* Let go of while a migration is under way, when it has been sent already */
+static void test_precopy(gconstpointer data)
+{
+    const Case *c = data;
+    BGOptions options = { .backend = c->backend };
+    BGuest *source, *dest;
+    BalloonModel *m;
+
+    if (!have_gdb()) {
+        return;
+    }
+    source = start_driven(&options);
+    m = bm_new(source);
+    before(m, source);
+    dest = begin_precopy(source, m);
+    inhibit(source, c->cause, true);
+    meanwhile(m, source);
+    inhibit(source, c->cause, false);
+    after(m, source);
+    end_precopy(source, dest, m);
+    bg_quit(source);
+    bm_free(m);
+}
+
+/* ---- All of them ---- */
+
+static void add(const char *name, BGBackend backend, Cause cause,
+                GTestDataFunc func)
+{
+    Case c = { .backend = backend, .cause = cause };
+    g_autofree char *path = g_strdup_printf(
+        "balloon-owed/%s/%s/%s", name, cause == DEVICE ? "device" : "hold",
+        backend_name(backend));
+
+    qtest_add_data_func_full(path, g_memdup2(&c, sizeof(c)), func, g_free);
+}
+
+int main(int argc, char **argv)
+{
+    BGBackend backend;
+    Cause cause;
+
+    g_test_init(&argc, &argv, NULL);
+    /* A transparent huge page populates what nobody asked for. */
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+
+    for (cause = DEVICE; cause <= HOLD; cause++) {
+        for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
+            add("script", backend, cause, test_script);
+            add("precopy", backend, cause, test_precopy);
+        }
+        add("pieces", BG_MEMFD, cause, test_pieces);
+        add("reported", BG_MEMFD, cause, test_reported);
+        add("huge", BG_HUGETLB, cause, test_huge);
+    }
+    qtest_add_func("balloon-owed/need-not-tell", test_need_not_tell);
+    qtest_add_func("balloon-owed/stopped", test_stopped);
+    qtest_add_data_func("balloon-owed/reset/driver",
+                        GINT_TO_POINTER(DRIVER_RESET), test_end);
+    qtest_add_data_func("balloon-owed/reset/system",
+                        GINT_TO_POINTER(SYSTEM_RESET), test_end);
+    qtest_add_data_func("balloon-owed/unplug/balloon",
+                        GINT_TO_POINTER(UNPLUG), test_end);
+    qtest_add_func("balloon-owed/unplug/last", test_unplug_last);
+    qtest_add_func("balloon-owed/unplug/dimm", test_dimm);
+    qtest_add_data_func("balloon-owed/postcopy/anon",
+                        GINT_TO_POINTER(BG_ANON), test_postcopy);
+    qtest_add_data_func("balloon-owed/postcopy/memfd",
+                        GINT_TO_POINTER(BG_MEMFD), test_postcopy);
+    qtest_add_data_func("balloon-owed/snapshot/anon",
+                        GINT_TO_POINTER(BG_ANON), test_snapshot);
+    qtest_add_data_func("balloon-owed/snapshot/memfd",
+                        GINT_TO_POINTER(BG_MEMFD), test_snapshot);
+    return g_test_run();
+}
