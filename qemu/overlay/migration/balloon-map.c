@@ -11,6 +11,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/queue.h"
 #include "qemu/rcu.h"
@@ -26,6 +27,7 @@
 #include "migration/misc.h"
 #include "migration/skip-pass.h"
 #include "system/runstate.h"
+#include "system/system.h"
 #include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
@@ -80,6 +82,9 @@ static struct {
     bool emptied;
     /* How often something has been discarded */
     uint64_t discards;
+    /* Did discarding for the balloon ever succeed, or fail? */
+    bool succeeded;
+    bool failed;
     /* See balloon_map_hold() */
     bool held;
     /* Lets go of what is owed; exists as long as the device does */
@@ -299,6 +304,8 @@ void balloon_map_attach(VirtIODevice *vdev)
     assert(bql_locked());
     assert(!balloon_map.vdev);
     balloon_map.vdev = vdev;
+    balloon_map.succeeded = false;
+    balloon_map.failed = false;
     balloon_map.owed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, let_go_of_owed,
                                           NULL);
     ram_block_notifier_add(&balloon_map_ram_notifier);
@@ -342,6 +349,13 @@ uint64_t balloon_map_discards(void)
     return balloon_map.discards;
 }
 
+bool balloon_map_discards_failed(void)
+{
+    assert(bql_locked());
+    return balloon_map.failed && !balloon_map.succeeded &&
+           balloon_map_is_empty();
+}
+
 bool balloon_map_inhibited(void)
 {
     assert(bql_locked());
@@ -353,21 +367,68 @@ bool balloon_map_inhibited(void)
            migration_in_incoming_postcopy() || migration_in_bg_snapshot();
 }
 
+/* madvise() fails there; on hugetlbfs nothing is locked, and it is not used. */
+static bool is_locked(const RAMBlock *rb)
+{
+    return should_mlock(mlock_state) &&
+           rb->page_size == qemu_real_host_page_size();
+}
+
+static bool is_shared_file(const RAMBlock *rb)
+{
+    return rb->fd >= 0 && qemu_ram_is_shared(rb);
+}
+
+bool balloon_map_can_discard(const RAMBlock *rb)
+{
+    return !is_locked(rb) || is_shared_file(rb);
+}
+
+/*
+ * The same as ram_block_discard_range(), for memory that is locked: a hole in
+ * the file takes the memory out of the page tables as well.
+ */
+static int punch_hole(RAMBlock *rb, uint64_t offset, uint64_t length)
+{
+    int ret = -ENOSYS;
+
+#ifdef CONFIG_FALLOCATE_PUNCH_HOLE
+    ret = fallocate(rb->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    rb->fd_offset + offset, length) ? -errno : 0;
+#endif
+    if (ret) {
+        error_report_once("Memory that the guest gives back is not let go "
+                          "of: %s: %s", rb->idstr, strerror(-ret));
+    }
+    return ret;
+}
+
 static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
                     bool mark_dirty)
 {
+    int ret;
+
+    if (!balloon_map_can_discard(rb)) {
+        warn_report_once("Memory that the guest gives back is not let go of, "
+                         "since it is locked. Use memory-backend-memfd for "
+                         "it, or no -overcommit mem-lock");
+        return false;
+    }
     balloon_map.discards++;
     if (mark_dirty) {
         skip_pass_note_discard(rb, offset, length);
     }
-    if (ram_block_discard_range(rb, offset, length)) {
-        return false;
-    }
+    ret = is_locked(rb) ? punch_hole(rb, offset, length)
+                        : ram_block_discard_range(rb, offset, length);
     if (mark_dirty) {
-        /* Only now, or the old content might be sent once more instead. */
+        /*
+         * Only now, or the old content might be sent once more instead.  What
+         * could not be discarded may be gone all the same, in part or, where
+         * the hole was punched and madvise() failed then, as a whole.
+         */
         ram_mark_dirty_range(rb, offset, length);
     }
-    return true;
+    return !ret;
 }
 
 /* Discard whole pages of the host; what could be discarded is in the map. */
@@ -380,10 +441,12 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
      * are in it.  If they are yet to be sent, what the guest writes to them
      * before that may leave no trace of its own.
      */
-    if (discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                npages << BALLOON_BITMAP_PAGE_SHIFT,
-                balloon_map.tracking || balloon_map.track_discards) &&
-        balloon_map.vdev) {
+    if (!discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                 npages << BALLOON_BITMAP_PAGE_SHIFT,
+                 balloon_map.tracking || balloon_map.track_discards)) {
+        balloon_map.failed = true;
+    } else if (balloon_map.vdev) {
+        balloon_map.succeeded = true;
         block = find_or_add_block(rb);
         balloon_bitmap_set(block->bitmap, page, npages);
         note_change(block, page, npages);

@@ -23,6 +23,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/ramblock.h"
@@ -31,8 +32,10 @@
 #include "migration/balloon-map.h"
 #include "migration/skip-balloon.h"
 #include "migration/skip-pass.h"
+#include "migration/skip-unpopulated.h"
 #include "migration.h"
 #include "options.h"
+#include "ram.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
 
@@ -83,6 +86,30 @@ bool skip_balloon_usable(void)
     return usable && !skip_balloon.lost;
 }
 
+/*
+ * Does the host let go of nothing that the guest gives back, since memory is
+ * locked, or whatever the reason is?
+ */
+static bool discards_fail(void)
+{
+    bool locked = false;
+    RAMBlock *rb;
+
+    if (balloon_map_discards_failed()) {
+        return true;
+    }
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        if (skip_unpopulated_is_guest_ram(rb)) {
+            if (balloon_map_can_discard(rb)) {
+                return false;
+            }
+            locked = true;
+        }
+    }
+    return locked;
+}
+
 void skip_balloon_forget(void)
 {
     skip_balloon.decided = false;
@@ -113,7 +140,7 @@ void skip_balloon_start(void)
         skip_balloon.reason = SKIP_BALLOON_REASON_NO_DEVICE;
     } else if (!must_tell_host()) {
         skip_balloon.reason = SKIP_BALLOON_REASON_MUST_TELL_HOST;
-    } else if (ram_block_discard_is_disabled()) {
+    } else if (ram_block_discard_is_disabled() || discards_fail()) {
         skip_balloon.reason = SKIP_BALLOON_REASON_DISCARD_INHIBITED;
     } else {
         skip_balloon.status = SKIP_BALLOON_STATUS_ACTIVE;

@@ -64,6 +64,21 @@ bool balloon_map_inhibited(void);
 void balloon_map_hold(bool on);
 
 /**
+ * balloon_map_can_discard: Can the host let go of memory of a RAM block?
+ *
+ * It cannot if the memory is locked, but for shared memory of a file, and for
+ * huge pages.
+ */
+bool balloon_map_can_discard(const RAMBlock *rb);
+
+/**
+ * balloon_map_discards_failed: Did all that was tried for the balloon fail?
+ *
+ * So there is nothing in the map though the guest gave something back.
+ */
+bool balloon_map_discards_failed(void);
+
+/**
  * balloon_map_inflate: Discard memory that the guest gave back
  * @rb: the RAM block
  * @offset: offset in the block, in bytes

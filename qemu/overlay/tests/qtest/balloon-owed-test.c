@@ -1,11 +1,12 @@
 /*
  * What the guest gives back and the host cannot let go of: while discarding is
- * inhibited
+ * inhibited, or when memory is locked
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include "qemu/units.h"
 #include "qobject/qdict.h"
@@ -673,13 +674,17 @@ static void test_snapshot(gconstpointer data)
  * Migrate until all of what the script filled has been sent.  Then the
  * migration stands still, with something left to be sent, until it is to end.
  */
-static BGuest *begin_precopy(BGuest *source, BalloonModel *m)
+static BGuest *begin_precopy(BGuest *source, BalloonModel *m, bool same_args)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    BGuest as = *source;
     BGuest *dest;
 
     bm_fill(m, source, TAIL * MiB, 16 * MiB, 5);
-    dest = bg_start_incoming(source);
+    if (!same_args) {
+        as.options.args = NULL;
+    }
+    dest = bg_start_incoming(&as);
     bg_set_capability(source, "skip-balloon", true);
     bg_migrate_limit(source, STEADY);
     bg_migrate_start(source, dest);
@@ -717,7 +722,7 @@ static void test_precopy(gconstpointer data)
     source = start_driven(&options);
     m = bm_new(source);
     before(m, source);
-    dest = begin_precopy(source, m);
+    dest = begin_precopy(source, m, true);
     inhibit(source, c->cause, true);
     meanwhile(m, source);
     inhibit(source, c->cause, false);
@@ -725,6 +730,258 @@ static void test_precopy(gconstpointer data)
     end_precopy(source, dest, m);
     bg_quit(source);
     bm_free(m);
+}
+
+/* ---- Locked memory ---- */
+
+static bool may_lock(void)
+{
+    const size_t size = 512 * MiB;
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool ret;
+
+    g_assert(p != MAP_FAILED);
+    ret = !mlock(p, size);
+    munmap(p, size);
+    if (!ret) {
+        g_test_skip("not allowed to lock 512 MiB of memory");
+    }
+    return ret;
+}
+
+/* Send what is written to stderr, also by QEMUs started now, to a file. */
+static int divert_stderr(char **path)
+{
+    int saved = dup(STDERR_FILENO);
+    int fd = g_file_open_tmp("balloon-owed-XXXXXX", path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return saved;
+}
+
+/* Returns what has been written, and how many lines of it are of QEMU. */
+static char *restore_stderr(int saved, char *path, int *lines)
+{
+    g_auto(GStrv) line = NULL;
+    char *text = NULL;
+    int i;
+
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    unlink(path);
+    g_free(path);
+    line = g_strsplit(text, "\n", -1);
+    *lines = 0;
+    for (i = 0; line[i]; i++) {
+        *lines += !!strstr(line[i], "qemu-system");
+    }
+    return text;
+}
+
+static void assert_disabled(BGuest *g, const char *reason)
+{
+    QDict *skip = bg_skip_info(g);
+
+    g_assert_nonnull(skip);
+    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "disabled");
+    g_assert_cmpstr(qdict_get_str(skip, "reason"), ==, reason);
+    qobject_unref(skip);
+}
+
+/* There is nothing to let go of, which is told once, and in query-migrate. */
+static void test_locked_anon(gconstpointer data)
+{
+    BGOptions options = {
+        .backend = BG_ANON,
+        .args = data,
+        .device_args = "free-page-reporting=on",
+    };
+    g_autofree char *text = NULL;
+    BGuest *source, *dest, as;
+    BalloonModel *m;
+    char *path;
+    int saved, lines, i;
+
+    if (!may_lock()) {
+        return;
+    }
+    saved = divert_stderr(&path);
+    source = start_driven(&options);
+    m = bm_new(source);
+    bm_fill(m, source, DATA * MiB, (END - DATA) * MiB, 1);
+    for (i = 0; i < 8; i++) {
+        bm_inflate_in_vain(m, source, (OWED + i) * MiB, 1 * MiB);
+        report(source, (DATA + i) * MiB, 1 * MiB);
+    }
+    assert_resident(source, DATA * MiB, 16 * MiB);
+    as = *source;
+    as.options.args = NULL;
+    dest = bg_start_incoming(&as);
+    bg_set_capability(source, "skip-balloon", true);
+    bg_migrate_start(source, dest);
+    bg_migrate_wait(source, dest);
+    assert_disabled(source, "discard-inhibited");
+    g_assert_cmpuint(bg_map_pages(source, NULL), ==, 0);
+    bm_check(m, dest);
+    bg_quit(dest);
+    bg_quit(source);
+    bm_free(m);
+    text = restore_stderr(saved, path, &lines);
+    g_test_message("%s", text);
+    g_assert_cmpint(lines, ==, 1);
+    g_assert_nonnull(strstr(text, "mem-lock"));
+}
+
+/* The hole is punched, so the page is gone, whatever madvise() would say. */
+static void test_locked_memfd(gconstpointer data)
+{
+    BGOptions options = { .backend = BG_MEMFD, .args = data };
+    g_autofree char *text = NULL;
+    BGuest *source, *dest;
+    BalloonModel *m;
+    char *path;
+    int saved, lines;
+
+    if (!may_lock()) {
+        return;
+    }
+    saved = divert_stderr(&path);
+    source = start_driven(&options);
+    m = bm_new(source);
+    before(m, source);
+    g_assert_cmpuint(bg_map_pages(source, NULL), ==, 2 * MiB / BALLOON_PAGE);
+    g_assert_cmpuint(bg_count_populated(source, FORMER * MiB, 2 * MiB), ==, 0);
+    dest = begin_precopy(source, m, false);
+    g_assert_false(bg_is_zero(dest, OWED * MiB));
+    bm_inflate(m, source, OWED * MiB, 8 * MiB);
+    bm_deflate(m, source, FORMER * MiB, 1 * MiB);
+    end_precopy(source, dest, m);
+    g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=,
+                    8 * MiB / BALLOON_PAGE);
+    bg_quit(source);
+    bm_free(m);
+    text = restore_stderr(saved, path, &lines);
+    g_test_message("%s", text);
+    g_assert_cmpint(lines, ==, 0);
+}
+
+/* Huge pages are never locked. */
+static void test_locked_huge(void)
+{
+    BGOptions options = {
+        .backend = BG_HUGETLB,
+        .args = "-overcommit mem-lock=on",
+    };
+    BGuest *g;
+
+    if (!may_lock()) {
+        return;
+    }
+    if (bg_free_huge_pages() < 64 * MiB / HUGE_SIZE) {
+        g_test_skip("too few huge pages are free");
+        return;
+    }
+    g = start_driven(&options);
+    bg_request_range(g, BG_INFLATE, huge(0), HUGE_SIZE);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, HUGE_PAGES);
+    g_assert_cmpuint(bg_count_populated(g, huge(0), HUGE_SIZE), ==, 0);
+    bg_quit(g);
+}
+
+/* Some memory is locked and stays, some can be let go of. */
+static void test_locked_mixed(void)
+{
+    BGOptions options = {
+        .backend = BG_ANON,
+        .args = "-overcommit mem-lock=on "
+                "-object memory-backend-memfd,id=dimm-ram,size=128M "
+                "-device pc-dimm,id=dimm0,memdev=dimm-ram",
+    };
+    BGuest *g;
+
+    if (!may_lock()) {
+        return;
+    }
+    g = start_driven(&options);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    bg_request_range(g, BG_INFLATE, 4 * GiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 1 * MiB / BALLOON_PAGE);
+    bg_set_capability(g, "skip-balloon", true);
+    migrate_to_nowhere(g);
+    bg_migrate_wait(g, NULL);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==,
+                    1 * MiB / BALLOON_PAGE);
+    bg_quit(g);
+}
+
+/* Lock, or unlock, a part of the memory behind QEMU's back. */
+static void lock(BGuest *g, const char *function, uint64_t start,
+                 uint64_t length)
+{
+    g_autofree char *command = g_strdup_printf(
+        "call (int)%s((void *)0x%" PRIx64 ", %" PRIu64 ")", function,
+        g->hva + start, length);
+
+    call(g, command, NULL, NULL);
+}
+
+/* Discarding fails, and yet the page is gone. */
+static void test_half_discarded(void)
+{
+    BGOptions options = { .backend = BG_MEMFD };
+    BGuest *source, *dest;
+    BalloonModel *m;
+
+    if (!have_gdb() || !may_lock()) {
+        return;
+    }
+    source = start_driven(&options);
+    m = bm_new(source);
+    before(m, source);
+    dest = begin_precopy(source, m, true);
+    lock(source, "mlock", OWED * MiB, 1 * MiB);
+    bm_inflate(m, source, OWED * MiB, 1 * MiB);
+    g_assert_cmpuint(in_map(source, OWED * MiB, 1 * MiB), ==, 0);
+    g_assert_cmpuint(bg_count_populated(source, OWED * MiB, 1 * MiB), ==, 0);
+    /* It is not in the map, so this changes nothing but the model. */
+    bm_deflate(m, source, OWED * MiB, 1 * MiB);
+    end_precopy(source, dest, m);
+    bg_quit(source);
+    bm_free(m);
+}
+
+/* Nothing could be discarded up to now, or something could. */
+static void test_failed(gconstpointer data)
+{
+    bool then_works = GPOINTER_TO_INT(data);
+    BGOptions options = { .backend = BG_ANON };
+    BGuest *g;
+
+    if (!have_gdb() || !may_lock()) {
+        return;
+    }
+    g = start_driven(&options);
+    lock(g, "mlock", OWED * MiB, 1 * MiB);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    if (then_works) {
+        bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+        bg_request_range(g, BG_DEFLATE, LAST * MiB, 1 * MiB);
+    }
+    bg_set_capability(g, "skip-balloon", true);
+    migrate_to_nowhere(g);
+    bg_migrate_wait(g, NULL);
+    if (then_works) {
+        g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, 0);
+    } else {
+        assert_disabled(g, "discard-inhibited");
+    }
+    bg_quit(g);
 }
 
 /* ---- All of them ---- */
@@ -776,5 +1033,20 @@ int main(int argc, char **argv)
                         GINT_TO_POINTER(BG_ANON), test_snapshot);
     qtest_add_data_func("balloon-owed/snapshot/memfd",
                         GINT_TO_POINTER(BG_MEMFD), test_snapshot);
+    qtest_add_data_func("balloon-owed/locked/anon",
+                        "-overcommit mem-lock=on", test_locked_anon);
+    qtest_add_data_func("balloon-owed/locked/anon-on-fault",
+                        "-overcommit mem-lock=on-fault", test_locked_anon);
+    qtest_add_data_func("balloon-owed/locked/memfd",
+                        "-overcommit mem-lock=on", test_locked_memfd);
+    qtest_add_data_func("balloon-owed/locked/memfd-on-fault",
+                        "-overcommit mem-lock=on-fault", test_locked_memfd);
+    qtest_add_func("balloon-owed/locked/huge", test_locked_huge);
+    qtest_add_func("balloon-owed/locked/mixed", test_locked_mixed);
+    qtest_add_func("balloon-owed/half-discarded", test_half_discarded);
+    qtest_add_data_func("balloon-owed/failed/all", GINT_TO_POINTER(false),
+                        test_failed);
+    qtest_add_data_func("balloon-owed/failed/some", GINT_TO_POINTER(true),
+                        test_failed);
     return g_test_run();
 }

@@ -483,6 +483,27 @@ static bool is_blurred(const MLayout *layout)
     return part->id;
 }
 
+static bool is_stuck(const MLayout *layout)
+{
+    const MLPart *part = layout->part;
+
+    while (part->id && part->stuck) {
+        part++;
+    }
+    return !part->id;
+}
+
+/* Of what the guest gave back, nothing was let go of. */
+static void assert_disabled(BGuest *g)
+{
+    QDict *skip = bg_skip_info(g);
+
+    g_assert_nonnull(skip);
+    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "disabled");
+    g_assert_cmpstr(qdict_get_str(skip, "reason"), ==, "discard-inhibited");
+    qobject_unref(skip);
+}
+
 /* The map that arrived lets the next migration skip at once. */
 static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
                     BGuest *dest)
@@ -496,7 +517,10 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
     bg_migrate_limit(g, 0);
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
-    if (mode & ML_BALLOON) {
+    if (mode & ML_BALLOON && is_stuck(layout)) {
+        g_assert_cmpuint(given, ==, 0);
+        assert_disabled(g);
+    } else if (mode & ML_BALLOON) {
         int64_t skipped = bg_migrate_stat(g, "skip-balloon", "skipped-bytes");
         int64_t vetoed = bg_migrate_stat(g, "skip-balloon", "vetoed-pages");
 
