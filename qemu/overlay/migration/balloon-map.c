@@ -627,6 +627,10 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
 bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     assert(bql_locked());
+    if (rb->fd >= 0 && !qemu_ram_is_shared(rb)) {
+        /* That would change the file, which may be a template for many. */
+        return false;
+    }
     return discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
                    npages << BALLOON_BITMAP_PAGE_SHIFT, false);
 }

@@ -138,7 +138,8 @@ void balloon_map_reset(void);
  *
  * They must read as zero, and nobody may be able to write to them meanwhile.
  *
- * Returns: false if the host does not let go of them
+ * Returns: false if the host does not let go of them, or that would change a
+ * file that is not the guest's
  */
 bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages);
 

@@ -1,6 +1,6 @@
 /*
  * What the guest gives back and the host cannot let go of: while discarding is
- * inhibited, or when memory is locked
+ * inhibited, when memory is locked, in private mappings of files
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -984,6 +984,54 @@ static void test_failed(gconstpointer data)
     bg_quit(g);
 }
 
+/* ---- Private mappings of files ---- */
+
+/*
+ * The last pass discards zeroes in the balloon once more, but not if that
+ * changes a file, which may be what others start from.
+ */
+static void test_private_file(void)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *args = NULL;
+    BGOptions options = { .backend = BG_ANON };
+    uint8_t page[BALLOON_PAGE], now[BALLOON_PAGE];
+    int fd = g_file_open_tmp("balloon-owed-XXXXXX", &path, NULL);
+    struct stat st, st_now;
+    BGuest *g;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 64 * MiB), ==, 0);
+    args = g_strdup_printf("-machine pc,memory-backend=ram0 -m 64M "
+                           "-object memory-backend-file,id=ram0,size=64M,"
+                           "share=off,mem-path=%s", path);
+    options.machine_args = args;
+    options.ram_size = 64 * MiB;
+    g = start_driven(&options);
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
+    bg_fill(g, TAIL * MiB, 1 * MiB, 1);
+    bg_set_capability(g, "skip-balloon", true);
+    bg_migrate_limit(g, STILL);
+    migrate_to_nowhere(g);
+    bg_migrate_wait_pass(g, 1);
+    /* Populated, zero, and dirty in the last pass */
+    qtest_memset(g->qts, OWED * MiB, 0, BALLOON_PAGE);
+    memset(page, 0x5a, sizeof(page));
+    g_assert_cmpint(pwrite(fd, page, sizeof(page), OWED * MiB), ==,
+                    sizeof(page));
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    bg_migrate_limit(g, 0);
+    bg_migrate_wait(g, NULL);
+    g_assert_cmpint(pread(fd, now, sizeof(now), OWED * MiB), ==,
+                    sizeof(now));
+    g_assert_cmpmem(now, sizeof(now), page, sizeof(page));
+    g_assert_cmpint(fstat(fd, &st_now), ==, 0);
+    g_assert_cmpint(st_now.st_blocks, ==, st.st_blocks);
+    close(fd);
+    unlink(path);
+    bg_quit(g);
+}
+
 /* ---- All of them ---- */
 
 static void add(const char *name, BGBackend backend, Cause cause,
@@ -1048,5 +1096,6 @@ int main(int argc, char **argv)
                         test_failed);
     qtest_add_data_func("balloon-owed/failed/some", GINT_TO_POINTER(true),
                         test_failed);
+    qtest_add_func("balloon-owed/private-file", test_private_file);
     return g_test_run();
 }
