@@ -363,7 +363,7 @@ bool balloon_map_inhibited(void)
      * Postcopy cannot deal with concurrent discards, and a background
      * snapshot has to save what a page held.
      */
-    return balloon_map.held || ram_block_discard_is_disabled() ||
+    return ram_block_discard_is_disabled() ||
            migration_in_incoming_postcopy() || migration_in_bg_snapshot();
 }
 
@@ -576,7 +576,8 @@ static void let_go_of_owed(void *opaque)
     BalloonMapBlock *block;
     bool done = true;
 
-    if (balloon_map_inhibited() || !runstate_is_running()) {
+    if (balloon_map_inhibited() || balloon_map.held ||
+        !runstate_is_running()) {
         schedule_owed(OWED_POLL_MS);
         return;
     }
@@ -603,10 +604,13 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
 {
     BalloonMapBlock *block = find_block(rb);
 
-    if (balloon_map_inhibited()) {
-        if (balloon_map_takes_parts()) {
-            owe(find_or_add_block(rb), to_page(offset), to_page(length));
-        }
+    bool inhibited = balloon_map_inhibited();
+
+    if (balloon_map_takes_parts() && (inhibited || balloon_map.held)) {
+        owe(find_or_add_block(rb), to_page(offset), to_page(length));
+    } else if (inhibited) {
+        /* It may be in use again by the time that this is over. */
+        return;
     } else if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
         if (block) {
             clear_owed(block, to_page(offset), to_page(length));

@@ -155,27 +155,28 @@ static int look_up_by_read(PopulatedScan *scan, uint64_t from, uint64_t to)
     return 0;
 }
 
-/* A byte for each small page, all of a huge page say the same */
+/*
+ * All of a huge page says the same, so its first small page will do.  To ask
+ * about more takes longer than a system call: where there is no page table the
+ * kernel looks up each small page in the page cache.
+ */
 static int look_up_by_mincore(PopulatedScan *scan, uint64_t from, uint64_t to)
 {
     Answers *a = &scan->tables;
     uint64_t page = scan->mem.page_size;
-    uint64_t small = page / scan->mem.host_page_size;
-    unsigned char *resident = (unsigned char *)scan->entries;
-    uint64_t room = sizeof(scan->entries) / small;
-    uint64_t n, i;
+    uint64_t stop = MIN(to, from + MAX_ENTRIES * page);
+    uint64_t at;
 
-    /* A byte says as much as all of them where they do not fit in at all. */
-    n = room ? MIN((to - from) / page, room) : 1;
-    scan->calls++;
-    if (mincore((uint8_t *)scan->mem.host + from,
-                room ? n * page : scan->mem.host_page_size, resident) < 0) {
-        return -errno;
-    }
     populated_begin(a, from);
-    for (i = 0; i < n; i++) {
-        if (!add_page(a, from + i * page, from + (i + 1) * page,
-                      resident[i * small] & 1)) {
+    for (at = from; at < stop; at += page) {
+        unsigned char resident;
+
+        scan->calls++;
+        if (mincore((uint8_t *)scan->mem.host + at, scan->mem.host_page_size,
+                    &resident) < 0) {
+            return -errno;
+        }
+        if (!add_page(a, at, at + page, resident & 1)) {
             break;
         }
     }

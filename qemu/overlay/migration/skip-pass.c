@@ -56,6 +56,9 @@
 /* Memory that is asked about in one go */
 #define PIECE (256 * MiB)
 
+/* How often to count huge pages if others discard some meanwhile */
+#define COUNT_TRIES 3
+
 /* Pages below which stretches are not worth a step each */
 #define SHORT_PAGES (16 * BITS_PER_LONG)
 
@@ -470,25 +473,36 @@ static void look_at_unseen(SkipPass *pass)
 
 /*
  * On hugetlbfs, count pages, which saves reading the file.  It takes long, so
- * let others have the BQL meanwhile; should they discard something, the count
- * is worth nothing.  With the guest stopped, what is dirty and seems to be
- * empty is little, and is read.
+ * others have the BQL meanwhile.  What they discard would void the count, so
+ * that is put off where it can be, and else the pages are counted again.
+ *
+ * With the guest stopped, what is dirty and seems to be empty is little, and is
+ * read.
+ *
+ * Returns false if the pass cannot go on.
  */
 static bool count_huge_pages(SkipPass *pass)
 {
-    RAMBlock *rb = pass->rb;
-    uint64_t discards = balloon_map_discards();
-    bool go_on;
+    uint64_t discards;
+    bool go_on = true;
+    int i;
 
-    if (pass->final || rb->page_size == qemu_real_host_page_size()) {
+    if (pass->final || pass->rb->page_size == qemu_real_host_page_size()) {
         return true;
     }
-    drop_bql(pass);
-    populated_scan_count(pass->scan);
-    go_on = take_bql(pass);
-    if (discards != balloon_map_discards()) {
+    for (i = 0; go_on && i < COUNT_TRIES; i++) {
+        discards = balloon_map_discards();
+        balloon_map_hold(true);
+        drop_bql(pass);
+        populated_scan_count(pass->scan);
+        go_on = take_bql(pass);
+        balloon_map_hold(false);
+        if (discards == balloon_map_discards()) {
+            return go_on;
+        }
+        pass->calls += populated_scan_calls(pass->scan);
         populated_scan_free(pass->scan);
-        pass->scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+        pass->scan = populated_scan_of_block(pass->rb, POPULATED_TO_SKIP);
     }
     return go_on;
 }

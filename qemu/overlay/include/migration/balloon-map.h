@@ -47,19 +47,19 @@ bool balloon_map_takes_parts(void);
 /**
  * balloon_map_inhibited: Must nothing be discarded for the guest now?
  *
- * So it is while postcopy arrives, while a background snapshot is taken, while
- * a device needs guest memory to stay where it is, and between two calls of
- * balloon_map_hold().
+ * So it is while postcopy arrives, while a background snapshot is taken, and
+ * while a device needs guest memory to stay where it is.
  */
 bool balloon_map_inhibited(void);
 
 /**
- * balloon_map_hold: Inhibit discarding for the guest, or let it be done again
- * @on: whether to inhibit it; calls are not counted
+ * balloon_map_hold: Put off discarding what can be owed, or stop to do so
+ * @on: whether to put it off; calls are not counted
  *
  * What the guest gives back meanwhile is owed, and discarded by the main loop
- * at once when this is over.  What a driver gives back that did not negotiate
- * MUST_TELL_HOST, and what is reported to be free, stays where it is.
+ * at once when this is over.  What cannot be owed, since the driver did not
+ * negotiate MUST_TELL_HOST, or reported it to be free, is discarded all the
+ * same: balloon_map_discards() tells.
  */
 void balloon_map_hold(bool on);
 
