@@ -6,13 +6,14 @@
  * map, so that with the guest stopped it need hold only the chunks that
  * changed since: downtime does not depend on the size of the balloon.
  *
- * The destination replaces its own map by what arrives, and discards what it
- * has in the pages of the map.  With the first part that is what the memory
- * may have held before the migration; with the second one, in what changed,
- * what loading RAM has filled: pages that were sent before the guest gave
- * them back.  What did not change was never sent.  Every page that is in the
- * map in the end is thus not populated on the destination.  (The source takes
- * pages out of its map that turn out to hold something, so nothing is lost.)
+ * The destination replaces its own map by what arrives, and drops what it has
+ * in the pages of the map (see skip-drop.h).  With the first part that is what
+ * the memory may have held before the migration; with the second one, in what
+ * changed, what loading RAM has filled: pages that were sent before the guest
+ * gave them back.  What did not change was never sent.  Every page that is in
+ * the map in the end thus reads as zero on the destination, and is not
+ * populated where memory can be let go of.  (The source takes pages out of its
+ * map that turn out to hold something, so nothing is lost.)
  *
  * Format, all numbers big-endian:
  *
@@ -36,7 +37,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/host-utils.h"
@@ -54,7 +54,9 @@
 #include "migration/populated-block.h"
 #include "migration/register.h"
 #include "migration/skip-balloon.h"
+#include "migration/skip-drop.h"
 #include "migration/skip-pass.h"
+#include "migration/skip-turns.h"
 #include "options.h"
 #include "qemu-file.h"
 #include "ram.h"
@@ -68,17 +70,14 @@
 #define HUGE_PAGE_SIZE_DEFAULT (2 * MiB)
 #define HUGE_PAGE_PLACES_MAX 1024
 
-/* How long to keep the main loop waiting, but for what is under way by then */
-#define SLICE_NS (2 * SCALE_MS)
-
 /* Chunks that are encoded, and decoded, in one go: 64 GiB of memory */
 #define STEP_CHUNKS 512
 
 /* How long to leave the BQL to others; a mutex is not fair to who waits */
 #define PAUSE_US 100
 
-/* Balloon pages that are let go of in one go; that takes time if populated */
-#define PIECE_PAGES ((32 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+/* Balloon pages that are looked at in one go on arrival */
+#define PIECE_PAGES ((256 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
 
 #define FLAG_EMPTY 1
 #define FLAG_FINAL 2
@@ -256,25 +255,6 @@ static bool balloon_section_is_active(void *opaque)
 
 /* ---- Destination ---- */
 
-/* Make memory that is in the balloon read as zero, without keeping it. */
-static void let_go(RAMBlock *rb, uint64_t start, uint64_t end)
-{
-    uint64_t whole_start = QEMU_ALIGN_UP(start, rb->page_size);
-    uint64_t whole_end = QEMU_ALIGN_DOWN(end, rb->page_size);
-
-    if (whole_start >= whole_end || ram_block_discard_is_disabled() ||
-        ram_block_discard_range(rb, whole_start, whole_end - whole_start)) {
-        ram_handle_zero(rb->host + start, end - start);
-        return;
-    }
-    if (start < whole_start) {
-        ram_handle_zero(rb->host + start, whole_start - start);
-    }
-    if (whole_end < end) {
-        ram_handle_zero(rb->host + whole_end, end - whole_end);
-    }
-}
-
 static bool check_device(Error **errp)
 {
     VirtIODevice *vdev = balloon_map_device();
@@ -293,112 +273,109 @@ static bool check_device(Error **errp)
     return true;
 }
 
+/* One block of the section, as it was read */
+typedef struct ArrivedBlock {
+    char id[256];
+    uint64_t pages;
+    uint32_t size;
+} ArrivedBlock;
+
 /* What loading a part of the section works with */
 typedef struct Arrival {
     uint8_t *buf;
-    RAMBlock *rb;
+    SkipTurns turns;
+    /* Of the RAM block under way, to be looked up after each turn */
+    char *id;
+    SkipDrop *drop;
     BalloonBitmap *bitmap;
-    PopulatedScan *scan;
     /* Stretches of the map that arrived, as BalloonRun */
     GArray *stretches;
     uint64_t discarded;
-    /* Since when the main loop has been waiting for us, 0 if it is not */
-    int64_t begin;
 } Arrival;
 
 /* Turn to @rb; consecutive blocks are mostly of the same one. */
 static void arrival_set_block(Arrival *a, RAMBlock *rb)
 {
-    if (a->rb != rb) {
-        populated_scan_free(a->scan);
-        a->scan = rb ? populated_scan_of_block(rb, POPULATED_TO_DROP) : NULL;
-        a->rb = rb;
+    if (!a->drop || skip_drop_block(a->drop) != rb) {
+        skip_drop_free(a->drop);
+        a->drop = skip_drop_new(rb, SKIP_DROP_GIVEN_BACK);
+        g_free(a->id);
+        a->id = g_strdup(rb->idstr);
     }
-    a->bitmap = rb ? balloon_map_of_block_for_load(rb) : NULL;
-}
-
-/* Let go of the populated parts of [@start, @end), offsets in bytes. */
-static void let_go_populated(Arrival *a, uint64_t start, uint64_t end)
-{
-    uint64_t next;
-
-    end = MIN(end, a->rb->used_length);
-    for (; start < end; start = next) {
-        if (populated_scan_next(a->scan, start, end, &next)) {
-            let_go(a->rb, start, next);
-            a->discarded += next - start;
-        }
-    }
-}
-
-static void begin_work(Arrival *a)
-{
-    trace_skip_bql_begin("arrival");
-    a->begin = get_clock();
-}
-
-static void end_work(Arrival *a)
-{
-    if (a->begin) {
-        trace_skip_bql_end("arrival", (get_clock() - a->begin) / SCALE_US);
-        a->begin = 0;
-    }
+    a->bitmap = balloon_map_of_block_for_load(rb);
+    a->discarded = 0;
+    skip_drop_look_again(a->drop);
 }
 
 /*
- * Let the main loop run if it has waited for long.  It may do anything,
- * unplug the balloon for instance.  Returns false, with @errp set, if it did.
+ * The main loop ran: it may have unplugged the balloon, or the RAM block.
+ * Returns false, with @errp set, if this cannot go on.
  */
-static bool take_turns(Arrival *a, Error **errp)
+static bool look_up_again(Arrival *a, Error **errp)
 {
-    if (get_clock() - a->begin < SLICE_NS || !qemu_in_coroutine()) {
-        return true;
-    }
-    end_work(a);
-    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
-    qemu_coroutine_yield();
-    begin_work(a);
+    RAMBlock *rb = skip_drop_block(a->drop);
 
     if (!check_device(errp)) {
         return false;
     }
-    arrival_set_block(a, a->rb);
-    populated_scan_window(a->scan, a->rb->used_length);
+    if (!rb) {
+        error_setg(errp, "RAM block '%s' went, or was resized, while its map "
+                   "was loaded", a->id);
+        return false;
+    }
+    a->bitmap = balloon_map_of_block_for_load(rb);
+    skip_drop_look_again(a->drop);
     return true;
 }
 
-/* The first page in [@page, @end) that may be populated */
-static uint64_t skip_to_populated(Arrival *a, uint64_t page, uint64_t end)
+/* Let the main loop run if it has waited for long. */
+static bool take_turns(Arrival *a, Error **errp)
 {
-    uint64_t limit = MIN(end << BALLOON_BITMAP_PAGE_SHIFT,
-                         a->rb->used_length);
-    uint64_t from = MIN(page << BALLOON_BITMAP_PAGE_SHIFT, limit);
-    uint64_t stop;
-
-    while (from < limit && !populated_scan_next(a->scan, from, limit, &stop)) {
-        from = stop;
-    }
-    return from < limit ? from >> BALLOON_BITMAP_PAGE_SHIFT : end;
+    return !skip_turns_take(&a->turns) || look_up_again(a, errp);
 }
 
-/* Let go of what is in the map in [@page, @end). */
+/* Drop a piece of @run, and set @page to where it ends. */
+static bool let_go_step(Arrival *a, const BalloonRun *run, uint64_t *page,
+                        Error **errp)
+{
+    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t next;
+    int ret = skip_drop_step(a->drop, start,
+                             run->end << BALLOON_BITMAP_PAGE_SHIFT, &next);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
+                         a->id);
+        return false;
+    }
+    a->discarded += ret ? next - start : 0;
+    *page = next >> BALLOON_BITMAP_PAGE_SHIFT;
+    return true;
+}
+
+/* Drop what is in the map in [@page, @end). */
 static bool let_go_arrived(Arrival *a, uint64_t page, uint64_t end,
                            Error **errp)
 {
+    uint64_t used = skip_drop_block(a->drop)->used_length
+                    >> BALLOON_BITMAP_PAGE_SHIFT;
     BalloonRun run;
 
-    populated_scan_window(a->scan, a->rb->used_length);
-    while (page < end) {
+    for (end = MIN(end, used); page < end; ) {
         uint64_t stop = MIN(end, page + PIECE_PAGES);
+        uint64_t start = page << BALLOON_BITMAP_PAGE_SHIFT;
+        uint64_t next = skip_drop_find(a->drop, start,
+                                       stop << BALLOON_BITMAP_PAGE_SHIFT);
 
         /* The runs may be many, and there is mostly nothing in them. */
-        page = skip_to_populated(a, page, stop);
-        if (balloon_bitmap_next_run_before(a->bitmap, page, stop, &run)) {
-            let_go_populated(a, run.start << BALLOON_BITMAP_PAGE_SHIFT,
-                             run.end << BALLOON_BITMAP_PAGE_SHIFT);
-            stop = run.end;
+        if (next > start) {
+            page = next >> BALLOON_BITMAP_PAGE_SHIFT;
+        } else if (!balloon_bitmap_next_run_before(a->bitmap, page, stop,
+                                                   &run)) {
+            page = stop;
+        } else if (!let_go_step(a, &run, &page, errp)) {
+            return false;
         }
-        page = stop;
         if (!take_turns(a, errp)) {
             return false;
         }
@@ -524,22 +501,26 @@ static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
     return true;
 }
 
-static RAMBlock *get_block(QEMUFile *f, const char *id, Error **errp)
+/* Find the RAM block of what was read. */
+static RAMBlock *find_block(const ArrivedBlock *arrived, Error **errp)
 {
-    RAMBlock *rb = qemu_ram_block_by_name(id);
-    uint64_t pages = qemu_get_be64(f);
+    RAMBlock *rb;
 
-    if (qemu_file_get_error(f)) {
-        error_setg(errp, "the stream is cut short");
-        return NULL;
+    WITH_RCU_READ_LOCK_GUARD() {
+        rb = qemu_ram_block_by_name(arrived->id);
     }
     if (!rb || !qemu_ram_is_migratable(rb)) {
-        error_setg(errp, "there is no RAM block '%s' here", id);
+        error_setg(errp, "there is no RAM block '%s' here", arrived->id);
         return NULL;
     }
-    if (pages != block_pages(rb)) {
+    if (arrived->pages != block_pages(rb)) {
         error_setg(errp, "RAM block '%s' has %" PRIu64 " pages on the source "
-                   "and %" PRIu64 " here", id, pages, block_pages(rb));
+                   "and %" PRIu64 " here", arrived->id, arrived->pages,
+                   block_pages(rb));
+        return NULL;
+    }
+    if (rb->flags & RAM_READONLY) {
+        error_setg(errp, "RAM block '%s' is read-only here", arrived->id);
         return NULL;
     }
     return rb;
@@ -561,105 +542,130 @@ static bool discard_on_arrival(RAMBlock *rb)
            !migrate_ram_is_ignored(rb);
 }
 
-/* Read one block of the section into the map. */
-static bool get_chunks(QEMUFile *f, Arrival *a, RAMBlock *rb, Error **errp)
+/*
+ * Read one block of the section; the main loop may run meanwhile.  Returns
+ * false at the end of the section, or with @errp set.
+ */
+static bool read_block(QEMUFile *f, Arrival *a, ArrivedBlock *arrived,
+                       Error **errp)
 {
-    uint32_t size = qemu_get_be32(f);
+    int id_len = qemu_get_byte(f);
+
+    if (id_len) {
+        qemu_get_buffer(f, (uint8_t *)arrived->id, id_len);
+        arrived->id[id_len] = 0;
+        arrived->pages = qemu_get_be64(f);
+        arrived->size = qemu_get_be32(f);
+        if (!qemu_file_get_error(f) && arrived->size > BALLOON_CODEC_MAX) {
+            error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too "
+                       "many", arrived->size, arrived->id);
+            return false;
+        }
+    }
+    if (qemu_file_get_error(f) ||
+        (id_len && qemu_get_buffer(f, a->buf, arrived->size) !=
+                   arrived->size)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    return id_len;
+}
+
+/* Put a block of the section into the map, and drop what it names. */
+static bool load_block(Arrival *a, const ArrivedBlock *arrived, Error **errp)
+{
+    RAMBlock *rb = find_block(arrived, errp);
     BalloonCodecError err;
     BalloonRun run;
     guint i;
 
-    if (size > BALLOON_CODEC_MAX) {
-        error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too many",
-                   size, rb->idstr);
-        return false;
-    }
-    if (qemu_get_buffer(f, a->buf, size) != size || qemu_file_get_error(f)) {
-        error_setg(errp, "the stream is cut short");
-        return false;
-    }
     /* The main loop may have run while that was read. */
-    if (!check_device(errp)) {
+    if (!rb || !check_device(errp)) {
         return false;
     }
-    begin_work(a);
     arrival_set_block(a, rb);
     g_array_set_size(a->stretches, 0);
-    err = balloon_codec_decode(a->bitmap, a->buf, size,
+    err = balloon_codec_decode(a->bitmap, a->buf, arrived->size,
                                discard_on_arrival(rb) ? note_arrived : NULL,
                                a->stretches);
     if (err) {
         error_setg(errp, "the map of RAM block '%s' is malformed: %s",
-                   rb->idstr, balloon_codec_error(err));
+                   a->id, balloon_codec_error(err));
         return false;
     }
     if (balloon_bitmap_next_run(a->bitmap, rb->used_length
                                 >> BALLOON_BITMAP_PAGE_SHIFT, &run)) {
         error_setg(errp, "the map of RAM block '%s' names pages beyond the "
-                   "end", rb->idstr);
+                   "end", a->id);
         return false;
     }
-    a->discarded = 0;
     for (i = 0; i < a->stretches->len; i++) {
         run = g_array_index(a->stretches, BalloonRun, i);
         if (!let_go_arrived(a, run.start, run.end, errp)) {
             return false;
         }
     }
-    trace_balloon_section_load(rb->idstr, size,
+    trace_balloon_section_load(a->id, arrived->size,
                                balloon_bitmap_count(a->bitmap), a->discarded);
-    return true;
+    return take_turns(a, errp);
 }
 
 static bool get_blocks(QEMUFile *f, Arrival *a, Error **errp)
 {
-    char id[256];
-    int id_len;
+    ERRP_GUARD();
+    ArrivedBlock arrived;
+    bool more;
 
-    while ((id_len = qemu_get_byte(f))) {
-        RAMBlock *rb;
-        bool ok;
+    do {
+        skip_turns_read_begin(&a->turns);
+        more = read_block(f, a, &arrived, errp);
+        skip_turns_read_end(&a->turns);
+    } while (more && load_block(a, &arrived, errp));
+    return !*errp;
+}
 
-        if (qemu_get_buffer(f, (uint8_t *)id, id_len) != id_len) {
-            error_setg(errp, "the stream is cut short");
-            return false;
-        }
-        id[id_len] = 0;
-        rb = get_block(f, id, errp);
-        if (!rb) {
-            return false;
-        }
-        ok = get_chunks(f, a, rb, errp);
-        end_work(a);
-        if (!ok) {
-            return false;
+/* The names of the RAM blocks of which the map had to wait */
+static GPtrArray *blocks_that_wait(void)
+{
+    GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        if (!discard_on_arrival(rb) && balloon_map_of_block(rb)) {
+            g_ptr_array_add(ids, g_strdup(rb->idstr));
         }
     }
-    if (qemu_file_get_error(f)) {
-        error_setg(errp, "the stream is cut short");
-        return false;
+    return ids;
+}
+
+/* Drop what the whole map names where that had to wait. */
+static bool drop_rest(Arrival *a, Error **errp)
+{
+    g_autoptr(GPtrArray) ids = blocks_that_wait();
+    guint i;
+
+    for (i = 0; i < ids->len; i++) {
+        const char *id = g_ptr_array_index(ids, i);
+        RAMBlock *rb;
+
+        WITH_RCU_READ_LOCK_GUARD() {
+            rb = qemu_ram_block_by_name(id);
+        }
+        if (!rb) {
+            error_setg(errp, "RAM block '%s' went while the map was loaded",
+                       id);
+            return false;
+        }
+        arrival_set_block(a, rb);
+        if (!let_go_arrived(a, 0, balloon_bitmap_size(a->bitmap), errp)) {
+            return false;
+        }
     }
     return true;
 }
 
-/* Discard what the whole map names where that had to wait. */
-static bool discard_rest(Arrival *a, Error **errp)
-{
-    RAMBlock *rb;
-    bool ok = true;
-
-    begin_work(a);
-    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (ok && !discard_on_arrival(rb) && balloon_map_of_block(rb)) {
-            arrival_set_block(a, rb);
-            ok = let_go_arrived(a, 0, balloon_bitmap_size(a->bitmap), errp);
-        }
-    }
-    end_work(a);
-    return ok;
-}
-
-static bool load(QEMUFile *f, Error **errp)
+static bool load_parts(QEMUFile *f, uint32_t flags, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     g_autoptr(GArray) stretches = g_array_new(false, false,
@@ -668,8 +674,20 @@ static bool load(QEMUFile *f, Error **errp)
         .buf = buf,
         .stretches = stretches,
     };
-    uint32_t flags;
     bool ok;
+
+    skip_turns_begin(&a.turns, "arrival");
+    ok = get_blocks(f, &a, errp) &&
+         (!(flags & FLAG_FINAL) || drop_rest(&a, errp));
+    skip_turns_end(&a.turns);
+    skip_drop_free(a.drop);
+    g_free(a.id);
+    return ok;
+}
+
+static bool load(QEMUFile *f, Error **errp)
+{
+    uint32_t flags;
 
     if (!bql_locked() || migration_in_incoming_postcopy()) {
         error_setg(errp, "it comes too late, in postcopy");
@@ -681,14 +699,7 @@ static bool load(QEMUFile *f, Error **errp)
     if (flags & FLAG_EMPTY) {
         balloon_map_reset();
     }
-    WITH_RCU_READ_LOCK_GUARD() {
-        ok = get_blocks(f, &a, errp);
-        if (ok && (flags & FLAG_FINAL)) {
-            ok = discard_rest(&a, errp);
-        }
-        arrival_set_block(&a, NULL);
-    }
-    if (!ok) {
+    if (!load_parts(f, flags, errp)) {
         return false;
     }
     huge_pages_forbidden = !(flags & FLAG_FINAL);

@@ -38,6 +38,7 @@
 #include "migration/misc.h"
 #include "migration/populated-block.h"
 #include "migration/skip-balloon.h"
+#include "migration/skip-drop.h"
 #include "migration/skip-pass.h"
 #include "migration/skip-record.h"
 #include "migration/skip-unpopulated.h"
@@ -837,6 +838,7 @@ void skip_pass_init(void)
     MigMode mode;
 
     populated_init();
+    skip_drop_init();
     skip_pass.precopy_notifier.notify = skip_pass_precopy_notify;
     precopy_add_notifier(&skip_pass.precopy_notifier);
     for (mode = 0; mode < MIG_MODE__MAX; mode++) {

@@ -352,7 +352,8 @@ static void assert_unpopulated(BGuest *g, const MLPart *part, int slice,
 static void assert_let_go(BGuest *g, const MLayout *layout,
                           const MLPart *part)
 {
-    if (!part->blurred && unit_of(part) == target_page()) {
+    if (!part->blurred && !part->template &&
+        unit_of(part) == target_page()) {
         rb_assert_map_let_go(g, part->id);
     }
 }
@@ -412,7 +413,8 @@ static void check_dest(BGuest *dest, const MLayout *layout,
     bool small = unit_of(part) <= target_page();
     bool skips = !part->alone && !part->kept && mode & ML_UNPOPULATED;
     bool discards = skips && small && !part->stays && !part->blurred;
-    bool gives = !part->stuck && (mode & ML_BALLOON || discards);
+    bool gives = !part->stuck && !part->template &&
+                 (mode & ML_BALLOON || discards);
 
     if (gives || (skips && !part->blurred)) {
         assert_unpopulated(dest, part, ML_GIVEN, 0);
@@ -473,12 +475,13 @@ static void go_there(const MLayout *layout, MLMode mode, BGuest *g,
     check_same(g, dest, layout, mode);
 }
 
-static bool is_blurred(const MLayout *layout)
+/* May the destination have kept something of what was given back? */
+static bool may_keep(const MLayout *layout)
 {
-    const MLPart *part;
+    const MLPart *part = layout->part;
 
-    for (part = layout->part; part->id && !part->blurred; part++) {
-        continue;
+    while (part->id && !part->blurred && !part->template) {
+        part++;
     }
     return part->id;
 }
@@ -528,7 +531,7 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
         g_assert_cmpint(skipped + vetoed * target_page(), ==, given);
         act(g, layout, assert_let_go);
         act(dest, layout, assert_let_go);
-        if (!is_blurred(layout)) {
+        if (!may_keep(layout)) {
             g_assert_cmpint(vetoed, ==, 0);
         }
     }

@@ -28,6 +28,7 @@ typedef struct MLPart {
     bool kept;                  /* preallocated: the host has all of it */
     bool stays;                 /* a destination keeps what it populates */
     bool blurred;               /* the host populates neighbours, too */
+    bool template;              /* a named file, which migration keeps whole */
     const char *alone;          /* why skip-unpopulated does, or NULL */
 } MLPart;
 

@@ -32,6 +32,9 @@
 /* The same, in a file on a disk */
 #define DISK_PART MAIN_PART, .blurred = true
 
+/* The same, in a private mapping of a named file */
+#define TEMPLATE_PART MAIN_PART, .alone = "private-file", .template = true
+
 /* ---- Memory backends ---- */
 
 static const MLayout backend_layouts[] = {
@@ -58,7 +61,7 @@ static const MLayout backend_layouts[] = {
       .part = { { DISK_PART, .alone = "named-file" } } },
     { .name = "backend/file-private", .machine = FILE_BACKEND("share=off"),
       .file_size = 16 * MiB,
-      .part = { { DISK_PART, .alone = "private-file" } } },
+      .part = { { TEMPLATE_PART, .blurred = true } } },
     { .name = "backend/file-readonly",
       .machine = FILE_BACKEND("share=off,readonly=on,rom=off"),
       .file_size = 16 * MiB,
@@ -73,7 +76,7 @@ static const MLayout backend_layouts[] = {
       .part = { { MAIN_PART, .alone = "named-file" } } },
     { .name = "backend/tmpfs-private", .machine = FILE_BACKEND("share=off"),
       .dir = "/dev/shm", .file_size = 16 * MiB,
-      .part = { { MAIN_PART, .alone = "private-file" } } },
+      .part = { { TEMPLATE_PART } } },
     { .name = "backend/unnamed-file",
       .machine = MACHINE("pc", "memory-backend-file,mem-path=/tmp,share=on"),
       .part = { { DISK_PART } } },
@@ -254,7 +257,7 @@ static const MLayout dimm_layouts[] = {
       .args = NVDIMM("share=off"), .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { MAIN_PART },
                 { .id = "nv-ram", .addr = HIGH_START,
-                  .alone = "private-file" } } },
+                  .alone = "private-file", .template = true } } },
 };
 
 /* ---- Huge pages ---- */
