@@ -49,7 +49,7 @@ void skip_pass_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
 
 bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page)
 {
-    SkipPages *pages = rb->skip_pages;
+    SkipPages *pages = skip_pages_of(rb);
     int bits = qemu_target_page_bits();
     uint64_t offset = (uint64_t)page << bits;
     uint64_t limit = offset + (UINT64_C(1) << bits);
@@ -59,7 +59,7 @@ bool skip_pass_ask_discarded(RAMBlock *rb, unsigned long page)
      * With preempt two threads send then.  Nor is there a need: the guest is
      * stopped, and the last pass has looked at everything.
      */
-    if (migration_in_postcopy()) {
+    if (!pages || migration_in_postcopy()) {
         return false;
     }
     if (!pages->discarded_scan) {

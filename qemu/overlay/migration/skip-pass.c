@@ -666,24 +666,38 @@ static int skip_pass_precopy_notify(NotifierWithReturn *n, void *data,
     return 0;
 }
 
+/* ---- What is known of the pages ---- */
+
+static void free_pages(SkipPages *pages)
+{
+    trace_skip_pass_pages_free(pages);
+    g_free(pages->unseen);
+    g_free(pages->sent);
+    g_free(pages->zero);
+    g_free(pages->discarded);
+    g_free(pages->seen);
+    populated_scan_free(pages->discarded_scan);
+    g_free(pages);
+}
+
+/* The threads of a migration may still be looking at them. */
+static void drop_pages_of(RAMBlock *rb)
+{
+    SkipPages *pages = rb->skip_pages;
+
+    if (pages) {
+        qatomic_rcu_set(&rb->skip_pages, NULL);
+        call_rcu(pages, free_pages, rcu);
+    }
+}
+
 static void drop_pages(void)
 {
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
-        SkipPages *pages = rb->skip_pages;
-
-        if (pages) {
-            rb->skip_pages = NULL;
-            g_free(pages->unseen);
-            g_free(pages->sent);
-            g_free(pages->zero);
-            g_free(pages->discarded);
-            g_free(pages->seen);
-            populated_scan_free(pages->discarded_scan);
-            g_free(pages);
-        }
+        drop_pages_of(rb);
     }
 }
 
@@ -694,12 +708,38 @@ static void add_pages(void)
     drop_pages();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        rb->skip_pages = g_new0(SkipPages, 1);
-        rb->skip_pages->unseen =
-            bitmap_new(rb->max_length >> qemu_target_page_bits());
+        SkipPages *pages = g_new0(SkipPages, 1);
+
+        trace_skip_pass_pages_new(rb->idstr, pages);
+        pages->unseen = bitmap_new(rb->max_length >> qemu_target_page_bits());
+        qatomic_rcu_set(&rb->skip_pages, pages);
     }
     skip_record_start();
 }
+
+/*
+ * The guest may eject a DIMM while it migrates, if it was asked to before.  (It
+ * is the only one to do that: a migration under way inhibits the request.)
+ */
+static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
+                          size_t max_size)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        if (rb->host == host) {
+            drop_pages_of(rb);
+        }
+    }
+}
+
+static RAMBlockNotifier ram_notifier = {
+    .ram_block_removed = block_removed,
+};
+
+/* ---- Migrations begin and end ---- */
 
 static void start(void)
 {
@@ -839,6 +879,7 @@ void skip_pass_init(void)
 
     populated_init();
     skip_drop_init();
+    ram_block_notifier_add(&ram_notifier);
     skip_pass.precopy_notifier.notify = skip_pass_precopy_notify;
     precopy_add_notifier(&skip_pass.precopy_notifier);
     for (mode = 0; mode < MIG_MODE__MAX; mode++) {

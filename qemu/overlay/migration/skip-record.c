@@ -139,7 +139,9 @@ bool skip_record_exists(void)
 
 static SkipRecord *being_recorded(const RAMBlock *rb)
 {
-    return rb->skip_pages ? rb->skip_pages->record : NULL;
+    SkipPages *pages = skip_pages_of(rb);
+
+    return pages ? pages->record : NULL;
 }
 
 void skip_record_skipped(RAMBlock *rb, uint64_t start, uint64_t end)
@@ -178,9 +180,9 @@ static void count_page(SkipRecord *record, SkipRecordKind kind, uint64_t page)
 }
 
 /* Has the page been sent with its content before?  It has, from now on. */
-static bool test_and_set_seen(RAMBlock *rb, uint64_t page)
+static bool test_and_set_seen(SkipPages *pages, uint64_t page)
 {
-    unsigned long *word = &rb->skip_pages->seen[BIT_WORD(page)];
+    unsigned long *word = &pages->seen[BIT_WORD(page)];
 
     return qatomic_fetch_or(word, BIT_MASK(page)) & BIT_MASK(page);
 }
@@ -196,11 +198,11 @@ void skip_record_zero(RAMBlock *rb, uint64_t page)
 
 void skip_record_sent(RAMBlock *rb, uint64_t page)
 {
-    SkipRecord *record = being_recorded(rb);
+    SkipPages *pages = skip_pages_of(rb);
 
-    if (record) {
-        count_page(record, test_and_set_seen(rb, page) ? SKIP_RECORD_AGAIN
-                                                       : SKIP_RECORD_SENT,
+    if (pages && pages->record) {
+        count_page(pages->record, test_and_set_seen(pages, page)
+                                  ? SKIP_RECORD_AGAIN : SKIP_RECORD_SENT,
                    page);
     }
 }
@@ -210,6 +212,7 @@ void skip_record_multifd(RAMBlock *rb, const ram_addr_t *offsets,
 {
     uint32_t i;
 
+    RCU_READ_LOCK_GUARD();
     if (!being_recorded(rb)) {
         return;
     }

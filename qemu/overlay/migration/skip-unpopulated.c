@@ -119,6 +119,10 @@ static void note_left_alone(const RAMBlock *rb, SkipUnpopulatedReason reason)
 
 void skip_unpopulated_give_up(RAMBlock *rb)
 {
+    /* The block may have gone while the pass let others have the BQL. */
+    if (!rb->skip_pages) {
+        return;
+    }
     /* The bitmaps are still looked at without a lock. */
     rb->skip_pages->given_up = true;
     note_left_alone(rb, SKIP_UNPOPULATED_REASON_UNDECIDED);

@@ -11,12 +11,19 @@
 #include "migration/balloon-bitmap.h"
 #include "migration/populated.h"
 #include "qemu/bitops.h"
+#include "qemu/rcu.h"
 
 /*
  * What a migration knows of the pages of a RAM block; a bit for each target
  * page in all bitmaps.
+ *
+ * RAMBlock.skip_pages is set and reset with the BQL: at the beginning and the
+ * end of a migration, and when the RAM block goes.  Whoever reads it without
+ * does so once, by skip_pages_of(), in an RCU critical section, during which
+ * what it points to stays.
  */
 typedef struct SkipPages {
+    struct rcu_head rcu;
     /*
      * Pages taken to be sent before a pass had looked at them.  Protected by
      * the lock of the dirty bitmap.
@@ -59,6 +66,16 @@ typedef struct SkipPages {
     /* Not all of it was populated for a background snapshot */
     bool spared;
 } SkipPages;
+
+/**
+ * skip_pages_of: What the migration under way knows of the pages of @rb
+ *
+ * Returns: NULL if it does not skip any in it
+ */
+static inline SkipPages *skip_pages_of(const RAMBlock *rb)
+{
+    return qatomic_rcu_read(&rb->skip_pages);
+}
 
 /* A pass, and how far it has come.  All pages are target pages. */
 typedef struct SkipPass {
@@ -163,7 +180,7 @@ extern bool skip_pass_behind;
  */
 static inline void skip_pass_note_sending(RAMBlock *rb, unsigned long page)
 {
-    SkipPages *pages = rb->skip_pages;
+    SkipPages *pages = skip_pages_of(rb);
 
     if (!pages) {
         return;

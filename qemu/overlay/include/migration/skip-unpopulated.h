@@ -104,7 +104,7 @@ bool skip_unpopulated_has_name(const RAMBlock *rb);
 static inline bool skip_unpopulated_sends_zero(RAMBlock *rb,
                                                unsigned long page)
 {
-    SkipPages *pages = rb->skip_pages;
+    SkipPages *pages = skip_pages_of(rb);
     unsigned long *discarded;
 
     if (!pages) {
