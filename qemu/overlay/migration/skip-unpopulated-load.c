@@ -28,11 +28,9 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/coroutine.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
-#include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
@@ -40,11 +38,12 @@
 #include "migration/populated-block.h"
 #include "migration/register.h"
 #include "migration/skip-balloon.h"
+#include "migration/skip-drop.h"
 #include "migration/skip-pass.h"
 #include "migration/skip-postcopy.h"
+#include "migration/skip-turns.h"
 #include "migration/skip-unpopulated.h"
 #include "system/hostmem.h"
-#include "system/system.h"
 #include "migration.h"
 #include "options.h"
 #include "qemu-file.h"
@@ -54,9 +53,6 @@
 #define SECTION_NAME "skip-unpopulated"
 #define SNAPSHOT_SECTION_NAME "empty-ram"
 #define SECTION_VERSION 1
-
-/* Memory that is emptied before others have their turn */
-#define STEP (16 * MiB)
 
 /* All of it is protected by the BQL. */
 static struct {
@@ -76,94 +72,109 @@ static bool is_preallocated(const RAMBlock *rb)
            memory_region_has_ram_discard_manager(rb->mr);
 }
 
-static bool may_discard(RAMBlock *rb)
+/* ---- Empty guest RAM ---- */
+
+/* Returns NULL, and @ret set, if the RAM block has gone. */
+static RAMBlock *find_block(const char *id, int *ret)
 {
-    return !is_preallocated(rb) && !ram_block_discard_is_disabled() &&
-           !should_mlock(mlock_state) &&
-           (rb->fd < 0 || qemu_ram_is_shared(rb));
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = qemu_ram_block_by_name(id);
+    *ret = rb ? 0 : -ENOENT;
+    return rb;
 }
 
-static void let_main_loop_run(void)
+/* Make [@start, @end) of a RAM block, offsets in bytes, read as zero. */
+static int empty_range(const char *id, uint64_t start, uint64_t end,
+                       SkipDropReason reason, SkipTurns *turns)
 {
-    if (qemu_in_coroutine()) {
-        aio_co_schedule(qemu_get_current_aio_context(),
-                        qemu_coroutine_self());
-        qemu_coroutine_yield();
-    }
-}
+    int ret;
+    RAMBlock *rb = find_block(id, &ret);
+    SkipDrop *drop = rb ? skip_drop_new(rb, reason) : NULL;
 
-/* Make [@start, @end) of @rb, offsets in bytes, read as zero. */
-static void empty_range(RAMBlock *rb, uint64_t start, uint64_t end)
-{
-    while (start < end) {
-        uint64_t length = MIN(end - start, MAX(STEP, rb->page_size));
-
-        if (!may_discard(rb) || ram_block_discard_range(rb, start, length)) {
-            ram_handle_zero(rb->host + start, length);
+    while (ret >= 0 && start < end) {
+        ret = skip_drop_step(drop, start, end, &start);
+        if (skip_turns_take(turns)) {
+            skip_drop_look_again(drop);
         }
-        start += length;
-        let_main_loop_run();
     }
+    skip_drop_free(drop);
+    return MIN(ret, 0);
 }
 
-static int empty_section(MemoryRegionSection *section, void *opaque)
-{
-    RAMBlock *rb = section->mr->ram_block;
-    uint64_t start = section->offset_within_region;
+typedef struct Stretch {
+    uint64_t start;
+    uint64_t end;
+} Stretch;
 
-    empty_range(rb, start, start + int128_get64(section->size));
+static int note_section(MemoryRegionSection *section, void *opaque)
+{
+    Stretch stretch = {
+        .start = section->offset_within_region,
+        .end = section->offset_within_region + int128_get64(section->size),
+    };
+
+    g_array_append_val((GArray *)opaque, stretch);
     return 0;
 }
 
-/* What is not plugged must not be populated. */
-static void discard_section(MemoryRegionSection *section, void *opaque)
+static void note_discarded(MemoryRegionSection *section, void *opaque)
 {
-    int *ret = opaque;
+    note_section(section, opaque);
+}
 
-    if (!*ret) {
-        *ret = ram_block_discard_range(section->mr->ram_block,
-                                       section->offset_within_region,
-                                       int128_get64(section->size));
+static int empty_stretches(const char *id, const GArray *stretches,
+                           SkipDropReason reason, SkipTurns *turns)
+{
+    int ret = 0;
+    guint i;
+
+    for (i = 0; !ret && i < stretches->len; i++) {
+        const Stretch *stretch = &g_array_index(stretches, Stretch, i);
+
+        ret = empty_range(id, stretch->start, stretch->end, reason, turns);
     }
+    return ret;
 }
 
 /*
- * Which memory is plugged the device learns only when its state is loaded, and
- * until then it keeps what a file held before.
+ * What is not plugged must not be populated.  Which memory is plugged the
+ * device learns only when its state is loaded, and until then it keeps what a
+ * file held before.  So the lists stay true while this takes turns.
  */
-static int empty_managed(RAMBlock *rb)
+static int empty_managed(const char *id, RAMBlock *rb, SkipTurns *turns)
 {
+    g_autoptr(GArray) plugged = g_array_new(false, false, sizeof(Stretch));
+    g_autoptr(GArray) unplugged = g_array_new(false, false, sizeof(Stretch));
     RamDiscardManager *manager =
         memory_region_get_ram_discard_manager(rb->mr);
     MemoryRegionSection section = {
         .mr = rb->mr,
         .size = rb->mr->size,
     };
-    int ret = 0;
+    int ret;
 
-    ram_discard_manager_replay_populated(manager, &section, empty_section,
-                                         NULL);
-    ram_discard_manager_replay_discarded(manager, &section, discard_section,
-                                         &ret);
-    return ret;
+    ram_discard_manager_replay_discarded(manager, &section, note_discarded,
+                                         unplugged);
+    ram_discard_manager_replay_populated(manager, &section, note_section,
+                                         plugged);
+    ret = empty_stretches(id, unplugged, SKIP_DROP_UNPLUGGED, turns);
+    return ret ? ret : empty_stretches(id, plugged, SKIP_DROP_STALE, turns);
 }
 
-static int empty_block(RAMBlock *rb)
+static int empty_block(const char *id, SkipTurns *turns)
 {
-    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
-    bool managed = memory_region_has_ram_discard_manager(rb->mr);
-    uint64_t at, end;
-    int ret = 0;
+    int ret;
+    RAMBlock *rb = find_block(id, &ret);
 
-    trace_skip_unpopulated_empty(rb->idstr);
-    for (at = 0; at < rb->used_length && (ret >= 0 || !managed); at = end) {
-        ret = populated_scan_next(scan, at, rb->used_length, &end);
-        if (ret > 0 || (ret < 0 && !managed)) {
-            empty_range(rb, at, end);
-        }
+    trace_skip_unpopulated_empty(id);
+    if (!rb) {
+        return ret;
     }
-    populated_scan_free(scan);
-    return ret < 0 && managed ? empty_managed(rb) : 0;
+    return memory_region_has_ram_discard_manager(rb->mr)
+           ? empty_managed(id, rb, turns)
+           : empty_range(id, 0, rb->used_length, SKIP_DROP_STALE, turns);
 }
 
 /*
@@ -178,23 +189,43 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
            (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
 }
 
-static int empty_guest_ram(bool loaded, Error **errp)
+/* The names of the RAM blocks that must be emptied; these may come and go. */
+static GPtrArray *blocks_to_empty(bool loaded)
 {
+    GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
     RAMBlock *rb;
-    int ret;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        ret = must_be_emptied(rb, loaded) ? empty_block(rb) : 0;
-        if (ret) {
-            error_setg_errno(errp, -ret, "RAM block '%s' may hold something "
-                             "of an earlier use, and cannot be emptied",
-                             rb->idstr);
-            return ret;
+        if (must_be_emptied(rb, loaded)) {
+            g_ptr_array_add(ids, g_strdup(rb->idstr));
         }
     }
-    return 0;
+    return ids;
 }
+
+static int empty_guest_ram(bool loaded, Error **errp)
+{
+    g_autoptr(GPtrArray) ids = blocks_to_empty(loaded);
+    SkipTurns turns;
+    int ret = 0;
+    guint i;
+
+    skip_turns_begin(&turns, "empty");
+    for (i = 0; !ret && i < ids->len; i++) {
+        const char *id = g_ptr_array_index(ids, i);
+
+        ret = empty_block(id, &turns);
+        if (ret) {
+            error_setg_errno(errp, -ret, "RAM block '%s' may hold something "
+                             "of an earlier use, and cannot be emptied", id);
+        }
+    }
+    skip_turns_end(&turns);
+    return ret;
+}
+
+/* ---- Load ---- */
 
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
@@ -216,6 +247,30 @@ static void look_at_block(RAMBlock *rb)
         load.rb = rb;
     }
 }
+
+static void block_changed(void *host)
+{
+    if (load.rb && load.rb->host == host) {
+        look_at_block(NULL);
+    }
+}
+
+static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
+                          size_t max_size)
+{
+    block_changed(host);
+}
+
+static void block_resized(RAMBlockNotifier *n, void *host, size_t old_size,
+                          size_t new_size)
+{
+    block_changed(host);
+}
+
+static RAMBlockNotifier ram_notifier = {
+    .ram_block_removed = block_removed,
+    .ram_block_resized = block_resized,
+};
 
 static int load_cleanup(void *opaque)
 {
@@ -260,18 +315,15 @@ bool skip_unpopulated_load_zero(void *host)
     if (!ret && end == offset + size) {
         return true;
     }
-    return ret > 0 && !load.first && rb->page_size <= size &&
-           may_discard(rb) && !ram_block_discard_range(rb, offset, size);
+    return !load.first && skip_drop_page(rb, offset, size);
 }
 
 bool skip_unpopulated_load_zero_again(RAMBlock *rb, uint64_t offset)
 {
-    uint64_t size = qemu_target_page_size();
-
     return migrate_skip_unpopulated() &&
            ramblock_recv_bitmap_test_byte_offset(rb, offset) &&
-           skip_unpopulated_is_guest_ram(rb) && rb->page_size <= size &&
-           may_discard(rb) && !ram_block_discard_range(rb, offset, size);
+           skip_unpopulated_is_guest_ram(rb) &&
+           skip_drop_page(rb, offset, qemu_target_page_size());
 }
 
 static const SaveVMHandlers load_handlers = {
@@ -323,6 +375,7 @@ static const SaveVMHandlers snapshot_handlers = {
 
 void skip_unpopulated_register(void)
 {
+    ram_block_notifier_add(&ram_notifier);
     register_savevm_live(SECTION_NAME, 0, SECTION_VERSION, &load_handlers,
                          NULL);
     register_savevm_live(SNAPSHOT_SECTION_NAME, 0, SECTION_VERSION,
