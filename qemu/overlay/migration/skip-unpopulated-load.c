@@ -20,9 +20,9 @@
  * Pages of zeroes are many.  What nothing has been loaded into reads as zero
  * already, mostly, and if it is populated nevertheless, as part of a huge page,
  * discarding it would break the huge page.  So such a page is left to the
- * caller, who reads it to be sure, unless that would populate it.  (Reading
- * private memory maps the kernel's page of zeroes; where the host was told not
- * to use a huge one, it may populate after all.)
+ * caller, who reads it to be sure.  But what is not populated must not be read:
+ * memory of a file gets populated by that, and private memory as well where
+ * the host was told not to use a huge page of zeroes (use_zero_page).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -63,6 +63,8 @@ static struct {
     /* To ask about the RAM block that pages of zeroes arrive for */
     RAMBlock *rb;
     PopulatedScan *scan;
+    /* What it says of other pages than it is asked about may be used. */
+    bool ahead;
 } load;
 
 /* Is memory of @rb to be kept populated?  virtio-mem may want that, too. */
@@ -285,10 +287,35 @@ void skip_unpopulated_load_page(RAMBlock *rb, void *host)
                  !ramblock_recv_bitmap_test(rb, host);
 }
 
-/* Memory of a file gets populated by reading it, too. */
-static bool may_read(RAMBlock *rb)
+/*
+ * Is the page populated?  Return value as of populated_scan_next(); a page
+ * that is so in part counts as populated.
+ *
+ * To ask for each page would take a system call for each, so of a page that
+ * nothing has been loaded into before, what the host said when it was asked
+ * for another page holds on, if it spoke of both: that it is not populated.
+ * Until the guest runs nobody writes to guest RAM but those who load it: this
+ * thread, which would have noted the page as received, and with multifd other
+ * threads, which note pages at any moment, so that there the host is asked each
+ * time.  The host may populate the page meanwhile, as part of a huge page that
+ * it gives to a neighbour, but that reads as zero.
+ *
+ * That it is populated may be out of date as well, if the page was let go of
+ * when the balloon map arrived.  Then it is read, which is not wrong.
+ */
+static int ask_host(uint64_t offset, uint64_t size)
 {
-    return rb->fd < 0 && !qemu_ram_is_shared(rb);
+    bool ahead = load.first && !migrate_multifd();
+    uint64_t end;
+    int ret;
+
+    if (!ahead || !load.ahead) {
+        populated_scan_window(load.scan, ahead ? load.rb->used_length
+                                               : offset + size);
+        load.ahead = ahead;
+    }
+    ret = populated_scan_next(load.scan, offset, offset + size, &end);
+    return !ret && end < offset + size ? 1 : ret;
 }
 
 bool skip_unpopulated_load_zero(void *host)
@@ -296,7 +323,6 @@ bool skip_unpopulated_load_zero(void *host)
     uint64_t size = qemu_target_page_size();
     ram_addr_t offset;
     RAMBlock *rb;
-    uint64_t end;
     int ret;
 
     if (!migrate_skip_unpopulated() || !skip_postcopy_may_lack_zeroes()) {
@@ -306,16 +332,9 @@ bool skip_unpopulated_load_zero(void *host)
     if (!rb || !skip_unpopulated_is_guest_ram(rb)) {
         return false;
     }
-    if (load.first && may_read(rb)) {
-        return false;
-    }
     look_at_block(rb);
-    populated_scan_window(load.scan, offset + size);
-    ret = populated_scan_next(load.scan, offset, offset + size, &end);
-    if (!ret && end == offset + size) {
-        return true;
-    }
-    return !load.first && skip_drop_page(rb, offset, size);
+    ret = ask_host(offset, size);
+    return !ret || (!load.first && skip_drop_page(rb, offset, size));
 }
 
 bool skip_unpopulated_load_zero_again(RAMBlock *rb, uint64_t offset)
