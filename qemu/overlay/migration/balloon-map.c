@@ -26,6 +26,7 @@
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
 #include "migration/skip-pass.h"
+#include "migration/skip-unpopulated.h"
 #include "system/runstate.h"
 #include "system/system.h"
 #include "ram.h"
@@ -631,7 +632,8 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
 bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     assert(bql_locked());
-    if (rb->fd >= 0 && !qemu_ram_is_shared(rb)) {
+    if (rb->fd >= 0 && !qemu_ram_is_shared(rb) &&
+        skip_unpopulated_has_name(rb)) {
         /* That would change the file, which may be a template for many. */
         return false;
     }

@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "exec/ramblock.h"
+#include "exec/ramlist.h"
 #include "migration/populated-block.h"
 
 PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use)
@@ -21,4 +22,35 @@ PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use)
     };
 
     return populated_scan_new(&mem, use);
+}
+
+/* What this process has mapped of huge pages in other RAM blocks */
+static int64_t mapped_elsewhere(RAMBlock *but)
+{
+    int64_t total = 0;
+    RAMBlock *rb;
+
+    RAMBLOCK_FOREACH(rb) {
+        PopulatedScan *scan;
+        int64_t mapped;
+
+        if (rb == but || rb->page_size == qemu_real_host_page_size()) {
+            continue;
+        }
+        scan = populated_scan_of_block(rb, POPULATED_TO_SHOW);
+        mapped = populated_scan_mapped(scan);
+        populated_scan_free(scan);
+        if (mapped < 0) {
+            return mapped;
+        }
+        total += mapped;
+    }
+    return total;
+}
+
+int populated_scan_count_block(PopulatedScan *scan, RAMBlock *rb)
+{
+    int64_t elsewhere = qemu_ram_is_shared(rb) ? 0 : mapped_elsewhere(rb);
+
+    return elsewhere < 0 ? elsewhere : populated_scan_count(scan, elsewhere);
 }

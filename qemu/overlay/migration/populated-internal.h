@@ -60,8 +60,13 @@ struct PopulatedScan {
     int unusable;
     /* The file is of tmpfs */
     bool in_memory;
-    /* The file holds no page that the page tables of this process do not. */
-    bool all_known;
+    /* The file holds nothing at all */
+    bool is_empty;
+    /*
+     * Of huge pages, a bit for each: which ones were populated when they were
+     * counted.  NULL if they were not, or the count was not right.
+     */
+    uint8_t *counted;
     Answers file;
     Answers tables;
     /* Where the hole ends, or what was called so, that file.end lies in */

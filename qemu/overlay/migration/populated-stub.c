@@ -32,7 +32,12 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit)
 {
 }
 
-int populated_scan_count(PopulatedScan *scan)
+int64_t populated_scan_mapped(PopulatedScan *scan)
+{
+    return -ENOSYS;
+}
+
+int populated_scan_count(PopulatedScan *scan, uint64_t elsewhere)
 {
     return -ENOSYS;
 }

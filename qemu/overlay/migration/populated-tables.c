@@ -2,14 +2,14 @@
  * Populated, as the page tables of this process know it
  *
  * The PAGEMAP_SCAN ioctl() of /proc/self/pagemap (Linux 6.7) tells in runs.
- * On older kernels read() of the same file tells, eight bytes a page; but not
- * of hugetlbfs: it calls a huge page empty while the kernel moves it to
- * another place, since the entry is then one of migration.  mincore() takes
- * that for present, as PAGEMAP_SCAN does.
+ * On older kernels read() of the same file tells, eight bytes a page, or, of
+ * hugetlbfs, mincore().
  *
  * A page of private memory that is being moved, swapped or collapsed is never
  * empty for any of these: its entry is replaced at once, or under the lock of
- * the mappings that these take, too.
+ * the mappings that these take, too.  But a huge page of hugetlbfs is called
+ * empty by all of them while it is moved: they look at its entry without a lock
+ * between its being cleared and the entry of migration being written.
  *
  * The kernel's page of zeroes, which a read of untouched private memory maps,
  * does not count as populated: it takes no memory and reads as zero.  Only

@@ -7,12 +7,14 @@
  * pages in both places.  A page of the file may become one of our own while
  * they are asked, but never the other way round, so the file is asked first.
  *
- * hugetlbfs does not tell holes, so the page tables are asked, and there may be
- * a page that they do not know, since another process (a vhost-user back end)
- * has populated it.  If the file has as many pages as they know there is none.
- * Otherwise what they call empty is read from the file.  Whoever populates
- * a page behind our back, after we looked, has to log it, so that the page is
- * asked for again.
+ * hugetlbfs does not tell holes, and its page tables may be wrong about a huge
+ * page that is being moved.  Nor do they know a page that another process (a
+ * vhost-user back end) has populated.  So what they call empty is read from the
+ * file, or all of them are counted in one go: if they know as many pages as the
+ * file has blocks, nothing was missing, since whatever is wrong makes them know
+ * too little.  Of a private mapping no file knows; then the huge pages of the
+ * whole process are compared.  Whoever populates a page behind our back, after
+ * we looked, has to log it, so that the page is asked for again.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,6 +24,8 @@
 #endif
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "populated-internal.h"
@@ -45,6 +49,7 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
 void populated_scan_free(PopulatedScan *scan)
 {
     if (scan) {
+        g_free(scan->counted);
         g_free(scan->buf);
         g_free(scan);
     }
@@ -96,82 +101,124 @@ static int ask(PopulatedScan *scan, Answers *a, uint64_t from, uint64_t to,
     return a->rest;
 }
 
-/* How many bytes of the mapping do the page tables know, or -errno? */
-static int64_t count_mapped(PopulatedScan *scan)
+/* Note [@start, @end) as populated, in scan->counted. */
+static void note_counted(PopulatedScan *scan, uint64_t start, uint64_t end)
+{
+    uint64_t page;
+
+    for (page = start / scan->mem.page_size; page * scan->mem.page_size < end;
+         page++) {
+        scan->counted[page / 8] |= 1 << page % 8;
+    }
+}
+
+static bool is_counted(const PopulatedScan *scan, uint64_t offset)
+{
+    uint64_t page = offset / scan->mem.page_size;
+
+    return scan->counted[page / 8] & 1 << page % 8;
+}
+
+int64_t populated_scan_mapped(PopulatedScan *scan)
 {
     uint64_t length = scan->mem.length;
     int64_t total = 0;
     uint64_t at, end;
 
-    populated_begin(&scan->tables, 0);
+    populated_scan_window(scan, length);
     for (at = 0; at < length; at = end) {
         int ret = ask(scan, &scan->tables, at, length, &end);
 
         if (ret < 0) {
             return ret;
         }
-        total += ret ? end - at : 0;
+        if (ret) {
+            total += end - at;
+            if (scan->counted) {
+                note_counted(scan, at, end);
+            }
+        }
     }
     return total;
 }
 
-/*
- * Compare what the file has with what @mapped bytes there are of it here.
- * Pages of a private mapping are not the file's.
- */
-static int compare_with_file(PopulatedScan *scan, int64_t mapped)
+/* Bytes of huge pages that this process has mapped, wherever; or -errno */
+static int64_t huge_pages_of_process(PopulatedScan *scan)
+{
+    FILE *status = fopen("/proc/self/status", "re");
+    int64_t kib = -1;
+    char line[256];
+
+    scan->calls++;
+    if (!status) {
+        return -errno;
+    }
+    while (kib < 0 && fgets(line, sizeof(line), status)) {
+        if (sscanf(line, "HugetlbPages: %" G_GINT64_FORMAT " kB", &kib) != 1) {
+            kib = -1;
+        }
+    }
+    fclose(status);
+    return kib < 0 ? -ENOTSUP : kib * 1024;
+}
+
+/* How many bytes of huge pages are there for certain?  Or -errno */
+static int64_t huge_pages_of(PopulatedScan *scan)
 {
     struct stat st;
 
-    scan->calls++;
-    if (fstat(scan->mem.fd, &st) < 0) {
-        return -errno;
+    if (!scan->mem.shared) {
+        return huge_pages_of_process(scan);
     }
-    scan->all_known = st.st_blocks * 512 == mapped;
-    return scan->all_known ? 0 : -EAGAIN;
+    scan->calls++;
+    return fstat(scan->mem.fd, &st) < 0 ? -errno : st.st_blocks * 512;
 }
 
 /*
- * The file is asked last: what this process populates meanwhile makes us know
- * too little, never too much, and then we try again.
+ * Who knows for certain is asked last: what this process populates meanwhile
+ * makes us know too little, never too much, and then we try again.
  */
-int populated_scan_count(PopulatedScan *scan)
+int populated_scan_count(PopulatedScan *scan, uint64_t elsewhere)
 {
+    uint64_t pages = scan->mem.length / scan->mem.page_size;
     uint64_t limit = scan->limit;
-    int ret = 0;
+    int64_t mapped, all;
     int i;
 
-    if (!populated_is_huge(scan) || scan->mem.fd < 0 || !scan->mem.shared) {
-        return 0;
-    }
-    populated_scan_window(scan, scan->mem.length);
     for (i = 0; i < COUNT_TRIES; i++) {
-        int64_t mapped = count_mapped(scan);
-
-        ret = mapped < 0 ? mapped : compare_with_file(scan, mapped);
-        if (ret != -EAGAIN) {
+        g_free(scan->counted);
+        scan->counted = g_malloc0(pages / 8 + 1);
+        mapped = populated_scan_mapped(scan);
+        all = mapped < 0 ? mapped : huge_pages_of(scan);
+        if (all < 0 || all == mapped + (int64_t)elsewhere) {
             break;
         }
     }
     populated_scan_window(scan, limit);
-    return ret;
+    if (all < 0 || i == COUNT_TRIES) {
+        g_free(scan->counted);
+        scan->counted = NULL;
+    }
+    return all < 0 ? all : scan->counted ? 0 : -EAGAIN;
 }
 
 /* Of which kind is the memory?  0, or -errno if there is nobody to ask. */
 static int check(PopulatedScan *scan)
 {
-    int ret;
+    struct stat st;
 
     if (scan->ask_file) {
         return populated_file_check(scan);
     }
     if (scan->mem.fd < 0) {
+        scan->is_empty = true;
         return scan->mem.shared ? -ENOTSUP : 0;
     }
-    if (!scan->mem.shared) {
-        ret = compare_with_file(scan, 0);
-        return ret == -EAGAIN ? 0 : ret;
+    scan->calls++;
+    if (fstat(scan->mem.fd, &st) < 0) {
+        return -errno;
     }
+    scan->is_empty = !st.st_blocks;
     return 0;
 }
 
@@ -189,12 +236,6 @@ static int ask_huge_file(PopulatedScan *scan, uint64_t from, uint64_t *end)
     uint64_t zero_end;
     int ret;
 
-    if (scan->use == POPULATED_TO_DROP) {
-        return -EAGAIN;
-    }
-    if (scan->use == POPULATED_TO_SHOW) {
-        return 0;
-    }
     populated_begin(a, page > POPULATED_READ_MAX ? from : from - from % page);
     ret = populated_file_read(scan, a, populated_page_end(scan, *end - 1));
     if (ret < 0) {
@@ -204,6 +245,38 @@ static int ask_huge_file(PopulatedScan *scan, uint64_t from, uint64_t *end)
     *end = MIN(*end, zero_end > from ? zero_end
                                      : populated_page_end(scan, from));
     return zero_end <= from;
+}
+
+/* What did the count say of the memory from @from on? */
+static int ask_count(PopulatedScan *scan, uint64_t from, uint64_t to,
+                     uint64_t *end)
+{
+    bool is_populated = is_counted(scan, from);
+
+    do {
+        *end = MIN(populated_page_end(scan, from), to);
+        from = *end;
+    } while (*end < to && is_counted(scan, from) == is_populated);
+    return is_populated;
+}
+
+/* Return value as of populated_scan_next(), of huge pages */
+static int ask_huge(PopulatedScan *scan, uint64_t from, uint64_t to,
+                    uint64_t *end)
+{
+    int ret = scan->counted ? ask_count(scan, from, to, end)
+                            : ask(scan, &scan->tables, from, to, end);
+
+    if (ret || scan->use == POPULATED_TO_SHOW) {
+        return ret;
+    }
+    if (scan->counted && (scan->mem.shared || scan->is_empty)) {
+        return 0;
+    }
+    /* Of a private mapping the page tables have to be right, too. */
+    return scan->use == POPULATED_TO_SKIP &&
+           (scan->counted || scan->mem.shared)
+           ? ask_huge_file(scan, from, end) : -EAGAIN;
 }
 
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
@@ -219,15 +292,14 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     if (scan->unusable || to > scan->limit) {
         return scan->unusable ? scan->unusable : -ERANGE;
     }
+    if (populated_is_huge(scan)) {
+        return ask_huge(scan, from, to, end);
+    }
     if (scan->ask_file) {
         ret = ask(scan, &scan->file, from, to, end);
     }
     if (scan->ask_tables && !ret) {
         ret = ask(scan, &scan->tables, from, *end, end);
-        if (!ret && populated_is_huge(scan) && scan->mem.fd >= 0 &&
-            !scan->all_known) {
-            ret = ask_huge_file(scan, from, end);
-        }
     }
     return ret;
 }

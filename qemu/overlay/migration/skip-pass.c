@@ -60,6 +60,9 @@
 /* How often to count huge pages if others discard some meanwhile */
 #define COUNT_TRIES 3
 
+/* Memory of which huge pages are counted with the guest stopped: 2 to 5 ms */
+#define COUNT_LATE_MAX (128 * GiB)
+
 /* Pages below which stretches are not worth a step each */
 #define SHORT_PAGES (16 * BITS_PER_LONG)
 
@@ -217,6 +220,22 @@ static void arm_window(SkipPass *pass, uint64_t page)
 }
 
 /*
+ * Of a private mapping of hugetlbfs nobody knows for certain, but by counting,
+ * that a huge page is not populated.  If such a page is dirty with the guest
+ * stopped, since it was given back after the pass before, count as far as that
+ * takes no longer than some milliseconds.  Otherwise it counts as populated.
+ */
+static bool count_late(SkipPass *pass)
+{
+    if (pass->counted_late ||
+        pass->rb->used_length > COUNT_LATE_MAX) {
+        return false;
+    }
+    pass->counted_late = true;
+    return !populated_scan_count_block(pass->scan, pass->rb);
+}
+
+/*
  * Are the pages from @start on populated?  Return value as of
  * populated_scan_next(), for the pages up to @next, at most @end.  A page that
  * is so in part counts as populated.
@@ -230,6 +249,11 @@ static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
                                   &stop);
 
     *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
+    if (ret == -EAGAIN && pass->final && unit_of(pass->rb) > 1) {
+        ret = count_late(pass) ? populated_scan_next(pass->scan, start << bits,
+                                                     end << bits, &stop) : 1;
+        *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
+    }
     if (!ret && stop >> bits < *next) {
         ret = stop >> bits == start;
         *next = MAX(stop >> bits, start + 1);
@@ -473,34 +497,66 @@ static void look_at_unseen(SkipPass *pass)
 }
 
 /*
- * On hugetlbfs, count pages, which saves reading the file.  It takes long, so
- * others have the BQL meanwhile.  What they discard would void the count, so
- * that is put off where it can be, and else the pages are counted again.
+ * Track writes to all windows of the block in which anything is dirty.
+ * Returns false if the pass cannot go on.
+ */
+static bool arm_dirty_windows(SkipPass *pass)
+{
+    uint64_t npages = pass->rb->used_length >> qemu_target_page_bits();
+    uint64_t at = 0;
+
+    while ((at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
+        arm_window(pass, at);
+        at = pass->armed_end;
+        if (time_is_up(pass) && !pause_pass(pass)) {
+            return false;
+        }
+    }
+    pass->armed_end = npages;
+    return true;
+}
+
+/* One try; returns false if what it found out is worth nothing. */
+static bool try_to_count(SkipPass *pass, bool *go_on)
+{
+    uint64_t discards = balloon_map_discards();
+
+    balloon_map_hold(true);
+    drop_bql(pass);
+    populated_scan_count_block(pass->scan, pass->rb);
+    *go_on = take_bql(pass);
+    balloon_map_hold(false);
+    return discards == balloon_map_discards();
+}
+
+/*
+ * On hugetlbfs, count pages.  It takes long, so others have the BQL meanwhile.
+ * What they discard would void the count, so that is put off where it can be,
+ * and else the pages are counted again.  As all of the block is asked about at
+ * once, all that is dirty has to be armed before.
  *
- * With the guest stopped, what is dirty and seems to be empty is little, and is
- * read.
+ * With the guest about to go on elsewhere there is no time for that.  What is
+ * dirty by then and seems to be empty is little, and is read from the file; for
+ * private mappings see count_late().  A snapshot has the time, and nobody runs who
+ * could discard anything.
  *
  * Returns false if the pass cannot go on.
  */
 static bool count_huge_pages(SkipPass *pass)
 {
-    uint64_t discards;
-    bool go_on = true;
+    bool go_on;
     int i;
 
-    if (pass->final || pass->rb->page_size == qemu_real_host_page_size()) {
+    if (pass->rb->page_size == qemu_real_host_page_size() ||
+        runstate_check(RUN_STATE_FINISH_MIGRATE)) {
         return true;
     }
-    for (i = 0; go_on && i < COUNT_TRIES; i++) {
-        discards = balloon_map_discards();
-        balloon_map_hold(true);
-        drop_bql(pass);
-        populated_scan_count(pass->scan);
-        go_on = take_bql(pass);
-        balloon_map_hold(false);
-        if (discards == balloon_map_discards()) {
-            return go_on;
-        }
+    if (pass->final) {
+        populated_scan_count_block(pass->scan, pass->rb);
+        return true;
+    }
+    go_on = arm_dirty_windows(pass);
+    for (i = 0; go_on && i < COUNT_TRIES && !try_to_count(pass, &go_on); i++) {
         pass->calls += populated_scan_calls(pass->scan);
         populated_scan_free(pass->scan);
         pass->scan = populated_scan_of_block(pass->rb, POPULATED_TO_SKIP);
@@ -518,6 +574,7 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     pass->armed_end = 0;
     pass->ahead_end = 0;
     pass->silent = false;
+    pass->counted_late = false;
     look_up_wanted(pass);
     look_at_unseen(pass);
     if (!pass->map && !pass->unpopulated) {

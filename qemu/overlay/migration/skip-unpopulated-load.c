@@ -65,6 +65,8 @@ static struct {
     PopulatedScan *scan;
     /* What it says of other pages than it is asked about may be used. */
     bool ahead;
+    /* What guest RAM held before has been dropped */
+    bool emptied;
 } load;
 
 /* Is memory of @rb to be kept populated?  virtio-mem may want that, too. */
@@ -236,6 +238,7 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     load.loaded = true;
     if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
         migrate_skip_unpopulated()) {
+        load.emptied = true;
         return empty_guest_ram(loaded, errp);
     }
     return 0;
@@ -277,6 +280,7 @@ static RAMBlockNotifier ram_notifier = {
 static int load_cleanup(void *opaque)
 {
     look_at_block(NULL);
+    load.emptied = false;
     return 0;
 }
 
@@ -334,6 +338,13 @@ bool skip_unpopulated_load_zero(void *host)
     }
     look_at_block(rb);
     ret = ask_host(offset, size);
+    if (ret == -EAGAIN && load.ahead && load.emptied) {
+        /*
+         * It seems to be not populated, and whether it is or not: nothing has
+         * been loaded into it, and what it held before has been dropped.
+         */
+        return true;
+    }
     return !ret || (!load.first && skip_drop_page(rb, offset, size));
 }
 

@@ -21,4 +21,15 @@
  */
 PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use);
 
+/**
+ * populated_scan_count_block: populated_scan_count() for a RAM block
+ * @scan: of @rb
+ * @rb: the RAM block, in huge pages
+ *
+ * In an RCU critical section; no lock is needed.
+ *
+ * Returns: as of populated_scan_count()
+ */
+int populated_scan_count_block(PopulatedScan *scan, RAMBlock *rb);
+
 #endif

@@ -31,7 +31,7 @@ typedef enum PopulatedUse {
     /*
      * Whether to skip a page.  "Not populated" is certain, or the page holds
      * zeroes at this moment: where nobody else can tell, the file is read,
-     * about 0.1 s a GiB.
+     * about 0.1 s a GiB, or -EAGAIN is the answer.
      */
     POPULATED_TO_SKIP,
     /*
@@ -72,19 +72,34 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
 void populated_scan_free(PopulatedScan *scan);
 
 /**
- * populated_scan_count: Find out if this process knows all pages of the file
- * @scan: the scan
+ * populated_scan_mapped: How much do the page tables of this process know?
+ * @scan: the scan, of memory in huge pages
  *
- * On hugetlbfs the page tables of this process are asked, and another process
- * (a vhost-user back end) may have populated pages that they do not know.  To
- * compare their number with that of the file's takes about 20 ms for a TiB,
- * and with POPULATED_TO_SKIP saves reading the file.  Nothing may be discarded
- * meanwhile.  Elsewhere there is nothing to count.
+ * Too little, if anything is being moved or another process populated it.
  *
- * Returns: 0 if all are known, -EAGAIN if not, or if they become more, or
- * another negative errno
+ * Returns: bytes, or a negative errno
  */
-int populated_scan_count(PopulatedScan *scan);
+int64_t populated_scan_mapped(PopulatedScan *scan);
+
+/**
+ * populated_scan_count: Look at all huge pages at once, to be certain
+ * @scan: the scan, of memory in huge pages of hugetlbfs
+ * @elsewhere: of a private mapping, bytes of huge pages that this process has
+ *             mapped elsewhere; else 0
+ *
+ * Page tables may be wrong about huge pages that the kernel moves, and do not
+ * know those that another process (a vhost-user back end) has populated.  But
+ * if they know as many as there are, nothing was missing.  That takes about
+ * 20 ms for a TiB.  From then on, answers are what was found out by it; without
+ * it, what the page tables call empty is read from the file or, of a private
+ * mapping, -EAGAIN is the answer.
+ *
+ * Nothing may be discarded meanwhile, and the caller has to track who writes to
+ * any of the memory that it is going to ask about.
+ *
+ * Returns: 0 if the count was right, -EAGAIN if not, or another negative errno
+ */
+int populated_scan_count(PopulatedScan *scan, uint64_t elsewhere);
 
 /**
  * populated_scan_window: Forget earlier answers, and say how far to look
@@ -108,8 +123,8 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit);
  * One call takes about a millisecond at most.
  *
  * Returns: 1 if [@from, @end) is populated, 0 if it is not, or a negative errno
- * if the host cannot tell: -ERANGE if @to is beyond the limit, -EAGAIN see
- * POPULATED_TO_DROP, -ENOTSUP for shared memory without a file descriptor, and
+ * if the host cannot tell: -ERANGE if @to is beyond the limit, -EAGAIN if it
+ * seems not to be, but that is not certain, -ENOTSUP for shared memory without a file descriptor, and
  * for files whose file system does not tell holes reliably.
  */
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,

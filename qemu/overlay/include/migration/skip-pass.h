@@ -89,6 +89,8 @@ typedef struct SkipPass {
     bool unpopulated;
     /* The host does not tell what is unpopulated in @rb */
     bool silent;
+    /* Its huge pages were counted with the guest stopped */
+    bool counted_late;
     /* Where to go on in @rb */
     uint64_t at;
     /* Pages below this one have their writes tracked */
