@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest program report-tools demo setup test test-qemu bench install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu bench install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make qemu         QEMU with skip-balloon: build/bin/qemu-system-x86_64'
 	@echo 'make qemu-stock   the same QEMU without it: build/bin/qemu-system-x86_64-stock'
 	@echo 'make guest        the kernel and initramfs of the test guest: build/guest'
+	@echo 'make kernels      the guests that test what kernels say of memory: build/kernel'
 	@echo 'make program      the program: build/bin/skip-balloon'
 	@echo 'make install      the program and its QEMU, under PREFIX (now $(PREFIX)) and DESTDIR'
 	@echo 'make qemu-tree    a git tree of QEMU to work in: build/qemu-tree'
@@ -42,6 +43,9 @@ qemu-series:
 guest:
 	@guest/build.sh
 
+kernels:
+	@tests/kernel/build.sh
+
 program:
 	@scripts/program.sh
 
@@ -53,7 +57,7 @@ demo: qemu qemu-stock guest program
 	    build/bin/skip-balloon demo --stock build/bin/qemu-system-x86_64-stock --backend $$backend || exit; \
 	done
 
-setup: qemu-tests qemu-stock guest program report-tools
+setup: qemu-tests qemu-stock guest kernels program report-tools
 
 test: setup
 	@tests/run
