@@ -25,8 +25,8 @@
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
+#include "migration/skip-drop.h"
 #include "migration/skip-pass.h"
-#include "migration/skip-unpopulated.h"
 #include "system/runstate.h"
 #include "system/system.h"
 #include "ram.h"
@@ -632,8 +632,7 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
 bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     assert(bql_locked());
-    if (rb->fd >= 0 && !qemu_ram_is_shared(rb) &&
-        skip_unpopulated_has_name(rb)) {
+    if (skip_drop_is_template(rb)) {
         /* That would change the file, which may be a template for many. */
         return false;
     }

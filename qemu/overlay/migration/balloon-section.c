@@ -195,12 +195,14 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 
 /*
  * Memory that both sides share is not sent, so no pass looks at it.  Take out
- * of the map what the guest turns out to use.
+ * of the map what the guest turns out to use.  It does no harm to miss a page
+ * that the kernel moves just now: there nothing is dropped, and the next
+ * migration asks anew.
  */
 static void forget_populated(RAMBlock *rb)
 {
     const BalloonBitmap *bitmap = balloon_map_of_block(rb);
-    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_SHOW);
     uint64_t from = 0, end;
     BalloonRun run;
 

@@ -48,6 +48,19 @@ static int64_t mapped_elsewhere(RAMBlock *but)
     return total;
 }
 
+uint64_t populated_huge_bytes(void)
+{
+    uint64_t total = 0;
+    RAMBlock *rb;
+
+    RAMBLOCK_FOREACH(rb) {
+        if (rb->page_size > qemu_real_host_page_size()) {
+            total += rb->used_length;
+        }
+    }
+    return total;
+}
+
 int populated_scan_count_block(PopulatedScan *scan, RAMBlock *rb)
 {
     int64_t elsewhere = qemu_ram_is_shared(rb) ? 0 : mapped_elsewhere(rb);

@@ -132,4 +132,7 @@ int populated_file_check(PopulatedScan *scan);
  */
 int populated_tables_look_up(PopulatedScan *scan, uint64_t from, uint64_t to);
 
+/* The same file: a descriptor of /proc/self/status, or -1 with errno set */
+int populated_status_fd(void);
+
 #endif

@@ -62,6 +62,9 @@ struct pm_scan {
 /* /proc/self/pagemap, opened once: a later open() might not be permitted. */
 static int pagemap_fd = -1;
 
+/* The same for /proc/self/status */
+static int status_fd = -1;
+
 static int open_pagemap(void)
 {
     if (pagemap_fd < 0) {
@@ -70,9 +73,18 @@ static int open_pagemap(void)
     return pagemap_fd < 0 ? -errno : 0;
 }
 
+int populated_status_fd(void)
+{
+    if (status_fd < 0) {
+        status_fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    }
+    return status_fd;
+}
+
 void populated_init(void)
 {
     open_pagemap();
+    populated_status_fd();
 }
 
 /* Wanted: (present or swapped) and not the page of zeroes. */

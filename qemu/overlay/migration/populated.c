@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "populated-internal.h"
 
@@ -145,21 +146,23 @@ int64_t populated_scan_mapped(PopulatedScan *scan)
 /* Bytes of huge pages that this process has mapped, wherever; or -errno */
 static int64_t huge_pages_of_process(PopulatedScan *scan)
 {
-    FILE *status = fopen("/proc/self/status", "re");
+    char text[8192];
     int64_t kib = -1;
-    char line[256];
+    const char *line;
+    ssize_t n;
 
     scan->calls++;
-    if (!status) {
+    n = pread(populated_status_fd(), text, sizeof(text) - 1, 0);
+    if (n < 0) {
         return -errno;
     }
-    while (kib < 0 && fgets(line, sizeof(line), status)) {
-        if (sscanf(line, "HugetlbPages: %" G_GINT64_FORMAT " kB", &kib) != 1) {
-            kib = -1;
-        }
+    text[n] = 0;
+    line = strstr(text, "\nHugetlbPages:");
+    if (!line ||
+        sscanf(line, "\nHugetlbPages: %" G_GINT64_FORMAT " kB", &kib) != 1) {
+        return -ENOTSUP;
     }
-    fclose(status);
-    return kib < 0 ? -ENOTSUP : kib * 1024;
+    return kib * 1024;
 }
 
 /* How many bytes of huge pages are there for certain?  Or -errno */
@@ -226,8 +229,8 @@ static int check(PopulatedScan *scan)
  * Page tables call [@from, *@end) of hugetlbfs empty; is it so in the file?
  * Return value as of populated_scan_next().
  *
- * All of a huge page is populated if anything of it is, so all of it is read,
- * but for the largest ones.
+ * All of a huge page is populated if anything of it is, so all of it is read.
+ * The largest ones would take too long, and count as populated.
  */
 static int ask_huge_file(PopulatedScan *scan, uint64_t from, uint64_t *end)
 {
@@ -236,7 +239,11 @@ static int ask_huge_file(PopulatedScan *scan, uint64_t from, uint64_t *end)
     uint64_t zero_end;
     int ret;
 
-    populated_begin(a, page > POPULATED_READ_MAX ? from : from - from % page);
+    if (page > POPULATED_READ_MAX) {
+        *end = MIN(*end, populated_page_end(scan, from));
+        return 1;
+    }
+    populated_begin(a, from - from % page);
     ret = populated_file_read(scan, a, populated_page_end(scan, *end - 1));
     if (ret < 0) {
         return ret;

@@ -44,9 +44,8 @@ struct SkipDrop {
     RAMBlock *rb;
     SkipDropReason reason;
     uint64_t length;
-    /* What there is can be let go of; it failed */
+    /* What there is can be let go of, and that has not failed */
     bool lets_go;
-    bool failed;
     /* Of a template: our own copies of pages can be let go of */
     bool copies_go;
     /* Asks what has to be let go of */
@@ -62,6 +61,9 @@ struct SkipDrop {
 };
 
 #define NO_EDGE UINT64_MAX
+
+#define TYPE_MEMORY_BACKEND_FILE "memory-backend-file"
+#define TYPE_MEMORY_BACKEND_MEMFD "memory-backend-memfd"
 
 /* Protected by the BQL */
 static QLIST_HEAD(, SkipDrop) drops = QLIST_HEAD_INITIALIZER(drops);
@@ -104,10 +106,27 @@ void skip_drop_init(void)
 
 /* ---- What can be let go of ---- */
 
-static bool is_template(const RAMBlock *rb)
+/* Did QEMU make the file, so that nobody else can have it? */
+static bool is_made_by_us(const RAMBlock *rb)
 {
-    return rb->fd >= 0 && !qemu_ram_is_shared((RAMBlock *)rb) &&
-           skip_unpopulated_has_name(rb);
+    Object *owner = rb->mr ? rb->mr->owner : NULL;
+    g_autofree char *path = NULL;
+
+    if (!owner) {
+        return false;
+    }
+    if (object_dynamic_cast(owner, TYPE_MEMORY_BACKEND_MEMFD)) {
+        return true;
+    }
+    if (object_dynamic_cast(owner, TYPE_MEMORY_BACKEND_FILE)) {
+        path = object_property_get_str(owner, "mem-path", NULL);
+    }
+    return path && g_file_test(path, G_FILE_TEST_IS_DIR);
+}
+
+bool skip_drop_is_template(RAMBlock *rb)
+{
+    return rb->fd >= 0 && !qemu_ram_is_shared(rb) && !is_made_by_us(rb);
 }
 
 static bool is_preallocated(const RAMBlock *rb)
@@ -156,6 +175,12 @@ static PopulatedScan *exact_scan(SkipDrop *drop)
 {
     if (!drop->exact) {
         drop->exact = populated_scan_of_block(drop->rb, POPULATED_TO_SKIP);
+        if (drop->rb->page_size > qemu_real_host_page_size() &&
+            !qemu_ram_is_shared(drop->rb)) {
+            /* Nobody populates anything while this is used. */
+            RCU_READ_LOCK_GUARD();
+            populated_scan_count_block(drop->exact, drop->rb);
+        }
     }
     return drop->exact;
 }
@@ -170,7 +195,7 @@ static int zero_pages(SkipDrop *drop, uint64_t start, uint64_t end)
         uint8_t *host = drop->rb->host + start;
 
         if (!buffer_is_zero(host, next - start)) {
-            if (drop->failed && drop->reason == SKIP_DROP_UNPLUGGED) {
+            if (!drop->lets_go && drop->reason == SKIP_DROP_UNPLUGGED) {
                 return -ENOTSUP;
             }
             memset(host, 0, next - start);
@@ -273,7 +298,11 @@ static int let_go(SkipDrop *drop, uint64_t start, uint64_t end)
     int ret;
 
     if (whole_start >= whole_end) {
-        return zero_edge(drop, start, end);
+        /* Parts of two huge pages, or of one */
+        uint64_t middle = MIN(whole_start, end);
+
+        ret = zero_edge(drop, start, middle);
+        return ret < 0 ? ret : zero_edge(drop, middle, end);
     }
     if (ram_block_discard_range(drop->rb, whole_start,
                                 whole_end - whole_start)) {
@@ -311,7 +340,6 @@ int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
             return ret;
         }
         drop->lets_go = false;
-        drop->failed = true;
     }
     return step_in_place(drop, start, end, next);
 }
@@ -327,7 +355,7 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end)
 bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
 {
     return rb->page_size <= size && may_go(rb, SKIP_DROP_STALE) &&
-           !is_template(rb) && !ram_block_discard_range(rb, offset, size);
+           (rb->fd < 0 || qemu_ram_is_shared(rb)) && !ram_block_discard_range(rb, offset, size);
 }
 
 /* ---- The object ---- */
@@ -335,7 +363,7 @@ bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
 SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason)
 {
     SkipDrop *drop = g_new0(SkipDrop, 1);
-    bool template = is_template(rb);
+    bool template = skip_drop_is_template(rb);
 
     assert(bql_locked());
     drop->rb = rb;

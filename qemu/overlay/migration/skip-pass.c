@@ -227,8 +227,7 @@ static void arm_window(SkipPass *pass, uint64_t page)
  */
 static bool count_late(SkipPass *pass)
 {
-    if (pass->counted_late ||
-        pass->rb->used_length > COUNT_LATE_MAX) {
+    if (pass->counted_late || populated_huge_bytes() > COUNT_LATE_MAX) {
         return false;
     }
     pass->counted_late = true;
@@ -419,9 +418,13 @@ static bool skip_ahead(SkipPass *pass, uint64_t limit)
     }
     /* What is dirty leads: with the guest stopped that is next to nothing. */
     while ((at = find_next_bit(pass->rb->bmap, end, at)) < end) {
-        uint64_t next;
+        uint64_t next, stop = end;
 
-        if (!ask_host(pass, at, end, &next)) {
+        if (pass->final) {
+            /* Nor is what is not dirty looked at, which may take long. */
+            stop = find_next_zero_bit(pass->rb->bmap, end, at);
+        }
+        if (!ask_host(pass, at, stop, &next)) {
             skip_words(pass, at, next);
         }
         at = next;
@@ -574,7 +577,6 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     pass->armed_end = 0;
     pass->ahead_end = 0;
     pass->silent = false;
-    pass->counted_late = false;
     look_up_wanted(pass);
     look_at_unseen(pass);
     if (!pass->map && !pass->unpopulated) {

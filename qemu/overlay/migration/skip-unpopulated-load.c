@@ -65,8 +65,12 @@ static struct {
     PopulatedScan *scan;
     /* What it says of other pages than it is asked about may be used. */
     bool ahead;
-    /* What guest RAM held before has been dropped */
+    /*
+     * What guest RAM held before has been dropped; had something been loaded
+     * by then?
+     */
     bool emptied;
+    bool emptied_loaded;
 } load;
 
 /* Is memory of @rb to be kept populated?  virtio-mem may want that, too. */
@@ -239,6 +243,7 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     if (migration_incoming_get_current()->state == MIGRATION_STATUS_ACTIVE &&
         migrate_skip_unpopulated()) {
         load.emptied = true;
+        load.emptied_loaded = loaded;
         return empty_guest_ram(loaded, errp);
     }
     return 0;
@@ -338,7 +343,8 @@ bool skip_unpopulated_load_zero(void *host)
     }
     look_at_block(rb);
     ret = ask_host(offset, size);
-    if (ret == -EAGAIN && load.ahead && load.emptied) {
+    if (ret == -EAGAIN && load.ahead && load.emptied &&
+        must_be_emptied(rb, load.emptied_loaded)) {
         /*
          * It seems to be not populated, and whether it is or not: nothing has
          * been loaded into it, and what it held before has been dropped.

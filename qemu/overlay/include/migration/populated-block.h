@@ -22,6 +22,13 @@
 PopulatedScan *populated_scan_of_block(RAMBlock *rb, PopulatedUse use);
 
 /**
+ * populated_huge_bytes: How large are all RAM blocks in huge pages together?
+ *
+ * In an RCU critical section; no lock is needed.
+ */
+uint64_t populated_huge_bytes(void);
+
+/**
  * populated_scan_count_block: populated_scan_count() for a RAM block
  * @scan: of @rb
  * @rb: the RAM block, in huge pages

@@ -4,10 +4,10 @@
  *
  * Asked for anew is what the host has memory for; the rest reads as zero.
  *
- * A file that is mapped privately and has a name is never changed: it is a
- * template, which is not the guest's, and others may use it, too.  (Unmodified
- * QEMU changes it when the guest inflates its balloon, and when postcopy
- * begins.)  Without a name the file is ours alone.
+ * A file that is mapped privately is never changed, unless QEMU made it itself
+ * (a memfd, or a file in the directory that mem-path names): it is a template,
+ * which is not the guest's, and others may use it, too.  (Unmodified QEMU
+ * changes it when the guest inflates its balloon, and when postcopy begins.)
  *
  * All functions need the BQL, unless they say otherwise.
  *
@@ -36,6 +36,12 @@ typedef enum SkipDropReason {
 } SkipDropReason;
 
 typedef struct SkipDrop SkipDrop;
+
+/**
+ * skip_drop_is_template: Is @rb a private mapping of a file that others may
+ * have?
+ */
+bool skip_drop_is_template(RAMBlock *rb);
 
 /**
  * skip_drop_init: Take note of RAM blocks that come and go; once

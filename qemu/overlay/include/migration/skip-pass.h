@@ -89,8 +89,6 @@ typedef struct SkipPass {
     bool unpopulated;
     /* The host does not tell what is unpopulated in @rb */
     bool silent;
-    /* Its huge pages were counted with the guest stopped */
-    bool counted_late;
     /* Where to go on in @rb */
     uint64_t at;
     /* Pages below this one have their writes tracked */
@@ -99,6 +97,8 @@ typedef struct SkipPass {
     uint64_t ahead_end;
     /* Pages that may still be looked at for zeroes */
     uint64_t zero_budget;
+    /* Huge pages were counted with the guest stopped */
+    bool counted_late;
     /* Dirty bits cleared in this slice, less those that were set */
     int64_t cleared;
     /* When this slice began */

@@ -133,7 +133,10 @@ static void tell(const char *what, const char *who)
     g_assert_cmpuint(holds.n, >, 0);
 }
 
-/* A driver that gives back a huge page, and takes it back, all the time */
+/*
+ * A driver that gives back a huge page, and takes it back, all the time, until
+ * the guest is stopped, and nothing has been saved of that moment yet
+ */
 static void keep_busy(BGuest *g)
 {
     uint64_t requests = 0;
@@ -142,7 +145,7 @@ static void keep_busy(BGuest *g)
     while (running) {
         QDict *info = bg_query_migrate(g);
 
-        running = strcmp(qdict_get_str(info, "status"), "completed");
+        running = strcmp(qdict_get_str(info, "status"), "pre-switchover");
         g_assert_cmpstr(qdict_get_str(info, "status"), !=, "failed");
         qobject_unref(info);
         if (running) {
@@ -152,6 +155,9 @@ static void keep_busy(BGuest *g)
         }
     }
     g_test_message("%" PRIu64 " requests during the migration", requests);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-continue',"
+        " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
 static void migrate_large(BGBackend backend, bool busy, const char *what)
@@ -163,6 +169,7 @@ static void migrate_large(BGBackend backend, bool busy, const char *what)
     bg_set_capability(dest, "skip-balloon", true);
     bg_set_capability(source, "skip-unpopulated", true);
     bg_set_capability(dest, "skip-unpopulated", true);
+    bg_set_capability(source, "pause-before-switchover", busy);
     bg_migrate_limit(source, 0);
     bg_migrate_start(source, dest);
     if (busy) {
