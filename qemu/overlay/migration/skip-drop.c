@@ -355,7 +355,8 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end)
 bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
 {
     return rb->page_size <= size && may_go(rb, SKIP_DROP_STALE) &&
-           (rb->fd < 0 || qemu_ram_is_shared(rb)) && !ram_block_discard_range(rb, offset, size);
+           (rb->fd < 0 || qemu_ram_is_shared(rb)) &&
+           !ram_block_discard_range(rb, offset, size);
 }
 
 /* ---- The object ---- */

@@ -540,8 +540,8 @@ static bool try_to_count(SkipPass *pass, bool *go_on)
  *
  * With the guest about to go on elsewhere there is no time for that.  What is
  * dirty by then and seems to be empty is little, and is read from the file; for
- * private mappings see count_late().  A snapshot has the time, and nobody runs who
- * could discard anything.
+ * private mappings see count_late().  A snapshot has the time, and nobody runs
+ * who could discard anything.
  *
  * Returns false if the pass cannot go on.
  */

@@ -124,8 +124,9 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit);
  *
  * Returns: 1 if [@from, @end) is populated, 0 if it is not, or a negative errno
  * if the host cannot tell: -ERANGE if @to is beyond the limit, -EAGAIN if it
- * seems not to be, but that is not certain, -ENOTSUP for shared memory without a file descriptor, and
- * for files whose file system does not tell holes reliably.
+ * seems not to be, but that is not certain, -ENOTSUP for shared memory without
+ * a file descriptor, and for files whose file system does not tell holes
+ * reliably.
  */
 int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *end);

@@ -262,8 +262,8 @@ static void report(BGuest *g, uint64_t start, uint64_t length)
 }
 
 /*
- * What is reported to be free may be in use again, so it is never owed: a device
- * that needs it keeps it, and nobody who counts pages does.
+ * What is reported to be free may be in use again, so it is never owed: a
+ * device that needs it keeps it, and nobody who counts pages does.
  */
 static void test_reported(gconstpointer data)
 {
