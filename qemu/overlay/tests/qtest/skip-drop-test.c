@@ -201,6 +201,56 @@ static void test_huge_parts(void)
     bg_quit(g);
 }
 
+/*
+ * A run of the balloon that has the end of one huge page and the beginning of
+ * the next one, which holds something of an earlier use
+ */
+static void test_huge_halves(void)
+{
+    static const char *const capabilities[] = { "skip-balloon", NULL };
+    BGOptions options = { .backend = BG_ANON };
+    BGOptions huge = { };
+    g_autofree char *dir = NULL;
+    g_autofree char *path = NULL;
+    BGuest *g, *dest;
+    bool mounted;
+    void *old;
+    int fd;
+
+    if (!g_test_subprocess()) {
+        hm_test_on_hugetlbfs(RAM_SIZE);
+        return;
+    }
+    dir = hm_find_hugetlbfs(&mounted);
+    path = hm_temp_path(dir, "halves");
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
+    old = mmap(NULL, HM_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+               GIVEN_START + HM_HUGE_SIZE);
+    g_assert_true(old != MAP_FAILED);
+    memset(old, 'x', HM_HUGE_SIZE);
+    munmap(old, HM_HUGE_SIZE);
+    close(fd);
+
+    huge.ram_file = path;
+    g = bg_start(&options);
+    dest = ug_start_destination(&huge, false);
+    bg_driver_start(g, MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN_START + HM_HUGE_SIZE / 2,
+                     HM_HUGE_SIZE);
+    set_capabilities(g, capabilities);
+    set_capabilities(dest, capabilities);
+    bg_migrate_limit(g, 0);
+    bg_migrate_start(g, dest);
+    bg_migrate_wait(g, dest);
+    bg_assert_same_map(g, dest);
+    ug_assert_same_content(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+    unlink(path);
+}
+
 /* ---- Hosts without a huge page of zeroes ---- */
 
 #define USE_ZERO_PAGE "/sys/kernel/mm/transparent_hugepage/use_zero_page"
@@ -748,6 +798,7 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, &template_cases[i], test_template);
     }
     qtest_add_func("skip-drop/huge-parts", test_huge_parts);
+    qtest_add_func("skip-drop/huge-halves", test_huge_halves);
     qtest_add_func("skip-drop/no-zero-page", test_no_zero_page);
     qtest_add_func("skip-drop/turns/many-blocks", test_many_blocks);
     qtest_add_func("skip-drop/turns/virtio-mem", test_virtio_mem_turns);
