@@ -19,7 +19,6 @@
 /* As in kernel-init.c */
 #define GOAL 2000
 #define GOAL_IN 500
-#define GOAL_COLLAPSES 500
 #define GOAL_TOGETHER 200
 /* Counts of huge pages that were right, though the pages were moved */
 #define GOAL_COUNTS 100
@@ -271,11 +270,8 @@ int main(int argc, char **argv)
     for (unsigned int k = 0; k < G_N_ELEMENTS(kernels); k++) {
         for (unsigned int i = 0; i < G_N_ELEMENTS(kinds); i++) {
             for (unsigned int w = 0; w < G_N_ELEMENTS(ways); w++) {
-                uint64_t collapses =
-                    !strcmp(ways[w], "all") ? GOAL_TOGETHER :
-                    i < 2 ? GOAL : GOAL_COLLAPSES;
-
-                add(&kernels[k], kinds[i], ways[w], collapses);
+                add(&kernels[k], kinds[i], ways[w],
+                    strcmp(ways[w], "all") ? GOAL : GOAL_TOGETHER);
             }
         }
         add(&kernels[k], "hugetlbfs", "move", 0);
