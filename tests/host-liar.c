@@ -3,7 +3,7 @@
  * once, as if the kernel was moving that page
  *
  * HOST_LIAR_CALL names the call: lseek (SEEK_DATA), mincore, pagemap (read()
- * of it), cachestat.  HOST_LIAR_FILE is a file that holds two hexadecimal
+ * of it), scan (PAGEMAP_SCAN), cachestat.  HOST_LIAR_FILE is a file that holds two hexadecimal
  * numbers, where the page is and how large guest RAM is, and a decimal one, how
  * often the call tells the truth first.  It may come into being at any time,
  * and goes when the call has lied.
@@ -38,6 +38,14 @@
 
 /* As of Linux 6.7, and of Linux 6.5 */
 #define PM_SCAN_IOCTL _IOWR('f', 16, uint64_t[12])
+#define PM_SCAN_VEC 5
+
+typedef struct PmRegion {
+    uint64_t start;
+    uint64_t end;
+    uint64_t categories;
+} PmRegion;
+
 #define CACHESTAT_NR 451
 
 typedef struct Lie {
@@ -199,6 +207,35 @@ ssize_t pread64(int fd, void *buf, size_t size, off_t offset)
     return lying_pread(fd, buf, size, offset);
 }
 
+/* What is hidden ends a region; the rest of that is lost as well. */
+static int lying_scan(int n, const uint64_t *scan)
+{
+    PmRegion *region = (PmRegion *)(uintptr_t)scan[PM_SCAN_VEC];
+    uint64_t hidden;
+    Lie lie;
+    int i;
+
+    if (n <= 0 || !is_told("scan", &lie)) {
+        return n;
+    }
+    hidden = find_ram(&lie) + lie.offset;
+    for (i = 0; i < n; i++) {
+        if (hidden < region[i].start || hidden >= region[i].end) {
+            continue;
+        }
+        if (lies_now(&lie)) {
+            region[i].end = hidden;
+            if (region[i].start == hidden) {
+                memmove(&region[i], &region[i + 1],
+                        (n - i - 1) * sizeof(*region));
+                n--;
+            }
+        }
+        break;
+    }
+    return n;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     int (*next)(int, unsigned long, void *) = real("ioctl");
@@ -211,6 +248,9 @@ int ioctl(int fd, unsigned long request, ...)
     if (request == PM_SCAN_IOCTL && is_named("HOST_LIAR_REFUSE", "scan")) {
         errno = ENOTTY;
         return -1;
+    }
+    if (request == PM_SCAN_IOCTL) {
+        return lying_scan(next(fd, request, arg), arg);
     }
     return next(fd, request, arg);
 }
