@@ -3,10 +3,10 @@
  * once, as if the kernel was moving that page
  *
  * HOST_LIAR_CALL names the call: lseek (SEEK_DATA), mincore, pagemap (read()
- * of it), scan (PAGEMAP_SCAN), cachestat.  HOST_LIAR_FILE is a file that holds two hexadecimal
- * numbers, where the page is and how large guest RAM is, and a decimal one, how
- * often the call tells the truth first.  It may come into being at any time,
- * and goes when the call has lied.
+ * of it), scan (PAGEMAP_SCAN), cachestat.  HOST_LIAR_FILE is a file that holds
+ * three hexadecimal numbers, where the page is, how large it is and how large
+ * guest RAM is, and a decimal one, how often the call tells the truth first.
+ * It may come into being at any time, and goes when the call has lied.
  *
  * HOST_LIAR_REFUSE names the calls that fail as they do on a kernel that does
  * not have them: cachestat, scan (PAGEMAP_SCAN).

@@ -37,6 +37,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <glib.h>
+
 #include "migration/populated.h"
 
 #ifndef MADV_PAGEOUT
@@ -330,7 +332,7 @@ static uint64_t vmstat(const char *name)
     while (line) {
         line += *line == '\n';
         if (!strncmp(line, name, length) && line[length] == ' ') {
-            return strtoull(line + length, NULL, 10);
+            return g_ascii_strtoull(line + length, NULL, 10);
         }
         line = strchr(line, '\n');
     }
@@ -759,9 +761,9 @@ static void run_case(const char *name, Kind kind, unsigned int movers)
     pthread_join(questions, NULL);
     say("RESULT %s questions %lu populated %lu wrong %lu wide %lu "
         "undecided %lu holes %lu moves %lu collapses %lu splits %lu out %lu "
-        "in %lu lost %lu counts %lu seconds %lu", name, c.questions, c.yes, c.wrong,
-        c.wrong_wide, c.undecided, c.holes, c.moves, c.collapses, c.splits,
-        c.out, c.in, count_lost(&c), c.counts, now() - began);
+        "in %lu lost %lu counts %lu seconds %lu", name, c.questions, c.yes,
+        c.wrong, c.wrong_wide, c.undecided, c.holes, c.moves, c.collapses,
+        c.splits, c.out, c.in, count_lost(&c), c.counts, now() - began);
     munmap(c.memory, MAPPED);
     if (c.fd >= 0) {
         close(c.fd);
