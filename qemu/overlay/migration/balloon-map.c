@@ -604,7 +604,6 @@ void balloon_map_hold(bool on)
 void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
 {
     BalloonMapBlock *block = find_block(rb);
-
     bool inhibited = balloon_map_inhibited();
 
     if (balloon_map_takes_parts() && (inhibited || balloon_map.held)) {

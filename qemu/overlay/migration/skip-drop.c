@@ -129,16 +129,10 @@ bool skip_drop_is_template(RAMBlock *rb)
     return rb->fd >= 0 && !qemu_ram_is_shared(rb) && !is_made_by_us(rb);
 }
 
-static bool is_preallocated(const RAMBlock *rb)
+bool skip_drop_stays_populated(const RAMBlock *rb)
 {
-    return skip_unpopulated_is_guest_ram(rb) &&
-           MEMORY_BACKEND(rb->mr->owner)->prealloc;
-}
-
-/* virtio-mem may want its memory to be preallocated, too. */
-static bool stays_populated(const RAMBlock *rb)
-{
-    return is_preallocated(rb) ||
+    return (skip_unpopulated_is_guest_ram(rb) &&
+            MEMORY_BACKEND(rb->mr->owner)->prealloc) ||
            (rb->mr && memory_region_has_ram_discard_manager(rb->mr));
 }
 
@@ -147,7 +141,8 @@ static bool may_go(const RAMBlock *rb, SkipDropReason reason)
 {
     return reason == SKIP_DROP_UNPLUGGED ||
            (!ram_block_discard_is_disabled() && !should_mlock(mlock_state) &&
-            (reason == SKIP_DROP_GIVEN_BACK || !stays_populated(rb)));
+            (reason == SKIP_DROP_GIVEN_BACK ||
+             !skip_drop_stays_populated(rb)));
 }
 
 /* ---- What there is ---- */

@@ -247,12 +247,11 @@ static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
     int ret = populated_scan_next(pass->scan, start << bits, end << bits,
                                   &stop);
 
-    *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
     if (ret == -EAGAIN && pass->final && unit_of(pass->rb) > 1) {
         ret = count_late(pass) ? populated_scan_next(pass->scan, start << bits,
                                                      end << bits, &stop) : 1;
-        *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
     }
+    *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
     if (!ret && stop >> bits < *next) {
         ret = stop >> bits == start;
         *next = MAX(stop >> bits, start + 1);

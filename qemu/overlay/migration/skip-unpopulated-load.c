@@ -43,7 +43,6 @@
 #include "migration/skip-postcopy.h"
 #include "migration/skip-turns.h"
 #include "migration/skip-unpopulated.h"
-#include "system/hostmem.h"
 #include "migration.h"
 #include "options.h"
 #include "qemu-file.h"
@@ -72,13 +71,6 @@ static struct {
     bool emptied;
     bool emptied_loaded;
 } load;
-
-/* Is memory of @rb to be kept populated?  virtio-mem may want that, too. */
-static bool is_preallocated(const RAMBlock *rb)
-{
-    return MEMORY_BACKEND(rb->mr->owner)->prealloc ||
-           memory_region_has_ram_discard_manager(rb->mr);
-}
 
 /* ---- Empty guest RAM ---- */
 
@@ -194,7 +186,8 @@ static bool must_be_emptied(const RAMBlock *rb, bool loaded)
 {
     return skip_unpopulated_is_guest_ram(rb) &&
            !memory_region_is_rom(rb->mr) &&
-           (!is_preallocated(rb) || loaded || skip_unpopulated_has_name(rb));
+           (!skip_drop_stays_populated(rb) || loaded ||
+            skip_unpopulated_has_name(rb));
 }
 
 /* The names of the RAM blocks that must be emptied; these may come and go. */

@@ -44,6 +44,13 @@ typedef struct SkipDrop SkipDrop;
 bool skip_drop_is_template(RAMBlock *rb);
 
 /**
+ * skip_drop_stays_populated: Is memory of @rb to be kept populated?
+ *
+ * It is if it was preallocated; virtio-mem may want that, too.
+ */
+bool skip_drop_stays_populated(const RAMBlock *rb);
+
+/**
  * skip_drop_init: Take note of RAM blocks that come and go; once
  */
 void skip_drop_init(void);
