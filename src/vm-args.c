@@ -54,7 +54,9 @@ static void add_machine(GPtrArray *args, const VmConfig *config)
     if (config->kvm) {
         add(args, "-accel", "kvm");
     }
-    add(args, "-accel", config->device_level ? "qtest" : "tcg");
+    if (!config->bare) {
+        add(args, "-accel", config->device_level ? "qtest" : "tcg");
+    }
     add(args, "-smp", "%u", MAX(config->smp, 1));
     /* Nothing that the guest does not need: each device is more to migrate. */
     g_ptr_array_add(args, g_strdup("-nodefaults"));
@@ -132,6 +134,17 @@ static void add_guest(GPtrArray *args, const VmConfig *config)
         config->untouched ? "off" : "on");
 }
 
+/* Nested KVM may lack what QEMU takes from that CPU feature. */
+static void add_bare_guest(GPtrArray *args, const BareGuest *bare)
+{
+    add(args, "-accel", "%s", bare->accel);
+    if (g_str_has_prefix(bare->accel, "kvm")) {
+        add(args, "-cpu", "host,arch-capabilities=off");
+    }
+    add(args, "-bios", "%s", bare->image);
+    add(args, "-fw_cfg", "name=opt/skip_balloon,string=%s", bare->options);
+}
+
 static void add_balloon(GPtrArray *args, const VmConfig *config)
 {
     if (config->free_page_hint) {
@@ -162,6 +175,9 @@ char **vm_args(const Session *session, const VmConfig *config)
     }
     if (config->kernel) {
         add_guest(args, config);
+    }
+    if (config->bare) {
+        add_bare_guest(args, config->bare);
     }
     if (!config->no_balloon) {
         add_balloon(args, config);

@@ -18,6 +18,13 @@ typedef enum Backend {
     BACKEND_HUGETLB,            /* shared memory in huge pages of 2 MiB */
 } Backend;
 
+/* A guest without an operating system, guest/bare/; nothing in it is owned. */
+typedef struct BareGuest {
+    const char *image;          /* bare.bin, which takes the firmware's place */
+    const char *options;        /* guest/protocol.rst has them */
+    const char *accel;          /* as QEMU's -accel takes it */
+} BareGuest;
+
 /* How to start a QEMU. Nothing in it is owned. */
 typedef struct VmConfig {
     const char *name;           /* unique in its session; names the logs */
@@ -25,6 +32,7 @@ typedef struct VmConfig {
     const char *const *firmware; /* directories for -L, or NULL */
     const char *kernel;
     const char *initrd;
+    const BareGuest *bare;      /* instead of a kernel, or NULL */
     uint64_t memory;            /* of the guest, in bytes */
     uint64_t workset;           /* that the guest checks, in bytes */
     unsigned seed;              /* of the content of the working set */

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "pages.h"
+
+#include <stddef.h>
+
+#include "balloon.h"
+#include "machine.h"
+#include "serial.h"
+
+#define WORDS (PAGE_SIZE / sizeof(uint32_t))
+
+typedef struct Page {
+    uint32_t fill;              /* version of most words; 0: they are 0 */
+    uint32_t patch;             /* version of one word; 0: as the others */
+    bool given;
+    bool vague;
+} Page;
+
+static Page *table;
+static uintptr_t base;
+static uint32_t count;
+static uint32_t unit;
+static uint32_t last_version;
+
+void pages_start(uintptr_t first_byte, uint32_t n, uint32_t pages_of_unit,
+                 void *room)
+{
+    table = room;
+    base = first_byte;
+    count = n;
+    unit = pages_of_unit;
+    for (uint32_t page = 0; page < count; page++) {
+        table[page] = (Page) { 0 };
+    }
+}
+
+uint32_t pages_table_size(uint32_t n)
+{
+    return n * sizeof(Page);
+}
+
+uint32_t pages_count(void)
+{
+    return count;
+}
+
+uint32_t pages_unit(void)
+{
+    return unit;
+}
+
+uint32_t pages_number(uint32_t page)
+{
+    return base / PAGE_SIZE + page;
+}
+
+bool pages_is_given(uint32_t page)
+{
+    return table[page].given;
+}
+
+bool pages_is_vague(uint32_t page)
+{
+    return table[page].vague;
+}
+
+static bool is_empty(const Page *p)
+{
+    return !p->fill && !p->patch;
+}
+
+bool pages_is_zero(uint32_t page)
+{
+    return is_empty(&table[page]);
+}
+
+/* Not 0 for any version but 0 */
+static uint32_t word_of(uint32_t page, uint32_t version)
+{
+    return version ? ((page + 1) * 0x9e3779b1u ^ version * 0x85ebca6bu) | 1
+                   : 0;
+}
+
+static uint32_t *words_of(uint32_t page)
+{
+    return (uint32_t *)(base + page * PAGE_SIZE);
+}
+
+/* Which of the words of a page may differ from the others */
+static uint32_t patched_word(uint32_t page)
+{
+    return page * 37 % WORDS;
+}
+
+void pages_give(uint32_t page)
+{
+    uint32_t first = page - page % unit;
+
+    /*
+     * The host may now let go of all of the unit, if the guest has given all
+     * of it back. What the guest lied about is lost then.
+     */
+    for (uint32_t i = first; i < first + unit && i < count; i++) {
+        if (table[i].given) {
+            table[i].vague = true;
+        }
+    }
+    table[page].given = true;
+    table[page].vague = true;
+}
+
+void pages_take(uint32_t page)
+{
+    table[page].given = false;
+}
+
+static void store(uint32_t *words, uint32_t value, uint32_t n)
+{
+    asm volatile("rep stosl" : "+D"(words), "+c"(n) : "a"(value) : "memory");
+}
+
+void pages_fill(uint32_t page)
+{
+    Page *p = &table[page];
+
+    p->fill = ++last_version;
+    p->patch = 0;
+    p->vague = false;
+    store(words_of(page), word_of(page, p->fill), WORDS);
+}
+
+void pages_patch(uint32_t page)
+{
+    Page *p = &table[page];
+
+    p->patch = ++last_version;
+    store(words_of(page) + patched_word(page), word_of(page, p->patch), 1);
+}
+
+void pages_clear(uint32_t page)
+{
+    table[page] = (Page) { .given = table[page].given };
+    store(words_of(page), 0, WORDS);
+}
+
+/* The first of @n words that is not @value, NULL if all are. */
+static const uint32_t *find_other(const uint32_t *words, uint32_t value,
+                                  uint32_t n)
+{
+    bool equal = true;
+
+    if (!n) {
+        return NULL;
+    }
+    asm volatile("repe scasl"
+                 : "+D"(words), "+c"(n), "=@cce"(equal)
+                 : "a"(value)
+                 : "memory");
+    return equal ? NULL : words - 1;
+}
+
+/* The first word of a page that is not as these versions want it, or NULL. */
+static const uint32_t *find_wrong(uint32_t page, uint32_t fill,
+                                  uint32_t patch)
+{
+    const uint32_t *words = words_of(page);
+    uint32_t i = patched_word(page);
+    uint32_t value = word_of(page, fill);
+    const uint32_t *wrong = find_other(words, value, i);
+
+    if (!wrong) {
+        wrong = find_other(words + i, word_of(page, patch ? patch : fill), 1);
+    }
+    if (!wrong) {
+        wrong = find_other(words + i + 1, value, WORDS - i - 1);
+    }
+    return wrong;
+}
+
+static void __attribute__((noreturn)) report(uint32_t page,
+                                             const uint32_t *wrong)
+{
+    const Page *p = &table[page];
+    uint32_t version = p->patch && wrong == words_of(page) + patched_word(page)
+                       ? p->patch : p->fill;
+
+    serial_print("SB CORRUPT address=%x wanted=%x%s found=%x given=%u",
+                 (uint32_t)(uintptr_t)wrong, word_of(page, version),
+                 p->vague ? " or zeroes" : "", *wrong, p->given);
+    machine_halt();
+}
+
+/*
+ * What the host had let go of reads as zero. A page that was zero before
+ * tells nothing, while the host may still let go of it.
+ */
+static void found_zero(Page *p)
+{
+    if (!is_empty(p) || !p->given) {
+        *p = (Page) { .given = p->given };
+    }
+}
+
+void pages_check(uint32_t page)
+{
+    Page *p = &table[page];
+    const uint32_t *wrong;
+
+    if (p->vague && !find_wrong(page, 0, 0)) {
+        found_zero(p);
+        return;
+    }
+    wrong = find_wrong(page, p->fill, p->patch);
+    if (wrong) {
+        report(page, wrong);
+    }
+    /* It was not let go of; that may yet come unless it was taken back. */
+    p->vague = p->given;
+}

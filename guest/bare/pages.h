@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BARE_PAGES_H
+#define BARE_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The memory that is checked, and what each page of it has to hold. Pages are
+ * numbered from the first that is checked. Nothing here talks to the balloon.
+ *
+ * All words of a page have the same value, but for one. Both values follow
+ * from the page and from a version, so that an old version, another page and
+ * zeroes are told from what is wanted.
+ *
+ * A page is vague from when the guest gives it back until it is found to be
+ * zero, or written after it was taken back: the host may let go of it at any
+ * time, if it has anything to let go of. A guest that lies uses only pages
+ * that are not vague: the host has let go of them already, and may not do so
+ * again before they are given back once more.
+ */
+
+/**
+ * pages_start: begin with memory that is all zeroes.
+ * @base: the first byte, a multiple of the unit
+ * @count: how many pages, of 4 KiB
+ * @unit: how many pages the host lets go of at a time, at least 1
+ * @table: room for pages_table_size() bytes
+ */
+void pages_start(uintptr_t base, uint32_t count, uint32_t unit, void *table);
+
+/**
+ * pages_table_size: what pages_start() needs to keep a number of pages.
+ * @count: how many
+ */
+uint32_t pages_table_size(uint32_t count);
+
+/**
+ * pages_count: how many there are.
+ */
+uint32_t pages_count(void);
+
+/**
+ * pages_unit: how many pages the host lets go of at a time.
+ */
+uint32_t pages_unit(void);
+
+/**
+ * pages_number: the number of a page as the host counts.
+ * @page: the page
+ */
+uint32_t pages_number(uint32_t page);
+
+/**
+ * pages_is_given: whether a page has been given back.
+ * @page: the page
+ */
+bool pages_is_given(uint32_t page);
+
+/**
+ * pages_is_vague: whether it is unknown what a page holds.
+ * @page: the page
+ */
+bool pages_is_vague(uint32_t page);
+
+/**
+ * pages_is_zero: whether a page is known to hold nothing but zeroes.
+ * @page: the page
+ */
+bool pages_is_zero(uint32_t page);
+
+/**
+ * pages_give: note that a page is about to be given back.
+ * @page: the page
+ */
+void pages_give(uint32_t page);
+
+/**
+ * pages_take: note that a page has been taken back.
+ * @page: the page
+ */
+void pages_take(uint32_t page);
+
+/**
+ * pages_fill: write all words of a page.
+ * @page: the page; not vague if it is given back
+ */
+void pages_fill(uint32_t page);
+
+/**
+ * pages_patch: write one word of a page.
+ * @page: the page; not vague
+ */
+void pages_patch(uint32_t page);
+
+/**
+ * pages_clear: write zeroes to a page.
+ * @page: the page; not vague if it is given back
+ */
+void pages_clear(uint32_t page);
+
+/**
+ * pages_check: read a page. Ends the guest with a line on the serial port if
+ * it holds anything but what it has to.
+ * @page: the page
+ */
+void pages_check(uint32_t page);
+
+#endif /* BARE_PAGES_H */
