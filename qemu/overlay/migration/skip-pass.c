@@ -13,9 +13,10 @@
  * next time.
  *
  * A pass is led by what is dirty, and works in slices, between which it drops
- * the BQL: with the guest running it may have to go over a terabyte.  Between
- * two slices the balloon may change, and be reset, so each slice looks at all
- * of that anew.  Another synchronization in between, by the main loop, ends the
+ * the BQL: with the guest running it may have to go over a terabyte.  It also
+ * drops it to arm, which takes KVM milliseconds for a window.  Between two
+ * slices the balloon may change, and be reset, so each slice looks at all of
+ * that anew.  Another synchronization in between, by the main loop, ends the
  * pass, and makes the next one due.
  *
  * Only the migration thread makes passes, and it makes the one that is due
@@ -33,6 +34,7 @@
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
+#include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
@@ -53,6 +55,7 @@
 
 /* How long to leave it to others; a mutex is not fair to who waits for it */
 #define PAUSE_US 100
+#define PAUSE_NS (PAUSE_US * SCALE_US)
 
 /* Memory that is asked about in one go */
 #define PIECE (256 * MiB)
@@ -147,7 +150,7 @@ static void slice_end(SkipPass *pass)
 
 static bool time_is_up(const SkipPass *pass)
 {
-    return !pass->final && get_clock() - pass->slice_begin > SLICE_NS;
+    return !pass->final && get_clock() - pass->turn_begin > SLICE_NS;
 }
 
 /* What is to be skipped in the block?  It may change whenever we pause. */
@@ -165,15 +168,26 @@ static void drop_bql(SkipPass *pass)
 {
     slice_end(pass);
     bql_unlock();
+    pass->dropped = get_clock();
+}
+
+/* The BQL has been taken again.  Returns false if the pass cannot go on. */
+static bool go_on_with_bql(SkipPass *pass)
+{
+    slice_begin(pass);
+    if (pass->slice_begin - pass->dropped >= PAUSE_NS) {
+        /* Otherwise nobody who waits may have got it. */
+        pass->turn_begin = pass->slice_begin;
+    }
+    look_up_wanted(pass);
+    return skip_pass.syncs == pass->syncs;
 }
 
 /* Returns false if the pass cannot go on. */
 static bool take_bql(SkipPass *pass)
 {
     bql_lock();
-    slice_begin(pass);
-    look_up_wanted(pass);
-    return skip_pass.syncs == pass->syncs;
+    return go_on_with_bql(pass);
 }
 
 /* Let others have the BQL.  Returns false if the pass cannot go on. */
@@ -206,17 +220,39 @@ static uint64_t window_end(const SkipPass *pass, uint64_t page)
 }
 
 /*
- * Track writes to the window that @page lies in.  With the guest stopped nobody
- * writes, and nobody is going to look at the dirty log any more.
+ * Track writes to pages, while others have the BQL.  Returns false if the pass
+ * cannot go on.
  */
-static void arm_window(SkipPass *pass, uint64_t page)
+static bool arm_without_bql(SkipPass *pass, uint64_t start, uint64_t end)
 {
-    pass->armed_end = window_end(pass, page);
-    if (!pass->final) {
-        ram_clear_dirty_log_range(pass->rb, page, pass->armed_end - page);
-    }
-    populated_scan_window(pass->scan,
-                          pass->armed_end << qemu_target_page_bits());
+    MemoryRegion *mr = pass->rb->mr;
+    int64_t begin;
+
+    /* Somebody may remove it meanwhile. */
+    memory_region_ref(mr);
+    drop_bql(pass);
+    begin = get_clock();
+    ram_clear_dirty_log_range(pass->rb, start, end - start);
+    pass->arm_ns += get_clock() - begin;
+    pass->windows++;
+    bql_lock();
+    memory_region_unref(mr);
+    return go_on_with_bql(pass);
+}
+
+/*
+ * Track writes to the window that @page lies in.  With the guest stopped nobody
+ * writes, and nobody is going to look at the dirty log any more.  Returns false
+ * if the pass cannot go on; what was looked up in the balloon may be old.
+ */
+static bool arm_window(SkipPass *pass, uint64_t page)
+{
+    uint64_t end = window_end(pass, page);
+    bool go_on = pass->final || arm_without_bql(pass, page, end);
+
+    pass->armed_end = end;
+    populated_scan_window(pass->scan, end << qemu_target_page_bits());
+    return go_on;
 }
 
 /*
@@ -260,16 +296,13 @@ static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
 }
 
 /*
- * Decide about dirty pages that lie in one window.  Returns where it stopped:
- * at @end, or earlier if the time is up, but not before it has gone on, nor
- * within a unit, which would be begun anew.
+ * Decide about dirty pages that lie in an armed window.  Returns where it
+ * stopped: at @end, or earlier if the time is up, but not before it has gone
+ * on, nor within a unit, which would be begun anew.
  */
 static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
                            uint64_t start, uint64_t end)
 {
-    if (start >= pass->armed_end) {
-        arm_window(pass, start);
-    }
     while (start < end) {
         uint64_t next;
         int ret = ask_host(pass, start, end, &next);
@@ -397,24 +430,23 @@ static void skip_words(SkipPass *pass, uint64_t start, uint64_t end)
 /*
  * If the map has a page here and a page there, to decide about each stretch on
  * its own takes long.  But wherever there is nothing behind the pages, words
- * of the bitmaps tell what becomes of them.  What this leaves dirty is for the
- * others to decide about.
- *
- * Returns false if nothing was done.
+ * of the bitmaps tell what becomes of them.  Has that not been done yet?
  */
-static bool skip_ahead(SkipPass *pass, uint64_t limit)
+static bool can_skip_ahead(const SkipPass *pass)
+{
+    return pass->map && pass->at >= pass->ahead_end &&
+           unit_of(pass->rb) == 1 &&
+           qemu_target_page_bits() == BALLOON_BITMAP_PAGE_SHIFT &&
+           !pass->rb->file_bmap;
+}
+
+/* What this leaves dirty is for the others to decide about. */
+static void skip_ahead(SkipPass *pass, uint64_t limit)
 {
     int bits = qemu_target_page_bits();
     uint64_t at = pass->at;
     uint64_t end = MIN(at + (PIECE >> bits), limit);
 
-    if (!pass->map || at < pass->ahead_end || unit_of(pass->rb) > 1 ||
-        bits != BALLOON_BITMAP_PAGE_SHIFT || pass->rb->file_bmap) {
-        return false;
-    }
-    if (at >= pass->armed_end) {
-        arm_window(pass, at);
-    }
     /* What is dirty leads: with the guest stopped that is next to nothing. */
     while ((at = find_next_bit(pass->rb->bmap, end, at)) < end) {
         uint64_t next, stop = end;
@@ -432,32 +464,36 @@ static bool skip_ahead(SkipPass *pass, uint64_t limit)
         }
     }
     pass->ahead_end = at;
-    return true;
 }
 
 /*
  * Decide about the dirty pages from @pass->at on, as far as they are alike: in
- * the map, or not.
+ * the map, or not.  Returns false if the pass cannot go on.
  */
-static void skip_next(SkipPass *pass, uint64_t limit)
+static bool skip_next(SkipPass *pass, uint64_t limit)
 {
     uint64_t unit = unit_of(pass->rb);
     uint64_t start = QEMU_ALIGN_DOWN(pass->at, unit);
     uint64_t piece = MAX(PIECE >> qemu_target_page_bits(), unit);
     uint64_t end = MIN(start + piece, limit);
     bool given = in_map(pass, start, &end);
+    bool ahead = end - start < SHORT_PAGES && can_skip_ahead(pass);
 
-    if (end - start < SHORT_PAGES && skip_ahead(pass, limit)) {
-        return;
+    if ((given || ahead || pass->unpopulated) && start >= pass->armed_end) {
+        /* Then look again. */
+        return arm_window(pass, start);
     }
-    if (given) {
+    if (ahead) {
+        skip_ahead(pass, limit);
+    } else if (given) {
         pass->at = skip_stretch(pass, &skip_balloon_policy, start, end);
-        return;
+    } else {
+        forget_dirty_edges(pass, start, end);
+        pass->at = pass->unpopulated
+                   ? skip_stretch(pass, &skip_unpopulated_policy, start, end)
+                   : end;
     }
-    forget_dirty_edges(pass, start, end);
-    pass->at = pass->unpopulated
-               ? skip_stretch(pass, &skip_unpopulated_policy, start, end)
-               : end;
+    return true;
 }
 
 /*
@@ -508,7 +544,9 @@ static bool arm_dirty_windows(SkipPass *pass)
     uint64_t at = 0;
 
     while ((at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
-        arm_window(pass, at);
+        if (!arm_window(pass, at)) {
+            return false;
+        }
         at = pass->armed_end;
         if (time_is_up(pass) && !pause_pass(pass)) {
             return false;
@@ -589,9 +627,9 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
 
         pass->at = find_next_bit(rb->bmap, limit, pass->at);
         if (pass->at < limit) {
-            skip_next(pass, limit);
+            go_on = skip_next(pass, limit);
         }
-        if (time_is_up(pass)) {
+        if (go_on && time_is_up(pass)) {
             go_on = pause_pass(pass);
         }
     }
@@ -640,6 +678,7 @@ static void make_pass(void)
     } while (pass.syncs != skip_pass.syncs);
 
     slice_begin(&pass);
+    pass.turn_begin = pass.slice_begin;
     if (skip_blocks(&pass)) {
         qatomic_set(&skip_pass_behind, false);
     }
@@ -647,7 +686,8 @@ static void make_pass(void)
     skip_balloon_count_pass(&pass);
     skip_unpopulated_count_pass(&pass);
     trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
-                        pass.ns / SCALE_US, pass.longest_ns / SCALE_US);
+                        pass.ns / SCALE_US, pass.longest_ns / SCALE_US,
+                        pass.windows, pass.arm_ns / SCALE_US);
 }
 
 static bool in_migration_thread(void)

@@ -103,6 +103,10 @@ typedef struct SkipPass {
     int64_t cleared;
     /* When this slice began */
     int64_t slice_begin;
+    /* Since when nobody else may have got the BQL */
+    int64_t turn_begin;
+    /* When it was dropped last */
+    int64_t dropped;
     /* How often the dirty bitmap had been synchronized then */
     uint64_t syncs;
     /* Of the whole pass: for trace events, and for the statistics */
@@ -116,6 +120,9 @@ typedef struct SkipPass {
     uint64_t slices;
     int64_t ns;
     int64_t longest_ns;
+    /* Armed, and how long that took */
+    uint64_t windows;
+    int64_t arm_ns;
 } SkipPass;
 
 /*
