@@ -22,10 +22,13 @@ typedef struct DeviceBench {
 
 static GArray *make_steps(const BenchOptions *options)
 {
+    DeviceProfile profile = options->kvm ? DEVICE_UNDER_KVM :
+                            options->full ? DEVICE_FULL : DEVICE_QUICK;
     unsigned count;
-    const DeviceEntry *entries = device_profile(options->full, &count);
+    const DeviceEntry *entries = device_profile(profile, &count);
 
-    return device_plan(entries, count, DEVICE_ALL_SERIES, 0);
+    return device_plan(entries, count, DEVICE_ALL_SERIES,
+                       options->kvm ? options->repetitions : 0);
 }
 
 /* What does not fit will be left out, and takes no time. */
@@ -145,6 +148,7 @@ bool bench_device_run(Session *session, BenchClock *clock,
             .qemu = options->qemu,
             .stock = options->stock,
             .firmware = (const char *const *)options->firmware,
+            .clear_bitmap_shift = options->clear_bitmap_shift,
         },
         .steps = (const DeviceCase *)steps->data,
         .n_steps = steps->len,

@@ -155,6 +155,12 @@ static bool choose_numbers(const Words *words, BenchOptions *options,
                     "--smp takes a number from 1 to 64");
         return false;
     }
+    if (options->clear_bitmap_shift &&
+        (options->clear_bitmap_shift < 6 || options->clear_bitmap_shift > 31)) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--clear-bitmap-shift takes a number from 6 to 31");
+        return false;
+    }
     if (options->timeout_secs < 1) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
                     "--timeout takes a number of seconds, at least 1");
@@ -270,7 +276,10 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
         { "smp", 0, 0, G_OPTION_ARG_INT, &options->smp,
           "Virtual processors (1)", "N" },
         { "accel", 0, 0, G_OPTION_ARG_STRING, &words.accel,
-          "tcg or kvm (tcg)", "KIND" },
+          "tcg or kvm (tcg); devices too, beside a small guest", "KIND" },
+        { "clear-bitmap-shift", 0, 0, G_OPTION_ARG_INT,
+          &options->clear_bitmap_shift,
+          "Of devices: x-clear-bitmap-shift of all QEMUs, 6 to 31", "N" },
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Give up when nothing has moved for so long (180)", "SECONDS" },
         { "keep-logs", 0, 0, G_OPTION_ARG_FILENAME, &options->log_dir,

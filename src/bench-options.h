@@ -25,6 +25,7 @@ typedef struct BenchOptions {
     int smp;
     int timeout_secs;
     bool kvm;
+    int clear_bitmap_shift;     /* of migrations of devices; 0: QEMU's own */
     char *log_dir;              /* NULL: keep no logs */
 } BenchOptions;
 

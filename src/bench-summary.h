@@ -13,4 +13,12 @@
  */
 char *bench_summary(const Results *results);
 
+/**
+ * bench_kvm_summary: what was measured of devices under KVM, likewise.
+ * @results: the results
+ *
+ * Returns: a new string, which the caller frees; NULL if there is nothing.
+ */
+char *bench_kvm_summary(const Results *results);
+
 #endif /* SKIP_BALLOON_BENCH_SUMMARY_H */

@@ -40,12 +40,15 @@ static bool show(Session *session, const BenchOptions *options, char *path,
     char *files[] = { path, NULL };
     g_autoptr(Results) results = report_file_load(files, error);
     g_autofree char *summary = NULL;
+    g_autofree char *kvm = NULL;
 
     if (!results) {
         return false;
     }
     summary = bench_summary(results);
+    kvm = bench_kvm_summary(results);
     printf("\n%s%s", summary ? summary : "", summary ? "\n" : "");
+    printf("%s%s", kvm ? kvm : "", kvm ? "\n" : "");
     return report_file_write(session, results, report, error);
 }
 

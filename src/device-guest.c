@@ -111,11 +111,11 @@ static bool write_ram(DeviceGuest *guest, uint64_t offset, const void *data,
            (ssize_t)size || fail_access("write to", error);
 }
 
-static bool read_ram(DeviceGuest *guest, uint64_t offset, void *data,
-                     size_t size, GError **error)
+bool device_guest_read(DeviceGuest *guest, uint64_t start, void *data,
+                       size_t length, GError **error)
 {
-    return pread(guest->mem_fd, data, size, guest->hva + offset) ==
-           (ssize_t)size || fail_access("read", error);
+    return pread(guest->mem_fd, data, length, guest->hva + start) ==
+           (ssize_t)length || fail_access("read", error);
 }
 
 /* The address that QEMU has the block "ram0" at; 0 if it does not say. */
@@ -340,8 +340,8 @@ static bool kick(DeviceGuest *guest, unsigned i, GError **error)
         return false;
     }
     for (;;) {
-        if (!read_ram(guest, queue->used + 2, &served, sizeof(served),
-                      error)) {
+        if (!device_guest_read(guest, queue->used + 2, &served, sizeof(served),
+                               error)) {
             return false;
         }
         served = GUINT16_FROM_LE(served);

@@ -17,10 +17,11 @@
 #define DEVICE_MAX_PFNS (UINT32_C(1) << 17)
 
 /*
- * A guest in which no processor runs: a driver in this process talks to the
- * balloon device, over qtest, and accesses guest RAM through /proc/PID/mem,
- * past QEMU. So QEMU does not know of what is written that it is dirty, which
- * is of no harm before a migration begins: to that all memory is dirty.
+ * A guest in which no processor runs, or one that knows nothing of devices: a
+ * driver in this process talks to the balloon device, over qtest, and accesses
+ * guest RAM through /proc/PID/mem, past QEMU. So QEMU does not know of what is
+ * written that it is dirty, which is of no harm before a migration begins: to
+ * that all memory is dirty.
  */
 typedef struct DeviceGuest DeviceGuest;
 
@@ -79,6 +80,17 @@ bool device_guest_drive(DeviceGuest *guest, bool must_tell_host,
  */
 bool device_guest_fill(DeviceGuest *guest, uint64_t start, uint64_t length,
                        GError **error);
+
+/**
+ * device_guest_read: read RAM.
+ * @guest: the guest
+ * @start: offset in RAM, in bytes
+ * @data: where to put it
+ * @length: in bytes
+ * @error: set if it cannot be read
+ */
+bool device_guest_read(DeviceGuest *guest, uint64_t start, void *data,
+                       size_t length, GError **error);
 
 /**
  * device_guest_inflate: give pages to the device. Reports to the session's

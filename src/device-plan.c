@@ -24,6 +24,11 @@
 #define NO_BALLOON(backends, builds, memory, repetitions) \
     { DEVICE_SCALE, backends, builds, DEVICE_NONE, memory, 0, 0, \
       repetitions, false }
+#define KVM_UNUSED(backends, builds, memory) \
+    { DEVICE_KVM, backends, builds, DEVICE_NONE, memory, 0, 0, 3, false }
+#define KVM_WHOLE(backends, builds, memory, touched) \
+    { DEVICE_KVM, backends, builds, DEVICE_WHOLE, memory, (memory) - LEFT, 0, \
+      3, touched }
 #define GROWTH(backends, builds, ballooned, repetitions) \
     { DEVICE_GROWTH, backends, builds, DEVICE_WHOLE, (ballooned) + LEFT, \
       ballooned, 0, repetitions, false }
@@ -90,10 +95,39 @@ static const DeviceEntry full[] = {
     RATE(BACKENDS, DEVICE_UNMODIFIED | DEVICE_SKIP_BALLOON, 2 * SIZE_GIB, 3),
 };
 
-const DeviceEntry *device_profile(bool is_full, unsigned *count)
+/* The kernel arms the dirty log of whatever memory is skipped, or scanned. */
+static const DeviceEntry kvm[] = {
+    KVM_UNUSED(ANON, DEVICE_UNMODIFIED | DEVICE_SKIP_UNPOPULATED,
+               64 * SIZE_GIB),
+    KVM_UNUSED(MEMFD, DEVICE_SKIP_UNPOPULATED, 64 * SIZE_GIB),
+    KVM_WHOLE(ANON, DEVICE_UNMODIFIED | DEVICE_SKIP_BALLOON, 64 * SIZE_GIB,
+              false),
+    KVM_WHOLE(MEMFD, DEVICE_SKIP_BALLOON, 64 * SIZE_GIB, false),
+    KVM_WHOLE(ANON, DEVICE_UNMODIFIED | DEVICE_SKIP_BALLOON, 8 * SIZE_GIB,
+              true),
+    KVM_UNUSED(ANON, DEVICE_UNMODIFIED | DEVICE_SKIP_UNPOPULATED,
+               256 * SIZE_GIB),
+    KVM_UNUSED(MEMFD, DEVICE_SKIP_UNPOPULATED, 256 * SIZE_GIB),
+    KVM_WHOLE(BACKENDS, DEVICE_SKIP_BALLOON, 256 * SIZE_GIB, false),
+    KVM_UNUSED(ANON, DEVICE_UNMODIFIED | DEVICE_SKIP_UNPOPULATED, TIB),
+    KVM_UNUSED(MEMFD, DEVICE_SKIP_UNPOPULATED, TIB),
+    KVM_WHOLE(BACKENDS, DEVICE_SKIP_BALLOON, TIB, false),
+};
+
+const DeviceEntry *device_profile(DeviceProfile profile, unsigned *count)
 {
-    *count = is_full ? G_N_ELEMENTS(full) : G_N_ELEMENTS(quick);
-    return is_full ? full : quick;
+    switch (profile) {
+    case DEVICE_QUICK:
+        *count = G_N_ELEMENTS(quick);
+        return quick;
+    case DEVICE_FULL:
+        *count = G_N_ELEMENTS(full);
+        return full;
+    case DEVICE_UNDER_KVM:
+        *count = G_N_ELEMENTS(kvm);
+        return kvm;
+    }
+    g_return_val_if_reached(NULL);
 }
 
 static uint64_t count_runs(const DeviceEntry *entry)
@@ -173,12 +207,15 @@ static uint64_t scanned(const DeviceCase *step)
     }
 }
 
-/* Two QEMUs, each with some bitmaps of a bit for each page */
+/*
+ * Two QEMUs, each with some bitmaps of a bit for each page; KVM adds a word for
+ * each page where it cannot leave the guest's page tables to the processor
+ */
 static uint64_t overhead(const DeviceCase *step)
 {
-    const uint64_t bitmaps = 6;
+    const uint64_t bits = step->series == DEVICE_KVM ? 6 + 64 : 6;
 
-    return 2 * (100 * SIZE_MIB + bitmaps * step->memory / DEVICE_PAGE / 8);
+    return 2 * (100 * SIZE_MIB + bits * step->memory / DEVICE_PAGE / 8);
 }
 
 uint64_t device_case_memory(const DeviceCase *step)
@@ -209,12 +246,14 @@ double device_case_seconds(const DeviceCase *step)
     /* A migration, for each run */
     double run_secs = step->runs * 0.0000002;
     double scan = !anon ? 3.5 : step->touched ? 0.4 : 0.05;
+    /* To arm, and for the kernel to set up and take down memory for KVM */
+    double kvm = step->series == DEVICE_KVM ? 0.025 : 0;
     double touch = step->touched ? 0.5 * step->ballooned / SIZE_GIB : 0;
 
     if (step->series == DEVICE_RATE) {
         return 0.2 + 3 * millions * (anon ? 2 : 4);
     }
-    return 0.15 + 0.001 * gib + inflate * millions + touch +
+    return 0.15 + (0.001 + kvm) * gib + inflate * millions + touch +
            run_secs + scan * scanned(step) / SIZE_GIB;
 }
 
@@ -250,7 +289,8 @@ const char *device_series_name(DeviceSeries series)
 {
     return series == DEVICE_SCALE ? "scale" :
            series == DEVICE_GROWTH ? "growth" :
-           series == DEVICE_RUNS ? "runs" : "rate";
+           series == DEVICE_RUNS ? "runs" :
+           series == DEVICE_KVM ? "kvm" : "rate";
 }
 
 const char *device_build_name(DeviceBuild build)
@@ -275,7 +315,8 @@ const char *device_pattern_name(DevicePattern pattern)
 char *device_case_title(const DeviceCase *step)
 {
     g_autofree char *size = size_format(
-        step->series == DEVICE_SCALE ? step->memory : step->ballooned);
+        step->series == DEVICE_SCALE || step->series == DEVICE_KVM ?
+        step->memory : step->ballooned);
     g_autofree char *pattern = step->pattern == DEVICE_SOME_RUNS ?
         g_strdup_printf("%" G_GUINT64_FORMAT " runs", step->runs) :
         g_strdup(device_pattern_name(step->pattern));

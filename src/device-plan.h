@@ -19,8 +19,16 @@ typedef enum DeviceSeries {
     DEVICE_GROWTH = 1 << 1,
     DEVICE_RUNS = 1 << 2,
     DEVICE_RATE = 1 << 3,
-    DEVICE_ALL_SERIES = (1 << 4) - 1,
+    DEVICE_KVM = 1 << 4,        /* with a guest that runs, under KVM */
+    DEVICE_ALL_SERIES = (1 << 5) - 1,
 } DeviceSeries;
+
+/* Which table of what is to be measured. */
+typedef enum DeviceProfile {
+    DEVICE_QUICK,
+    DEVICE_FULL,                /* for the night */
+    DEVICE_UNDER_KVM,
+} DeviceProfile;
 
 /* What does it, as bits of a set. */
 typedef enum DeviceBuild {
@@ -68,12 +76,12 @@ typedef struct DeviceCase {
 
 /**
  * device_profile: the table of a profile.
- * @full: the one for the night, rather than the quick one
+ * @profile: which
  * @count: where to put how many entries it has
  *
  * Returns: the entries, not owned.
  */
-const DeviceEntry *device_profile(bool full, unsigned *count);
+const DeviceEntry *device_profile(DeviceProfile profile, unsigned *count);
 
 /**
  * device_plan: all steps in the order in which they are done: one repetition

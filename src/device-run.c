@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device-firmware.h"
 #include "error.h"
 #include "memory.h"
 #include "migrate.h"
@@ -23,11 +24,14 @@ typedef struct Measured {
     uint64_t page_tables_most;
     gint64 longest_wait_us;
     gint64 longest_hold_us;     /* less than 0: there was none */
+    uint64_t clears;            /* times that the dirty log was cleared */
+    gint64 arm_us;              /* that these took our passes */
 } Measured;
 
 static VmConfig vm_config(const DeviceQemus *qemus, const DeviceCase *step,
-                          bool incoming)
+                          const char *bios, bool incoming)
 {
+    bool kvm = step->series == DEVICE_KVM;
     bool ours = step->build != DEVICE_UNMODIFIED;
 
     return (VmConfig) {
@@ -37,7 +41,11 @@ static VmConfig vm_config(const DeviceQemus *qemus, const DeviceCase *step,
         .memory = step->memory,
         .backend = step->backend,
         .device_level = true,
+        .kvm = kvm,
+        .bios = bios,
+        .clear_bitmap_shift = qemus->clear_bitmap_shift,
         .trace_holds = ours,
+        .trace_clears = kvm && !incoming,
         .no_balloon = step->pattern == DEVICE_NONE,
         .must_tell_host = device_case_skip(step) & SKIP_BALLOON,
         .incoming = incoming,
@@ -159,6 +167,34 @@ static bool check_skipped(const DeviceCase *step, const MigrationStats *stats,
     return true;
 }
 
+/* Under KVM there is a guest, which counts wherever it is. */
+static bool check_runs(Session *session, const DeviceCase *step, Vm *vm,
+                       GError **error)
+{
+    g_autoptr(DeviceGuest) guest = NULL;
+    Stall stall = { 0 };
+    uint32_t before, now;
+
+    if (step->series != DEVICE_KVM) {
+        return true;
+    }
+    guest = device_guest_new(session, vm, step->memory, error);
+    if (!guest || !device_guest_read(guest, DEVICE_FIRMWARE_COUNTER, &before,
+                                     sizeof(before), error)) {
+        return false;
+    }
+    do {
+        if (session_stalled(session, &stall, 0, "the guest does not run",
+                            error) ||
+            !session_sleep(session, POLL_MS, error) ||
+            !device_guest_read(guest, DEVICE_FIRMWARE_COUNTER, &now,
+                               sizeof(now), error)) {
+            return false;
+        }
+    } while (now == before);
+    return true;
+}
+
 static bool migrate(Session *session, const DeviceCase *step, Vm *source,
                     Vm *destination, Measured *measured, GError **error)
 {
@@ -175,15 +211,31 @@ static bool migrate(Session *session, const DeviceCase *step, Vm *source,
                              &measured->destination_after, error);
 }
 
-/* Read what QEMU wrote down, and remove it. */
-static bool read_holds(Session *session, const VmConfig *config,
-                       gint64 *longest_us, GError **error)
+/* A line of what QEMU wrote down */
+static void read_event(const char *line, Measured *measured)
+{
+    const char *hold = strstr(line, "skip_bql_end ");
+    const char *pass = strstr(line, "; armed ");
+    long long us;
+
+    if (hold && sscanf(hold, "%*s %*s %lld", &us) == 1) {
+        measured->longest_hold_us = MAX(measured->longest_hold_us, us);
+    } else if (pass && sscanf(pass, "; armed %*s windows in %lld", &us) == 1) {
+        measured->arm_us += us;
+    } else if (strstr(line, "migration_bitmap_clear_dirty ")) {
+        measured->clears++;
+    }
+}
+
+/* Read all of it, and remove it. */
+static bool read_trace(Session *session, const VmConfig *config,
+                       Measured *measured, GError **error)
 {
     g_autofree char *path = vm_trace_path(session, config);
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
 
-    if (!config->trace_holds) {
+    if (!config->trace_holds && !config->trace_clears) {
         return true;
     }
     if (!g_file_get_contents(path, &text, NULL, error)) {
@@ -192,22 +244,17 @@ static bool read_holds(Session *session, const VmConfig *config,
     unlink(path);
     lines = g_strsplit(text, "\n", -1);
     for (char **line = lines; *line; line++) {
-        const char *event = strstr(*line, "skip_bql_end ");
-        long long us;
-
-        if (event && sscanf(event, "%*s %*s %lld", &us) == 1) {
-            *longest_us = MAX(*longest_us, us);
-        }
+        read_event(*line, measured);
     }
     return true;
 }
 
 static bool measure(Session *session, const DeviceQemus *qemus,
-                    const DeviceCase *step, Measured *measured,
-                    GError **error)
+                    const DeviceCase *step, const char *bios,
+                    Measured *measured, GError **error)
 {
-    VmConfig source_config = vm_config(qemus, step, false);
-    VmConfig destination_config = vm_config(qemus, step, true);
+    VmConfig source_config = vm_config(qemus, step, bios, false);
+    VmConfig destination_config = vm_config(qemus, step, bios, true);
     g_autoptr(Vm) source = vm_start(session, &source_config, error);
     g_autoptr(DeviceGuest) guest = NULL;
     g_autoptr(Vm) destination = NULL;
@@ -216,16 +263,16 @@ static bool measure(Session *session, const DeviceQemus *qemus,
         return false;
     }
     guest = device_guest_new(session, source, step->memory, error);
-    if (!guest || !set_up(guest, step, error)) {
+    if (!guest || !check_runs(session, step, source, error) ||
+        !set_up(guest, step, error)) {
         return false;
     }
     destination = vm_start(session, &destination_config, error);
     return destination &&
            migrate(session, step, source, destination, measured, error) &&
-           read_holds(session, &source_config, &measured->longest_hold_us,
-                      error) &&
-           read_holds(session, &destination_config,
-                      &measured->longest_hold_us, error);
+           check_runs(session, step, destination, error) &&
+           read_trace(session, &source_config, measured, error) &&
+           read_trace(session, &destination_config, measured, error);
 }
 
 static JsonObject *new_record(const DeviceCase *step, const char *kind)
@@ -283,6 +330,13 @@ static void add_measured(JsonObject *record, const Measured *measured)
         json_object_set_double_member(record, "longest-hold-ms",
                                       measured->longest_hold_us / 1e3);
     }
+    if (measured->clears) {
+        json_object_set_int_member(record, "clears", measured->clears);
+    }
+    if (measured->arm_us) {
+        json_object_set_double_member(record, "arming-ms",
+                                      measured->arm_us / 1e3);
+    }
     json_object_set_double_member(record, "longest-wait-ms",
                                   measured->longest_wait_us / 1e3);
     json_object_set_int_member(record, "source-before",
@@ -301,13 +355,24 @@ bool device_run_migration(Session *session, const DeviceQemus *qemus,
                           GError **error)
 {
     Measured measured = { .longest_hold_us = -1 };
+    g_autofree char *bios = NULL;
     g_autoptr(JsonObject) record = NULL;
 
-    if (!measure(session, qemus, step, &measured, error)) {
+    if (step->series == DEVICE_KVM) {
+        bios = device_firmware_write(session, error);
+        if (!bios) {
+            return false;
+        }
+    }
+    if (!measure(session, qemus, step, bios, &measured, error)) {
         return false;
     }
     record = new_record(step, "device");
     add_case(record, step);
+    if (qemus->clear_bitmap_shift) {
+        json_object_set_int_member(record, "clear-bitmap-shift",
+                                   qemus->clear_bitmap_shift);
+    }
     add_stats(record, &measured.stats);
     add_measured(record, &measured);
     return sink->func(record, sink->opaque, error);
@@ -367,7 +432,7 @@ bool device_run_rate(Session *session, const DeviceQemus *qemus,
                      const DeviceCase *step, const DeviceSink *sink,
                      GError **error)
 {
-    VmConfig config = vm_config(qemus, step, false);
+    VmConfig config = vm_config(qemus, step, NULL, false);
     g_autoptr(Vm) vm = NULL;
     g_autoptr(DeviceGuest) guest = NULL;
 

@@ -36,6 +36,7 @@ typedef struct DeviceQemus {
     const char *qemu;           /* ours */
     const char *stock;          /* the unmodified one */
     const char *const *firmware; /* directories for -L, or NULL */
+    unsigned clear_bitmap_shift; /* x-clear-bitmap-shift; 0: their own */
 } DeviceQemus;
 
 /**

@@ -107,10 +107,17 @@ static void add_serial_ports(GPtrArray *args, const Session *session,
     add(args, "-serial", "chardev:console");
 }
 
-/* A processor that can address 16 TiB, and leaves no hole below 1 TiB */
-static void add_device_level(GPtrArray *args)
+/*
+ * A processor that can address 16 TiB, and leaves no hole below 1 TiB; with
+ * KVM the host's, but for what a nested one may have and not let go of
+ */
+static void add_device_level(GPtrArray *args, const VmConfig *config)
 {
-    add(args, "-cpu", "max,vendor=GenuineIntel,phys-bits=46");
+    add(args, "-cpu", config->kvm ? "host,arch-capabilities=off" :
+        "max,vendor=GenuineIntel,phys-bits=46");
+    if (config->bios) {
+        add(args, "-bios", "%s", config->bios);
+    }
     add(args, "-chardev", "socket,id=qtest,fd=%d", VM_QTEST_FD);
     add(args, "-qtest", "chardev:qtest");
     add(args, "-qtest-log", "none");
@@ -119,7 +126,13 @@ static void add_device_level(GPtrArray *args)
 static void add_trace(GPtrArray *args, const Session *session,
                       const VmConfig *config)
 {
-    add(args, "-trace", "skip_bql_end");
+    if (config->trace_holds) {
+        add(args, "-trace", "skip_bql_end");
+        add(args, "-trace", "skip_pass_end");
+    }
+    if (config->trace_clears) {
+        add(args, "-trace", "migration_bitmap_clear_dirty");
+    }
     g_ptr_array_add(args, g_strdup("-D"));
     g_ptr_array_add(args, vm_trace_path(session, config));
 }
@@ -166,11 +179,11 @@ char **vm_args(const Session *session, const VmConfig *config)
     add_memory(args, config);
     add_qmp(args);
     if (config->device_level) {
-        add_device_level(args);
+        add_device_level(args, config);
     } else {
         add_serial_ports(args, session, config);
     }
-    if (config->trace_holds) {
+    if (config->trace_holds || config->trace_clears) {
         add_trace(args, session, config);
     }
     if (config->kernel) {
@@ -181,6 +194,10 @@ char **vm_args(const Session *session, const VmConfig *config)
     }
     if (!config->no_balloon) {
         add_balloon(args, config);
+    }
+    if (config->clear_bitmap_shift) {
+        add(args, "-global", "migration.x-clear-bitmap-shift=%u",
+            config->clear_bitmap_shift);
     }
     if (config->incoming) {
         add(args, "-incoming", "defer");

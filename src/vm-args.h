@@ -43,7 +43,9 @@ char *vm_console_path(const Session *session, const VmConfig *config);
 
 /**
  * vm_trace_path: the file that gets how long our code in QEMU held the big
- * lock, each time: lines with "skip_bql_end WHAT MICROSECONDS us".
+ * lock, each time: lines with "skip_bql_end WHAT MICROSECONDS us"; and for
+ * each pass a line with "skip_pass_end"; and for each time that the dirty log
+ * is cleared one with "migration_bitmap_clear_dirty".
  * @session: whose directory it is in
  * @config: how the QEMU is started
  *

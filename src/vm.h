@@ -44,8 +44,11 @@ typedef struct VmConfig {
     bool must_tell_host;        /* properties of the balloon device */
     bool free_page_reporting;
     bool free_page_hint;
-    bool device_level;          /* no guest runs: vm_qtest() is driven */
+    bool device_level;          /* vm_qtest() is driven; no guest under TCG */
+    const char *bios;           /* what runs at the level of devices, or NULL */
+    unsigned clear_bitmap_shift; /* of the migration; 0: what QEMU takes */
     bool trace_holds;           /* of the big lock, see vm_trace_path() */
+    bool trace_clears;          /* of the dirty log, likewise */
     bool incoming;              /* wait for a migration */
 } VmConfig;
 

@@ -99,6 +99,8 @@ static void test_bad_lines(void)
         { "bench -r 0", "--repetitions takes" },
         { "bench -r -1", "--repetitions takes" },
         { "bench --smp 65", "--smp takes" },
+        { "bench --clear-bitmap-shift 5", "--clear-bitmap-shift takes" },
+        { "bench --clear-bitmap-shift 32", "--clear-bitmap-shift takes" },
         { "bench --timeout 0", "--timeout takes" },
         { "bench a", "unexpected argument 'a'" },
         { "bench --compare a", "takes two files" },
@@ -360,6 +362,56 @@ static void test_compare(void)
     g_rmdir(dir);
 }
 
+static void write_kvm(BenchSink *sink, const char *build, int64_t total,
+                      double hold, int64_t shift)
+{
+    JsonObject *line = json_object_new();
+
+    json_object_set_string_member(line, "series", "kvm");
+    json_object_set_string_member(line, "build", build);
+    json_object_set_string_member(line, "backend", "anon");
+    json_object_set_string_member(line, "pattern", "none");
+    json_object_set_boolean_member(line, "touched", FALSE);
+    json_object_set_int_member(line, "memory", 64 * SIZE_GIB);
+    json_object_set_int_member(line, "total-ms", total);
+    json_object_set_double_member(line, "longest-hold-ms", hold);
+    if (shift) {
+        json_object_set_int_member(line, "clear-bitmap-shift", shift);
+    }
+    g_assert_true(bench_sink_write(sink, "device", line, NULL));
+}
+
+/* Cases with another chunk are cases of their own; holds are never averaged. */
+static void test_kvm_summary(void)
+{
+    g_autofree char *dir = make_dir();
+    g_autofree char *path = g_build_filename(dir, "a", NULL);
+    BenchSink *sink = bench_sink_open(path, NULL);
+    g_autoptr(Results) none = results_new();
+    g_autoptr(Results) results = NULL;
+    g_autofree char *nothing = bench_kvm_summary(none);
+    g_autofree char *text = NULL;
+
+    write_kvm(sink, "unmodified", 9000, 0, 0);
+    write_kvm(sink, "both", 100, 7.5, 0);
+    write_kvm(sink, "both", 200, 2.5, 0);
+    write_kvm(sink, "both", 800, 1, 6);
+    bench_sink_close(sink);
+    results = load(path);
+    text = bench_kvm_summary(results);
+    g_test_message("%s", text);
+    g_assert_null(nothing);
+    /* 9000 / 150 */
+    g_assert_nonnull(strstr(text, " 60 "));
+    g_assert_nonnull(strstr(text, " 7.5"));
+    g_assert_null(strstr(text, " 5.0"));
+    g_assert_nonnull(strstr(text, "64 GiB, none, anon\n"));
+    g_assert_nonnull(strstr(text, "64 GiB, none, anon, shift 6\n"));
+    g_assert_nonnull(strstr(text, " 800"));
+    g_unlink(path);
+    g_rmdir(dir);
+}
+
 static void test_socket_cost(void)
 {
     double ms = -1;
@@ -392,6 +444,7 @@ int main(int argc, char **argv)
     g_test_add_func("/bench/sink/append", test_sink);
     g_test_add_func("/bench/sink/refused", test_sink_refused);
     g_test_add_func("/bench/compare", test_compare);
+    g_test_add_func("/bench/kvm-summary", test_kvm_summary);
     g_test_add_func("/bench/socket/cost", test_socket_cost);
     g_test_add_func("/bench/socket/refused", test_socket_refused);
     return g_test_run();

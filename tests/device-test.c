@@ -351,8 +351,8 @@ static bool refuse(JsonObject *record, void *opaque, GError **error)
     return false;
 }
 
-static GPtrArray *bench(const DeviceEntry *entry, uint64_t max_memory,
-                        GError **error)
+static GPtrArray *bench_with_shift(const DeviceEntry *entry, unsigned shift,
+                                   uint64_t max_memory, GError **error)
 {
     g_autoptr(GPtrArray) records = g_ptr_array_new_with_free_func(
         (GDestroyNotify)json_object_unref);
@@ -360,7 +360,7 @@ static GPtrArray *bench(const DeviceEntry *entry, uint64_t max_memory,
     g_autoptr(Session) session = new_session(STALL_SECS);
     DeviceBenchConfig config = {
         .qemus = { qemu_path(), stock_path(),
-                   (const char *const *)firmware },
+                   (const char *const *)firmware, shift },
         .steps = (const DeviceCase *)plan->data,
         .n_steps = plan->len,
         .max_memory = max_memory,
@@ -369,6 +369,12 @@ static GPtrArray *bench(const DeviceEntry *entry, uint64_t max_memory,
 
     return device_bench_run(session, &config, &sink, error) ?
            g_steal_pointer(&records) : NULL;
+}
+
+static GPtrArray *bench(const DeviceEntry *entry, uint64_t max_memory,
+                        GError **error)
+{
+    return bench_with_shift(entry, 0, max_memory, error);
 }
 
 static int64_t number(JsonObject *record, const char *member)
@@ -393,7 +399,8 @@ static void check_members(JsonObject *record, const DeviceEntry *entry,
     };
 
     g_assert_cmpstr(text(record, "kind"), ==, "device");
-    g_assert_cmpstr(text(record, "series"), ==, "scale");
+    g_assert_cmpstr(text(record, "series"), ==,
+                    device_series_name(entry->series));
     g_assert_cmpuint(number(record, "repetition"), ==, 1);
     g_assert_cmpuint(number(record, "memory"), ==, entry->memory);
     g_assert_cmpuint(number(record, "used"), ==, USED);
@@ -503,6 +510,62 @@ static void test_no_balloon(void)
 {
     check_migrations(DEVICE_NONE, DEVICE_SKIP_UNPOPULATED | DEVICE_UNMODIFIED,
                      0, 0, false);
+}
+
+/* ---- Under KVM ---- */
+
+/* Skips the test, and returns false, if this host has no KVM to be used. */
+static bool have_kvm(void)
+{
+    bool have = !access("/dev/kvm", R_OK | W_OK);
+
+    if (!have) {
+        g_test_skip("/dev/kvm cannot be used");
+    }
+    return have;
+}
+
+/* The dirty log of all memory is cleared, by either, in chunks of @chunk. */
+static void check_clears(JsonObject *record, uint64_t chunk)
+{
+    bool ours = strcmp(text(record, "build"), "unmodified");
+
+    g_assert_cmpuint(number(record, "clears"), >=,
+                     (MEMORY + chunk - 1) / chunk);
+    g_assert_true(ours == json_object_has_member(record, "arming-ms"));
+    if (ours) {
+        g_assert_cmpfloat(json_object_get_double_member(record, "arming-ms"),
+                          <, number(record, "total-ms") + 1);
+    }
+}
+
+/* A guest runs, and goes on running on the destination, or this fails. */
+static void test_kvm(gconstpointer opaque)
+{
+    unsigned shift = GPOINTER_TO_UINT(opaque);
+    const DeviceEntry entry = {
+        DEVICE_KVM, 1 << BACKEND_ANON | 1 << BACKEND_MEMFD,
+        DEVICE_UNMODIFIED | DEVICE_BOTH, DEVICE_WHOLE, MEMORY, BALLOONED, 0,
+        1, false,
+    };
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) records = NULL;
+
+    if (!have_qemus() || !have_kvm()) {
+        return;
+    }
+    records = bench_with_shift(&entry, shift, 0, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(records->len, ==, 4);
+    for (unsigned i = 0; i < records->len; i++) {
+        JsonObject *record = records->pdata[i];
+
+        check_members(record, &entry, 1);
+        check_skipped(record, &entry);
+        check_clears(record, shift ? DEVICE_PAGE << shift : SIZE_GIB);
+        g_assert_true(!!shift ==
+                      json_object_has_member(record, "clear-bitmap-shift"));
+    }
 }
 
 static void test_rate(void)
@@ -717,10 +780,12 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     firmware = dirs ? g_strsplit(dirs, ":", -1) : NULL;
-    g_test_add_data_func("/device/plan/quick", GINT_TO_POINTER(false),
+    g_test_add_data_func("/device/plan/quick", GINT_TO_POINTER(DEVICE_QUICK),
                          test_profile);
-    g_test_add_data_func("/device/plan/full", GINT_TO_POINTER(true),
+    g_test_add_data_func("/device/plan/full", GINT_TO_POINTER(DEVICE_FULL),
                          test_profile);
+    g_test_add_data_func("/device/plan/kvm",
+                         GINT_TO_POINTER(DEVICE_UNDER_KVM), test_profile);
     g_test_add_func("/device/plan/choice", test_plan_choice);
     g_test_add_func("/device/plan/memory", test_plan_memory);
     g_test_add_func("/device/driver/order", test_order);
@@ -737,6 +802,10 @@ int main(int argc, char **argv)
     g_test_add_func("/device/migration/every-other", test_every_other);
     g_test_add_func("/device/migration/runs", test_runs);
     g_test_add_func("/device/migration/no-balloon", test_no_balloon);
+    g_test_add_data_func("/device/kvm/chunks-of-1g", GUINT_TO_POINTER(0),
+                         test_kvm);
+    g_test_add_data_func("/device/kvm/chunks-of-16m", GUINT_TO_POINTER(12),
+                         test_kvm);
     g_test_add_func("/device/rate", test_rate);
     g_test_add_func("/device/left-out", test_left_out);
     g_test_add_func("/device/error/death", test_death);
