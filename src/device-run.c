@@ -159,6 +159,15 @@ static bool check_skipped(const DeviceCase *step, const MigrationStats *stats,
                                           : "it does not say why");
         return false;
     }
+    if (set & SKIP_BALLOON &&
+        stats->skipped_pages < step->ballooned / DEVICE_PAGE / 2) {
+        g_set_error(error, SB_ERROR, SB_ERROR_MIGRATION,
+                    "QEMU has skipped %" G_GUINT64_FORMAT " of %"
+                    G_GUINT64_FORMAT " pages in the balloon",
+                    (uint64_t)stats->skipped_pages,
+                    step->ballooned / DEVICE_PAGE);
+        return false;
+    }
     if (set & SKIP_UNPOPULATED && !stats->unpopulated.known) {
         g_set_error(error, SB_ERROR, SB_ERROR_MIGRATION,
                     "QEMU does not tell what it found unpopulated");

@@ -108,13 +108,14 @@ static void add_serial_ports(GPtrArray *args, const Session *session,
 }
 
 /*
- * A processor that can address 16 TiB, and leaves no hole below 1 TiB; with
- * KVM the host's, but for what a nested one may have and not let go of
+ * A processor that can address 16 TiB; with KVM the host's, but for what a
+ * nested one may have and not let go of. Were it AMD's, QEMU would leave a hole
+ * below 1 TiB, and memory would not be where device-guest.c takes it to be.
  */
 static void add_device_level(GPtrArray *args, const VmConfig *config)
 {
-    add(args, "-cpu", config->kvm ? "host,arch-capabilities=off" :
-        "max,vendor=GenuineIntel,phys-bits=46");
+    add(args, "-cpu", "%s,vendor=GenuineIntel",
+        config->kvm ? "host,arch-capabilities=off" : "max,phys-bits=46");
     if (config->bios) {
         add(args, "-bios", "%s", config->bios);
     }
