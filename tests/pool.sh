@@ -8,11 +8,14 @@
 
 JOBS=${JOBS:-$(nproc)}
 JOBS=$((JOBS < 4 ? JOBS : 4))
+# Programs that wait hold no processor: while one is idle there may be so many.
+JOBS_MAX=$((JOBS + 2))
 
 declare -A running=() # I by process
 ticker=
 # On a terminal, what progress shows is written over and over again.
 [[ -t 2 ]] && tty=1 || tty=0
+shown=0
 
 # pool_start I SECONDS PROGRAM...: with the caller's redirections.
 pool_start() {
@@ -35,17 +38,49 @@ pool_reap() {
     done
 }
 
+# look_at_processors: sets idle to how much of a processor nobody used since this was asked last, in percent.
+idle=0 idle_ticks=0 idle_since=0
+look_at_processors() {
+    local -a cpu
+    local now
+    now=$(date +%s%N)
+    # "cpu user nice system idle iowait ..", in hundredths of a second
+    read -ra cpu </proc/stat
+    idle=$(((cpu[4] + cpu[5] - idle_ticks) * 1000000000 / (now - idle_since)))
+    idle_ticks=$((cpu[4] + cpu[5])) idle_since=$now
+}
+
+# pool_tick: wait until a program ends, but for no longer than 2 seconds.
+pool_tick() {
+    [[ -n $ticker ]] || { sleep 2 & ticker=$!; }
+    wait -n "${!running[@]}" "$ticker" || true
+    if ! kill -0 "$ticker" 2>/dev/null; then
+        ticker=
+        look_at_processors
+        if ((tty || SECONDS - shown >= 30)); then
+            pool_progress
+            shown=$SECONDS
+        fi
+    else
+        idle=0
+    fi
+    pool_reap
+}
+
+# pool_wait_for_room: until one more may run.
+pool_wait_for_room() {
+    pool_reap
+    while ((${#running[@]} >= JOBS && (idle < 50 || ${#running[@]} >= JOBS_MAX))); do
+        pool_tick
+    done
+    idle=0
+}
+
 # pool_down_to N: until no more than N of them run.
 pool_down_to() {
     pool_reap
     while ((${#running[@]} > $1)); do
-        [[ -n $ticker ]] || { sleep $((tty ? 2 : 30)) & ticker=$!; }
-        wait -n "${!running[@]}" "$ticker" || true
-        if ! kill -0 "$ticker" 2>/dev/null; then
-            ticker=
-            pool_progress
-        fi
-        pool_reap
+        pool_tick
     done
 }
 

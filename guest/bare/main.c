@@ -135,19 +135,39 @@ static void use_before_giving(uint32_t page)
     }
 }
 
+/*
+ * Whether the host lets go of memory is the same for all of a request, so one
+ * page tells of the others, which need not be read and so populated.
+ */
+static void note_what_is_gone(const Stretch *part, uint32_t sample)
+{
+    pages_check(sample);
+    if (pages_is_vague(sample)) {
+        return;
+    }
+    for (uint32_t page = part->start; page < part->end; page++) {
+        if (pages_is_given(page) && pages_is_vague(page)) {
+            pages_let_go(page);
+        }
+    }
+}
+
 /* Give back or take back at most one request's worth of a stretch. */
 static void balloon_part(Stretch part, bool inflate, uint32_t order)
 {
+    bool all_new = true;
     uint32_t n = 0;
 
     for (uint32_t page = part.start; page < part.end; page++) {
         /* Only a guest that lies gives back what it has given back. */
         if (pages_is_given(page) == inflate &&
             !(inflate && lies && !pages_is_vague(page))) {
+            all_new = all_new && !inflate;
             continue;
         }
         if (inflate) {
             use_before_giving(page);
+            all_new = all_new && !pages_is_given(page);
             given += !pages_is_given(page);
             pages_give(page);
         }
@@ -163,6 +183,9 @@ static void balloon_part(Stretch part, bool inflate, uint32_t order)
     }
     if (inflate) {
         balloon_inflate(request, n);
+        if (lies && all_new && pages_unit() == 1 && random_below(2)) {
+            note_what_is_gone(&part, part.start + random_below(n));
+        }
         return;
     }
     balloon_deflate(request, n);

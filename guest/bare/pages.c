@@ -109,6 +109,11 @@ void pages_give(uint32_t page)
     table[page].vague = true;
 }
 
+void pages_let_go(uint32_t page)
+{
+    table[page] = (Page) { .given = true };
+}
+
 void pages_take(uint32_t page)
 {
     table[page].given = false;

@@ -13,9 +13,9 @@
  * from the page and from a version, so that an old version, another page and
  * zeroes are told from what is wanted.
  *
- * A page is vague from when the guest gives it back until it is found to be
- * zero, or written after it was taken back: the host may let go of it at any
- * time, if it has anything to let go of. A guest that lies uses only pages
+ * A page is vague from when the guest gives it back until it is known that the
+ * host has let go of it, or it is written after it was taken back: until then
+ * the host may let go of it at any time. A guest that lies uses only pages
  * that are not vague: the host has let go of them already, and may not do so
  * again before they are given back once more.
  */
@@ -74,6 +74,12 @@ bool pages_is_zero(uint32_t page);
  * @page: the page
  */
 void pages_give(uint32_t page);
+
+/**
+ * pages_let_go: note that the host has let go of a page that was given back.
+ * @page: the page
+ */
+void pages_let_go(uint32_t page);
 
 /**
  * pages_take: note that a page has been taken back.

@@ -17,6 +17,7 @@
 #define SLOW_BANDWIDTH_MAX (24 * SIZE_MIB)
 /* So slow that a postcopy is not over before it is interrupted */
 #define CRAWL (256 * SIZE_KIB)
+#define POSTCOPY_CRAWL (16 * SIZE_KIB)
 
 /* ---- QMP ---- */
 
@@ -244,8 +245,9 @@ static bool switch_to_postcopy(Journey *journey, Vm *next, GError **error)
     return move_set_capability(journey->vm, next, "postcopy-ram", error) &&
            migrate_skip(journey->vm, next, journey->skip, error) &&
            migrate_set_bandwidth(journey->vm, CRAWL, error) &&
-           move_set_parameter(journey->vm, "max-postcopy-bandwidth", CRAWL,
-                              error) &&
+           move_set_parameter(journey->vm, "downtime-limit", 1, error) &&
+           move_set_parameter(journey->vm, "max-postcopy-bandwidth",
+                              POSTCOPY_CRAWL, error) &&
            migrate_start(session, journey->vm, next, error) &&
            migrate_wait_status(session, journey->vm, "active", &stats,
                                error) &&
@@ -303,7 +305,6 @@ static bool recovery(Journey *journey, GError **error)
     MigrationStats stats;
 
     if (!next || !switch_to_postcopy(journey, next, error) ||
-        !stay_slow(journey, error) ||
         !vm_do(journey->vm, "migrate-pause", NULL, error) ||
         !migrate_wait_status(session, journey->vm, "postcopy-paused", &stats,
                              error) ||
