@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../scripts/kernel.sh"
 
 OUT=$BUILD/guest
 # Wanted, as far as they are modules in this kernel; what they depend on comes along.
-MODULES=(virtio_pci virtio_balloon)
+MODULES=(virtio_pci virtio_blk virtio_balloon)
 
 need_packages build-essential dpkg-dev cpio xz-utils
 
@@ -23,7 +23,7 @@ source=${SKIP_BALLOON_KERNEL:-$(kernel_deb)}
 source=$(realpath "$source")
 
 # Anything that the result depends on, by content where it is ours.
-inputs=$(printf '%s\n' "$source" && sha256sum "$ROOT"/guest/{init.c,build.sh} "$ROOT/scripts/kernel.sh")
+inputs=$(printf '%s\n' "$source" && sha256sum "$ROOT"/guest/{*.[ch],build.sh} "$ROOT/scripts/kernel.sh")
 if [[ -e $OUT/initramfs.cpio.gz && $(cat "$OUT/inputs" 2>/dev/null || true) == "$inputs" ]]; then
     exit 0
 fi
@@ -31,7 +31,7 @@ say "making the guest from $(basename "$source")"
 rm -f "$OUT/inputs"
 kernel_open "$source" "$OUT/kernel"
 initramfs_begin "$OUT/initramfs" "${MODULES[@]}"
-logged guest-init gcc -static -O2 -Wall -Wextra -Werror -o "$OUT/initramfs/init" "$ROOT/guest/init.c"
+logged guest-init gcc -static -O2 -Wall -Wextra -Werror -o "$OUT/initramfs/init" "$ROOT"/guest/*.c
 cp "$VMLINUZ" "$OUT/vmlinuz"
 printf '%s\n' "${VMLINUZ##*/vmlinuz-}" >"$OUT/kernel.version"
 initramfs_end "$OUT/initramfs" "$OUT/initramfs.cpio.gz"

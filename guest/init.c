@@ -25,10 +25,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "init.h"
+
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
-#define PAGE_BYTES 4096
-#define PAGE_WORDS (PAGE_BYTES / sizeof(uint64_t))
 
 #define TICK_MS 250
 /* Pages that one tick checks besides those it rewrites. */
@@ -67,7 +67,7 @@ static pid_t touch_pid;
 
 /* Lines out. */
 
-static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
+void say(const char *format, ...)
 {
     char line[256];
     va_list args;
@@ -89,9 +89,14 @@ static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
     }
 }
 
-static void __attribute__((noreturn)) power_off(void)
+void say_all(void)
 {
     tcdrain(serial_fd);
+}
+
+static void __attribute__((noreturn)) power_off(void)
+{
+    say_all();
     reboot(RB_POWER_OFF);
     for (;;) {
         pause();
@@ -121,12 +126,12 @@ static uint64_t choose(uint64_t limit)
 }
 
 /* Never 0, so that xorshift never sticks. */
-static uint64_t page_start(uint64_t page, uint32_t generation)
+uint64_t page_start(uint64_t page, uint32_t generation)
 {
     return mix(params.seed ^ mix(page << 32 ^ generation)) | 1;
 }
 
-static uint64_t next_word(uint64_t x)
+uint64_t next_word(uint64_t x)
 {
     x ^= x << 13;
     x ^= x >> 7;
@@ -438,7 +443,9 @@ static void obey(char *line)
         command_fill(number);
     } else if (!strcmp(verb, "dirty") && has_number) {
         command_dirty(number);
-    } else {
+    } else if (!strcmp(verb, "vmcore") && has_number) {
+        search_vmcore(number * MIB / PAGE_BYTES);
+    } else if (!obey_life(verb, argument)) {
         say("SB UNKNOWN %s", verb);
     }
 }

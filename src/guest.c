@@ -130,6 +130,13 @@ bool guest_wait_ready(Guest *guest, GError **error)
     return true;
 }
 
+void guest_expect_boot(Guest *guest)
+{
+    guest->booted = false;
+    guest->ready = false;
+    guest->touched = 0;
+}
+
 bool guest_wait_ticks(Guest *guest, unsigned count, GError **error)
 {
     uint64_t goal = guest->ticks + count;
@@ -152,16 +159,25 @@ static char *answer_prefix(const char *command)
     return g_strdup_printf("SB %s ", verb);
 }
 
+bool guest_send(Guest *guest, const char *command, GError **error)
+{
+    g_autofree char *text = g_strconcat(command, "\n", NULL);
+
+    if (!channel_send(guest->channel, text, error)) {
+        g_prefix_error(error, "cannot send '%s' to the guest: ", command);
+        return false;
+    }
+    return true;
+}
+
 char *guest_command(Guest *guest, const char *command, GError **error)
 {
     g_autofree char *prefix = answer_prefix(command);
-    g_autofree char *text = g_strconcat(command, "\n", NULL);
     Stall stall = { 0 };
 
     g_clear_pointer(&guest->answer, g_free);
     guest->awaited = prefix;
-    if (!channel_send(guest->channel, text, error)) {
-        g_prefix_error(error, "cannot send '%s' to the guest: ", command);
+    if (!guest_send(guest, command, error)) {
         goto out;
     }
     while (!guest->answer) {

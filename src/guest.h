@@ -49,12 +49,27 @@ uint64_t guest_ticks(const Guest *guest);
 bool guest_wait_ready(Guest *guest, GError **error);
 
 /**
+ * guest_expect_boot: it is about to boot anew; guest_wait_ready() waits for
+ * that from now on.
+ * @guest: the guest
+ */
+void guest_expect_boot(Guest *guest);
+
+/**
  * guest_wait_ticks: wait for ticks from now on.
  * @guest: the guest
  * @count: how many
  * @error: set if it is not well or says nothing for too long
  */
 bool guest_wait_ticks(Guest *guest, unsigned count, GError **error);
+
+/**
+ * guest_send: give it a command, do not wait for an answer.
+ * @guest: the guest
+ * @command: the command, such as "suspend"
+ * @error: set if it cannot be sent
+ */
+bool guest_send(Guest *guest, const char *command, GError **error);
 
 /**
  * guest_command: give it a command and wait for the answer.

@@ -61,7 +61,9 @@ static void add_machine(GPtrArray *args, const VmConfig *config)
     /* Nothing that the guest does not need: each device is more to migrate. */
     g_ptr_array_add(args, g_strdup("-nodefaults"));
     g_ptr_array_add(args, g_strdup("-no-user-config"));
-    g_ptr_array_add(args, g_strdup("-no-reboot"));
+    if (!config->reboots) {
+        g_ptr_array_add(args, g_strdup("-no-reboot"));
+    }
     add(args, "-display", "none");
     add(args, "-vga", "none");
     for (const char *const *dir = config->firmware; dir && *dir; dir++) {
@@ -144,8 +146,9 @@ static void add_guest(GPtrArray *args, const VmConfig *config)
     add(args, "-initrd", "%s", config->initrd);
     add(args, "-append", "console=ttyS1 loglevel=4 panic=-1"
         " skip_balloon.workset=%" G_GUINT64_FORMAT "K skip_balloon.seed=%u"
-        " skip_balloon.touch=%s", config->workset >> 10, config->seed,
-        config->untouched ? "off" : "on");
+        " skip_balloon.touch=%s%s%s", config->workset >> 10, config->seed,
+        config->untouched ? "off" : "on", config->append ? " " : "",
+        config->append ? config->append : "");
 }
 
 /* Nested KVM may lack what QEMU takes from that CPU feature. */
@@ -202,6 +205,9 @@ char **vm_args(const Session *session, const VmConfig *config)
     }
     if (config->incoming) {
         add(args, "-incoming", "defer");
+    }
+    for (const char *const *o = config->options; o && *o; o++) {
+        g_ptr_array_add(args, g_strdup(*o));
     }
     g_ptr_array_add(args, NULL);
     return (char **)g_ptr_array_free(args, FALSE);

@@ -50,6 +50,9 @@ typedef struct VmConfig {
     bool trace_holds;           /* of the big lock, see vm_trace_path() */
     bool trace_clears;          /* of the dirty log, likewise */
     bool incoming;              /* wait for a migration */
+    bool reboots;               /* the guest may; else that ends the process */
+    const char *append;         /* more of the kernel's command line, or NULL */
+    const char *const *options; /* more of QEMU's, or NULL */
 } VmConfig;
 
 /* One QEMU process. */
