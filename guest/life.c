@@ -30,11 +30,12 @@ typedef struct NextKernel {
     const char *name;
     unsigned long flags;        /* of kexec_file_load() */
     bool small;                 /* lives in what is reserved for a crash */
-    bool all_memory;            /* although it is loaded for a crash */
+    bool all_memory;            /* is told of all that this one has */
 } NextKernel;
 
 static const NextKernel next_kernels[] = {
-    { .name = "kexec" },
+    /* What the firmware said may be lost on the way here. */
+    { .name = "kexec", .all_memory = true },
     { .name = "kdump", .flags = KEXEC_FILE_ON_CRASH, .small = true },
     /* After a crash no device is reset: this one knows of no balloon. */
     { .name = "lie", .flags = KEXEC_FILE_ON_CRASH, .all_memory = true },

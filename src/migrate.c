@@ -115,6 +115,7 @@ static void parse_ram(JsonObject *ram, MigrationStats *stats)
     stats->total = get_int(ram, "total");
     stats->duplicate = get_int(ram, "duplicate");
     stats->normal = get_int(ram, "normal");
+    stats->passes = get_int(ram, "dirty-sync-count");
     stats->postcopy_bytes = get_int(ram, "postcopy-bytes");
 }
 

@@ -39,6 +39,7 @@ typedef struct MigrationStats {
     uint64_t total;             /* bytes of RAM */
     uint64_t duplicate;         /* zero-page records */
     uint64_t normal;            /* pages sent with their content */
+    uint64_t passes;            /* synchronizations of the dirty bitmap */
     uint64_t postcopy_bytes;    /* of RAM, sent after the guest had moved */
     UnpopulatedStats unpopulated;
     bool has_skip;              /* whether QEMU says anything of what follows */

@@ -9,5 +9,6 @@ int main(int argc, char **argv)
 {
     bench_init(argc, argv);
     life_power_add();
+    life_kexec_add();
     return g_test_run();
 }

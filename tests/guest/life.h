@@ -17,11 +17,20 @@ typedef struct Life {
     Vm *next;                   /* where it goes, or NULL */
     unsigned hops;
     MigrationStats stats;       /* of the last one */
+    GPtrArray *options;         /* of each QEMU, besides what all have */
 } Life;
 
 /**
- * life_boot: boot a guest of LIFE_MEMORY.
- * @life: zeroed; end it with life_end()
+ * life_option: start each QEMU with one more option.
+ * @life: zeroed, or what this made of it
+ * @option: the option
+ * @value: owned by this function
+ */
+void life_option(Life *life, const char *option, char *value);
+
+/**
+ * life_boot: boot a guest, of LIFE_MEMORY unless the bench says otherwise.
+ * @life: zeroed but for life_option(); end it with life_end()
  * @bench: the bench; the rest of its configuration is of use
  * @error: set if any of it fails
  */
@@ -91,6 +100,13 @@ bool life_start(Life *life, GError **error);
 bool life_sent(Life *life, uint64_t bytes, GError **error);
 
 /**
+ * life_sent_once: wait until that migration has looked at all memory once.
+ * @life: the life
+ * @error: set if it sends nothing, or is over
+ */
+bool life_sent_once(Life *life, GError **error);
+
+/**
  * life_arrive: let that migration end, as fast as can be; the guest is where
  * it went, and its source is gone. The guest need not run.
  * @life: the life
@@ -128,6 +144,7 @@ char *life_human(Vm *vm, const char *command, GError **error);
 
 /* The cases; each is in the file of its name. */
 void life_power_add(void);
+void life_kexec_add(void);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Life, life_end)
 

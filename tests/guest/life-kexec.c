@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest whose next kernel begins without the firmware, on the memory as it
+ * is. By kexec Linux resets the device first. After a crash it does not: the
+ * next kernel then uses what is in the balloon, without telling, until its
+ * own driver resets the device.
+ */
+#include "life.h"
+
+/* What is reserved for the kernel after a crash holds it, and lets it live. */
+#define RESERVED "crashkernel=96M"
+#define KEXEC_MEMORY (384 * SIZE_MIB)
+#define KEXEC_TO (288 * SIZE_MIB)
+#define KEXEC_BALLOONED (KEXEC_MEMORY - KEXEC_TO)
+
+/* Where the guest finds its next kernel. */
+static void add_disks(Bench *bench, Life *life)
+{
+    const char *const disks[] = {
+        bench->config.kernel, bench->config.initrd,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(disks); i++) {
+        life_option(life, "-drive", g_strdup_printf(
+            "if=none,id=disk%u,file=%s,format=raw,readonly=on", i, disks[i]));
+        life_option(life, "-device", g_strdup_printf(
+            "virtio-blk-pci,drive=disk%u", i));
+    }
+}
+
+/* How the next kernel begins. */
+typedef struct Kind {
+    const char *load;
+    const char *begin;
+} Kind;
+
+static const Kind by_kexec = { "load kexec", "kexec" };
+static const Kind by_crash = { "load lie", "crash" };
+
+static bool begin(Life *life, const Kind *kind, GError **error)
+{
+    guest_expect_boot(vm_guest(life->vm));
+    return life_say(life, kind->begin, error);
+}
+
+/* When it begins: each of these also starts the migration. */
+typedef bool Moment(Life *life, const Kind *kind, GError **error);
+
+static bool before_it(Life *life, const Kind *kind, GError **error)
+{
+    return begin(life, kind, error) && life_start(life, error);
+}
+
+/* The next kernel has a balloon before the migration ends. */
+static bool at_setup(Life *life, const Kind *kind, GError **error)
+{
+    return life_start(life, error) && begin(life, kind, error) &&
+           guest_wait_ready(vm_guest(life->vm), error);
+}
+
+static bool in_first_pass(Life *life, const Kind *kind, GError **error)
+{
+    return life_start(life, error) &&
+           life_sent(life, KEXEC_TO / 4, error) &&
+           begin(life, kind, error) &&
+           session_sleep(life->bench->session, 1500, error);
+}
+
+static bool set_downtime(Life *life, unsigned ms, GError **error)
+{
+    JsonObject *arguments = json_object_new();
+
+    json_object_set_int_member(arguments, "downtime-limit", ms);
+    return vm_do(life->vm, "migrate-set-parameters", arguments, error);
+}
+
+static bool after_first_pass(Life *life, const Kind *kind, GError **error)
+{
+    return life_say(life, "dirty 64", error) &&
+           set_downtime(life, 1, error) && life_start(life, error) &&
+           migrate_set_bandwidth(life->vm, 4 * TEST_SLOW, error) &&
+           life_sent_once(life, error) && begin(life, kind, error) &&
+           set_downtime(life, 300, error);
+}
+
+/* What comes next is the end of the migration. */
+static bool at_the_end(Life *life, const Kind *kind, GError **error)
+{
+    return life_start(life, error) && life_sent(life, 4 * SIZE_MIB, error) &&
+           begin(life, kind, error);
+}
+
+static bool hop(Life *life, Moment *moment, const Kind *kind, GError **error)
+{
+    return life_say(life, kind->load, error) && moment(life, kind, error) &&
+           life_arrive(life, error) &&
+           (moment == at_setup ||
+            guest_wait_ready(vm_guest(life->vm), error)) &&
+           life_inflate(life, KEXEC_TO, error);
+}
+
+/* Five kernels, one after the other, on five hops and one more. */
+static bool test_kexec(Bench *bench, const Kind *second, GError **error)
+{
+    const struct {
+        Moment *moment;
+        const Kind *kind;
+    } hops[] = {
+        { before_it, &by_crash },
+        { at_setup, second },
+        { in_first_pass, &by_crash },
+        { after_first_pass, second },
+        { at_the_end, &by_crash },
+    };
+    g_auto(Life) life = { 0 };
+
+    bench->config.memory = KEXEC_MEMORY;
+    bench->config.append = RESERVED;
+    add_disks(bench, &life);
+    if (!life_boot(&life, bench, error) ||
+        !life_inflate(&life, KEXEC_TO, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(hops); i++) {
+        if (!hop(&life, hops[i].moment, hops[i].kind, error)) {
+            g_prefix_error(error, "hop %u: ", i + 1);
+            return false;
+        }
+    }
+    return life_hop(&life, KEXEC_BALLOONED, error);
+}
+
+static bool test_lies(Bench *bench, GError **error)
+{
+    return test_kexec(bench, &by_crash, error);
+}
+
+static bool test_both(Bench *bench, GError **error)
+{
+    return test_kexec(bench, &by_kexec, error);
+}
+
+void life_kexec_add(void)
+{
+    bench_add("/life/kexec", test_lies, BACKEND_ANON, SKIP_BOTH, NEEDS_GUEST);
+    bench_add("/life/kexec", test_both, BACKEND_MEMFD, SKIP_BALLOON,
+              NEEDS_GUEST);
+}
