@@ -51,6 +51,7 @@ typedef struct Params {
     uint64_t seed;
     uint64_t dirty;             /* bytes per second */
     bool touch;
+    bool balloon;               /* whether there is to be a driver for it */
 } Params;
 
 static Params params = {
@@ -58,6 +59,7 @@ static Params params = {
     .seed = 1,
     .dirty = 1 * MIB,
     .touch = true,
+    .balloon = true,
 };
 static CheckedSet sets[MAX_SETS];
 static int n_sets;
@@ -508,7 +510,8 @@ static void load_modules(void)
         int fd;
 
         path[strcspn(path, "\n")] = '\0';
-        if (!path[0]) {
+        if (!path[0] ||
+            (!params.balloon && strstr(path, "/virtio_balloon."))) {
             continue;
         }
         fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -567,6 +570,8 @@ static void read_params(void)
             params.dirty = parse_size(value);
         } else if (!strcmp(word, "touch")) {
             params.touch = strcmp(value, "off");
+        } else if (!strcmp(word, "balloon")) {
+            params.balloon = strcmp(value, "off");
         } else {
             say("SB NOTE unknown parameter %s", word);
         }

@@ -132,7 +132,9 @@ static bool command_line(const NextKernel *next, char *line)
         }
     }
     if (next->small) {
-        append(line, "skip_balloon.workset=4M skip_balloon.touch=off");
+        /* As a kernel for dumps is, which a balloon would leave nothing. */
+        append(line, "skip_balloon.workset=4M skip_balloon.touch=off"
+               " skip_balloon.balloon=off");
     }
     if (next->all_memory) {
         append_memory(line);

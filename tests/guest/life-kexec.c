@@ -7,10 +7,13 @@
  */
 #include "life.h"
 
+#include <string.h>
+
 /* What is reserved for the kernel after a crash holds it, and lets it live. */
 #define RESERVED "crashkernel=96M"
 #define KEXEC_MEMORY (384 * SIZE_MIB)
 #define KEXEC_TO (288 * SIZE_MIB)
+#define KDUMP_WORKSET_MIB 32
 #define KEXEC_BALLOONED (KEXEC_MEMORY - KEXEC_TO)
 
 /* Where the guest finds its next kernel. */
@@ -36,6 +39,7 @@ typedef struct Kind {
 
 static const Kind by_kexec = { "load kexec", "kexec" };
 static const Kind by_crash = { "load lie", "crash" };
+static const Kind after_crash = { "load kdump", "crash" };
 
 static bool begin(Life *life, const Kind *kind, GError **error)
 {
@@ -140,8 +144,58 @@ static bool test_both(Bench *bench, GError **error)
     return test_kexec(bench, &by_kexec, error);
 }
 
+/* What is left of the kernel that crashed, where the guest is now. */
+static bool find_workset(Life *life, GError **error)
+{
+    return life_say(life, "vmcore " G_STRINGIFY(KDUMP_WORKSET_MIB), error);
+}
+
+/* This kernel has no driver for a balloon; what it never used is skipped. */
+static bool hop_after_crash(Life *life, GError **error)
+{
+    if (!life_map_empty(life, error) || !life_start(life, error) ||
+        !life_arrive(life, error) || !bench_intact(life->vm, error)) {
+        return false;
+    }
+    FAIL_UNLESS(!(life->bench->skip & SKIP_BALLOON) ||
+                (!strcmp(life->stats.skip_status, "disabled") &&
+                 !strcmp(life->stats.skip_reason, "must-tell-host")),
+                "skip-balloon is '%s', reason '%s'", life->stats.skip_status,
+                life->stats.skip_reason);
+    FAIL_UNLESS(!(life->bench->skip & SKIP_UNPOPULATED) ||
+                life->stats.unpopulated.skipped_bytes >= KEXEC_BALLOONED,
+                "%" G_GUINT64_FORMAT " bytes skipped as unpopulated",
+                life->stats.unpopulated.skipped_bytes);
+    return life_map_empty(life, error) && find_workset(life, error);
+}
+
+/* The kernel for a crash begins in the midst of a migration. */
+static bool test_kdump(Bench *bench, GError **error)
+{
+    g_auto(Life) life = { 0 };
+
+    bench->config.memory = KEXEC_MEMORY;
+    bench->config.workset = KDUMP_WORKSET_MIB * SIZE_MIB;
+    /* Each page is to be found as it was written first. */
+    bench->config.append = RESERVED " skip_balloon.dirty=0";
+    add_disks(bench, &life);
+    return life_boot(&life, bench, error) &&
+           life_inflate(&life, KEXEC_TO, error) &&
+           life_hop(&life, KEXEC_BALLOONED, error) &&
+           life_say(&life, "load kdump", error) &&
+           in_first_pass(&life, &after_crash, error) &&
+           life_arrive(&life, error) &&
+           guest_wait_ready(vm_guest(life.vm), error) &&
+           bench_intact(life.vm, error) &&
+           hop_after_crash(&life, error);
+}
+
 void life_kexec_add(void)
 {
+    bench_add("/life/kdump", test_kdump, BACKEND_ANON, SKIP_BALLOON,
+              NEEDS_GUEST);
+    bench_add("/life/kdump", test_kdump, BACKEND_MEMFD, SKIP_BOTH,
+              NEEDS_GUEST);
     bench_add("/life/kexec", test_lies, BACKEND_ANON, SKIP_BOTH, NEEDS_GUEST);
     bench_add("/life/kexec", test_both, BACKEND_MEMFD, SKIP_BALLOON,
               NEEDS_GUEST);

@@ -25,7 +25,9 @@ bool life_boot(Life *life, Bench *bench, GError **error)
         g_ptr_array_add(life->options, NULL);
         bench->config.options = (const char *const *)life->options->pdata;
     }
-    bench->config.workset = LIFE_WORKSET;
+    if (bench->config.workset == TEST_WORKSET) {
+        bench->config.workset = LIFE_WORKSET;
+    }
     life->vm = bench_boot(bench, bench->qemu, error);
     return life->vm;
 }
