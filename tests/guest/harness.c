@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "saved-guest.h"
+
 #define STALL_SECS 60
 #define ALIVE_TICKS 3
 #define SKIPPED_SHARE 0.8
@@ -137,12 +139,37 @@ Vm *bench_start(Bench *bench, const char *name, const char *qemu,
     return vm_start(bench->session, &config, error);
 }
 
-Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
+Vm *bench_boot_anew(Bench *bench, const char *name, const char *qemu,
+                    GError **error)
 {
-    g_autoptr(Vm) vm = bench_start(bench, "source", qemu, false, error);
+    g_autoptr(Vm) vm = bench_start(bench, name, qemu, false, error);
 
     if (!vm || !guest_wait_ready(vm_guest(vm), error) ||
         !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&vm);
+}
+
+/*
+ * Not one whose memory matters that it has never written to, or that it is
+ * about to report to be free. A large one does not fit into a file everywhere.
+ */
+static bool may_be_saved(const VmConfig *config)
+{
+    return config->memory == TEST_MEMORY && !config->untouched &&
+           !config->free_page_reporting;
+}
+
+Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
+{
+    g_autoptr(Vm) vm = NULL;
+
+    if (!may_be_saved(&bench->config)) {
+        return bench_boot_anew(bench, "source", qemu, error);
+    }
+    vm = saved_guest_start(bench, qemu, error);
+    if (!vm || !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
         return NULL;
     }
     return g_steal_pointer(&vm);

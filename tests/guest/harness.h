@@ -81,7 +81,19 @@ Vm *bench_start(Bench *bench, const char *name, const char *qemu,
                 bool incoming, GError **error);
 
 /**
- * bench_boot: start a QEMU and boot the guest in it.
+ * bench_boot_anew: start a QEMU, boot the guest in it, wait until it has filled
+ * its memory.
+ * @bench: the bench
+ * @name: unique within the case
+ * @qemu: the QEMU to start
+ * @error: set if any of it fails
+ */
+Vm *bench_boot_anew(Bench *bench, const char *name, const char *qemu,
+                    GError **error);
+
+/**
+ * bench_boot: the same with the name "source", or, where that makes no
+ * difference, start a QEMU with a guest that was booted before.
  * @bench: the bench
  * @qemu: the QEMU to start
  * @error: set if any of it fails

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "saved-guest.h"
+
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define DIR_VARIABLE "SB_SAVED_GUESTS"
+
+/* Only what was not zero when the guest was saved is written, and loaded. */
+#define CAPABILITY "mapped-ram"
+
+static char *own_dir;
+
+static void remove_own_dir(void)
+{
+    g_autoptr(GDir) dir = g_dir_open(own_dir, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *path = g_build_filename(own_dir, name, NULL);
+
+        g_unlink(path);
+    }
+    g_rmdir(own_dir);
+}
+
+static const char *directory(GError **error)
+{
+    const char *shared = g_getenv(DIR_VARIABLE);
+
+    if (shared && shared[0]) {
+        return shared;
+    }
+    if (!own_dir) {
+        own_dir = g_dir_make_tmp("saved-guests-XXXXXX", error);
+        if (own_dir) {
+            atexit(remove_own_dir);
+        }
+    }
+    return own_dir;
+}
+
+/*
+ * A name that two guests share if nothing tells them apart that is saved. What
+ * their memory is made of is not.
+ */
+static char *guest_name(const VmConfig *config, const char *qemu)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%s %s %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT
+        " %u %u %d %d %d %d %d %d", qemu, config->kernel, config->initrd,
+        config->memory, config->workset, config->seed, config->smp,
+        config->kvm, config->untouched, config->no_balloon,
+        config->must_tell_host, config->free_page_reporting,
+        config->free_page_hint);
+
+    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
+}
+
+static bool set_file(Vm *vm, const char *command, const char *path,
+                     GError **error)
+{
+    JsonObject *arguments = json_object_new();
+    g_autofree char *uri = g_strconcat("file:", path, NULL);
+
+    json_object_set_string_member(arguments, "uri", uri);
+    return vm_do(vm, command, arguments, error);
+}
+
+static bool save(Bench *bench, Vm *vm, const char *path, GError **error)
+{
+    MigrationStats stats;
+
+    return migrate_set_capability(vm, CAPABILITY, true, error) &&
+           migrate_set_bandwidth(vm, 0, error) &&
+           set_file(vm, "migrate", path, error) &&
+           migrate_wait_status(bench->session, vm, "completed", &stats,
+                               error);
+}
+
+/* A file that has the name of a guest is whole. */
+static bool boot_and_save(Bench *bench, const char *qemu, const char *path,
+                          GError **error)
+{
+    g_autofree char *part = g_strconcat(path, ".part", NULL);
+    g_autoptr(Vm) vm = bench_boot_anew(bench, "booted", qemu, error);
+
+    if (!vm || !save(bench, vm, part, error)) {
+        return false;
+    }
+    FAIL_UNLESS(!g_rename(part, path), "cannot rename %s: %s", part,
+                g_strerror(errno));
+    return true;
+}
+
+/* Whoever finds the guest being booted waits for that. */
+static bool make_saved(Bench *bench, const char *qemu, const char *path,
+                       GError **error)
+{
+    g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
+    int lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    bool made;
+
+    FAIL_UNLESS(lock >= 0 && !flock(lock, LOCK_EX), "cannot lock %s: %s",
+                lock_path, g_strerror(errno));
+    made = !access(path, R_OK) || boot_and_save(bench, qemu, path, error);
+    close(lock);
+    return made;
+}
+
+static bool load(Vm *vm, const char *path, GError **error)
+{
+    return migrate_set_capability(vm, CAPABILITY, true, error) &&
+           set_file(vm, "migrate-incoming", path, error) &&
+           vm_wait_event(vm, "RESUME", error) &&
+           migrate_set_capability(vm, CAPABILITY, false, error);
+}
+
+Vm *saved_guest_start(Bench *bench, const char *qemu, GError **error)
+{
+    g_autofree char *name = guest_name(&bench->config, qemu);
+    const char *dir = directory(error);
+    g_autofree char *path = dir ? g_build_filename(dir, name, NULL) : NULL;
+    g_autoptr(Vm) vm = NULL;
+
+    if (!path || !make_saved(bench, qemu, path, error)) {
+        return NULL;
+    }
+    vm = bench_start(bench, "source", qemu, true, error);
+    return vm && load(vm, path, error) ? g_steal_pointer(&vm) : NULL;
+}
