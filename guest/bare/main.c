@@ -35,6 +35,8 @@ typedef struct Stretch {
 static uint32_t random_state;
 static bool lies;
 static bool is_cautious;
+/* What is behind these pages was given back at the start, and stays so. */
+static uint32_t used_pages;
 static uint32_t given;
 static uint32_t request[BALLOON_REQUEST_MAX];
 
@@ -126,11 +128,14 @@ static void reverse(uint32_t *numbers, uint32_t n)
     }
 }
 
-/* A page that was never used tells nothing when it has been let go of. */
+/* A page that is zero before tells nothing when it has been let go of. */
 static void use_before_giving(uint32_t page)
 {
-    if (!pages_is_given(page) && !pages_is_vague(page) &&
-        pages_is_zero(page)) {
+    if (pages_is_given(page)) {
+        return;
+    }
+    pages_check(page);
+    if (pages_is_zero(page)) {
         pages_fill(page);
     }
 }
@@ -222,9 +227,9 @@ static void balloon_stretch(Stretch all, bool inflate)
 
 static Stretch random_stretch(uint32_t longest)
 {
-    uint32_t start = random_below(pages_count());
+    uint32_t start = random_below(used_pages);
     uint32_t length = 1 + random_below(longest);
-    uint32_t rest = pages_count() - start;
+    uint32_t rest = used_pages - start;
 
     return (Stretch) { start, start + (length < rest ? length : rest) };
 }
@@ -279,7 +284,7 @@ static void check_stretch(Stretch stretch, bool also_given)
 
 static void check_all(void)
 {
-    check_stretch((Stretch) { 0, pages_count() }, false);
+    check_stretch((Stretch) { 0, used_pages }, false);
 }
 
 static void take_a_step(void)
@@ -348,6 +353,7 @@ static void start_pages(const char *line, uint32_t end)
         machine_halt();
     }
     pages_start(base, workset / PAGE_SIZE, unit / PAGE_SIZE, program_end);
+    used_pages = pages_count();
 }
 
 void guest_main(void)
@@ -367,7 +373,9 @@ void guest_main(void)
         machine_halt();
     }
     if (active) {
-        balloon_stretch((Stretch) { 0, pages_count() / 2 }, true);
+        used_pages = pages_count() / 4 * 3;
+        balloon_stretch((Stretch) { used_pages, pages_count() }, true);
+        balloon_stretch((Stretch) { 0, used_pages / 2 }, true);
     }
     serial_print("SB READY total=%u workset=%u KiB must_tell_host=%s",
                  kib,

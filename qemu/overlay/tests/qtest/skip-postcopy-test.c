@@ -9,16 +9,12 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "balloon-guest.h"
 #include "balloon-model.h"
-
-#define ROUNDS_ENV "SKIP_POSTCOPY_TEST_ROUNDS"
-#define ROUNDS_DEFAULT 12
 
 #define MUST_TELL_HOST (1u << VIRTIO_BALLOON_F_MUST_TELL_HOST)
 #define RAM_SIZE (64 * MiB)
@@ -97,16 +93,13 @@ static void set_parameter(BGuest *g, const char *name, int64_t value)
         args);
 }
 
-static bool has_status(BGuest *g, const char *wanted, bool may_be_over)
+static bool has_status(BGuest *g, const char *wanted)
 {
     QDict *info = bg_query_migrate(g);
     const char *status = qdict_get_try_str(info, "status") ?: "none";
     bool ret = !strcmp(status, wanted);
 
-    if (!ret && may_be_over && !strcmp(status, "completed")) {
-        ret = true;
-    } else if (!ret && (!strcmp(status, "failed") ||
-                        !strcmp(status, "completed"))) {
+    if (!ret && (!strcmp(status, "failed") || !strcmp(status, "completed"))) {
         g_error("migration is %s, not %s: %s", status, wanted,
                 qdict_get_try_str(info, "error-desc") ?: "");
     }
@@ -118,7 +111,7 @@ static void wait_for_status(BGuest *g, const char *status)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
 
-    while (!has_status(g, status, false)) {
+    while (!has_status(g, status)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_usleep(1000);
     }
@@ -432,7 +425,7 @@ static void test_destination_alone(void)
     bm_read(m, dest, GIVEN_BACK * MiB, MiB / 4);
     bm_read(m, dest, UNTOUCHED * MiB, MiB / 4);
     bm_fill(m, dest, (UNTOUCHED + 1) * MiB, MiB / 4, 11);
-    g_assert_true(has_status(source, "postcopy-active", false));
+    g_assert_true(has_status(source, "postcopy-active"));
     finish(source, dest);
     bm_read(m, dest, DATA * MiB, (TAKEN_BACK - DATA) * MiB);
     bm_read(m, dest, UNTOUCHED * MiB, (END - UNTOUCHED) * MiB);
@@ -501,121 +494,6 @@ static void test_hugetlb(void)
     bm_free(m);
 }
 
-/* ---- At random ---- */
-
-static uint64_t random_range(uint64_t *length)
-{
-    uint64_t pages = g_test_rand_int_range(1, 64);
-    uint64_t first = g_test_rand_int_range(BG_RAM_START / BALLOON_PAGE,
-                                           RAM_SIZE / BALLOON_PAGE - pages);
-
-    *length = pages * BALLOON_PAGE;
-    return first * BALLOON_PAGE;
-}
-
-static void random_steps(BalloonModel *m, BGuest *g, int steps, bool inflate)
-{
-    while (steps--) {
-        uint64_t length;
-        uint64_t start = random_range(&length);
-
-        switch (g_test_rand_int_range(0, 5)) {
-        case 0:
-            /* In postcopy it is in vain, but that may be over by now. */
-            if (inflate) {
-                bm_inflate(m, g, start, length);
-            }
-            break;
-        case 1:
-            bm_deflate(m, g, start, length);
-            break;
-        case 2:
-        case 3:
-            bm_fill(m, g, start, length, g_test_rand_int_range(0, 255));
-            break;
-        default:
-            bm_read(m, g, start, length);
-            break;
-        }
-    }
-}
-
-/* Postcopy may well be over before that is looked at. */
-static void random_switch_over(BGuest *source, BGuest *dest)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-
-    start_postcopy(source);
-    while (!has_status(source, "postcopy-active", true)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-    resume_destination(source, dest);
-}
-
-/* Has there been anything left for postcopy? */
-static bool used_postcopy(BGuest *source)
-{
-    return bg_migrate_stat(source, "ram", "postcopy-bytes");
-}
-
-/* Migrate to a new guest, at a random moment and speed. */
-static BGuest *random_round(BalloonModel *m, BGuest *source)
-{
-    BGuest *dest = bg_start_incoming(source);
-
-    set_parameter(source, "downtime-limit", 1);
-    set_parameter(source, "max-bandwidth",
-                  g_test_rand_int_range(1, 100) * MiB);
-    set_parameter(source, "max-postcopy-bandwidth",
-                  g_test_rand_int_range(1, 50) * MiB);
-    /* Something to send at any time, or it would be over too soon. */
-    bm_fill(m, source, BG_RAM_START, 8 * MiB, g_test_rand_int_range(0, 255));
-    bg_migrate_start(source, dest);
-    bg_migrate_wait_pass(source, 1);
-    random_steps(m, source, g_test_rand_int_range(0, 12), true);
-    set_parameter(source, "max-bandwidth", SLOW);
-    bm_fill(m, source, BG_RAM_START, 1 * MiB, g_test_rand_int_range(0, 255));
-    random_switch_over(source, dest);
-    bm_migrated(m);
-    random_steps(m, dest, g_test_rand_int_range(0, 12), false);
-    finish(source, dest);
-    bm_check(m, dest);
-    return dest;
-}
-
-static void test_random(gconstpointer data)
-{
-    const Case *c = data;
-    const char *text = g_getenv(ROUNDS_ENV);
-    int rounds = text ? atoi(text) : ROUNDS_DEFAULT;
-    int in_postcopy = 0;
-    BalloonModel *m;
-    BGuest *g;
-
-    g_assert_cmpint(rounds, >, 0);
-    /*
-     * Once postcopy is over, the host may answer a write next to the balloon
-     * with a huge page, which populates what is in the balloon beside it.
-     */
-    g_assert_cmpint(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), ==, 0);
-    g = start_guest(c);
-    m = bm_new(g);
-    random_steps(m, g, 32, true);
-    while (rounds--) {
-        BGuest *next = random_round(m, g);
-
-        in_postcopy += used_postcopy(g);
-        bg_quit(g);
-        g = next;
-        random_steps(m, g, g_test_rand_int_range(0, 12), true);
-    }
-    g_assert_cmpint(in_postcopy, >, 0);
-    g_assert_cmpint(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), ==, 0);
-    bg_quit(g);
-    bm_free(m);
-}
-
 /* ---- All of them ---- */
 
 static const char *backend_name(BGBackend backend)
@@ -661,12 +539,6 @@ static void add_cases(BGBackend backend)
         }
         add("recover", &c, test_recover);
     }
-    c.capabilities = BALLOON | UNPOPULATED;
-    add("random", &c, test_random);
-    c.capabilities |= PREEMPT;
-    add("random", &c, test_random);
-    c.capabilities = BALLOON;
-    add("random", &c, test_random);
 }
 
 int main(int argc, char **argv)
