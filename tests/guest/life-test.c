@@ -10,5 +10,7 @@ int main(int argc, char **argv)
     bench_init(argc, argv);
     life_power_add();
     life_kexec_add();
+    life_oom_add();
+    life_snapshot_add();
     return g_test_run();
 }

@@ -145,6 +145,8 @@ char *life_human(Vm *vm, const char *command, GError **error);
 /* The cases; each is in the file of its name. */
 void life_power_add(void);
 void life_kexec_add(void);
+void life_oom_add(void);
+void life_snapshot_add(void);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Life, life_end)
 

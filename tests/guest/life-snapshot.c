@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Snapshots of a guest whose balloon is being inflated or deflated, loaded
+ * into the process that saved them, and into others.
+ */
+#include "life.h"
+
+#include <string.h>
+
+/* Smaller still: it is saved and loaded often. */
+#define MEMORY (192 * SIZE_MIB)
+#define LEFT (120 * SIZE_MIB)
+#define BALLOONED (MEMORY - LEFT)
+#define WORKSET (16 * SIZE_MIB)
+
+#define SNAPSHOTS 20
+/* How many of them a process loads that was started for that. */
+#define LOADS_EACH 5
+
+static JsonObject *parse(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+static JsonObject *parse(const char *format, ...)
+{
+    g_autoptr(JsonNode) node = NULL;
+    g_autofree char *text = NULL;
+    va_list values;
+
+    va_start(values, format);
+    text = g_strdup_vprintf(format, values);
+    va_end(values);
+    node = json_from_string(text, NULL);
+    g_assert(node);
+    return json_object_ref(json_node_get_object(node));
+}
+
+static bool job_ended(JsonNode *jobs, const char *id, const char **why)
+{
+    JsonArray *list = json_node_get_array(jobs);
+
+    for (unsigned i = 0; i < json_array_get_length(list); i++) {
+        JsonObject *job = json_array_get_object_element(list, i);
+
+        if (!strcmp(json_object_get_string_member(job, "id"), id) &&
+            !strcmp(json_object_get_string_member(job, "status"),
+                    "concluded")) {
+            *why = json_object_get_string_member_with_default(job, "error",
+                                                              NULL);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Execute a command that is a job, and see it through. */
+static bool run_job(Life *life, const char *command, JsonObject *arguments,
+                    GError **error)
+{
+    g_autofree char *id = g_strdup(
+        json_object_get_string_member(arguments, "job-id"));
+    Stall stall = { 0 };
+
+    if (!vm_do(life->vm, command, arguments, error)) {
+        return false;
+    }
+    for (;;) {
+        g_autoptr(JsonNode) jobs = vm_execute(life->vm, "query-jobs", NULL,
+                                              error);
+        const char *why = NULL;
+
+        if (!jobs) {
+            return false;
+        }
+        if (job_ended(jobs, id, &why)) {
+            FAIL_UNLESS(!why, "%s: %s", command, why);
+            break;
+        }
+        if (session_stalled(life->bench->session, &stall, 0, command, error) ||
+            !session_sleep(life->bench->session, 10, error)) {
+            return false;
+        }
+    }
+    return vm_do(life->vm, "job-dismiss", parse("{'id': '%s'}", id), error);
+}
+
+static bool make_disk(Life *life, const char *path, GError **error)
+{
+    return run_job(life, "blockdev-create", parse(
+                       "{'job-id': 'file', 'options': {'driver': 'file',"
+                       " 'filename': '%s', 'size': 0}}", path), error) &&
+           vm_do(life->vm, "blockdev-add", parse(
+                     "{'driver': 'file', 'filename': '%s',"
+                     " 'node-name': 'file'}", path), error) &&
+           run_job(life, "blockdev-create", parse(
+                       "{'job-id': 'qcow2', 'options': {'driver': 'qcow2',"
+                       " 'file': 'file', 'size': 1048576}}"), error);
+}
+
+static bool add_disk(Life *life, GError **error)
+{
+    return vm_do(life->vm, "blockdev-add", parse(
+                     "{'driver': 'qcow2', 'file': 'file',"
+                     " 'node-name': 'disk'}"), error);
+}
+
+static bool open_disk(Life *life, const char *path, GError **error)
+{
+    return vm_do(life->vm, "blockdev-add", parse(
+                     "{'driver': 'file', 'filename': '%s',"
+                     " 'node-name': 'file'}", path), error) &&
+           add_disk(life, error);
+}
+
+static JsonObject *tag(unsigned i)
+{
+    return parse("{'job-id': 'snapshot', 'tag': 'number-%u',"
+                 " 'vmstate': 'disk', 'devices': ['disk']}", i);
+}
+
+/* The balloon, of which some has been moved when the guest is stopped. */
+typedef struct Moment {
+    uint64_t left;
+    uint64_t map;
+} Moment;
+
+static bool look(Life *life, Moment *moment, GError **error)
+{
+    return balloon_query(life->vm, &moment->left, error) &&
+           life_map_bytes(life->vm, NULL, &moment->map, error);
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : b - a;
+}
+
+/* Wait until the balloon has done so much of its way. */
+static bool wait_moved(Life *life, uint64_t from, uint64_t bytes,
+                       GError **error)
+{
+    Stall stall = { 0 };
+    Moment now;
+
+    do {
+        if (!look(life, &now, error) ||
+            session_stalled(life->bench->session, &stall, now.map,
+                            "the balloon does not move", error)) {
+            return false;
+        }
+    } while (distance(MEMORY - from, now.map) < bytes);
+    return true;
+}
+
+/* Of 20, a few may be saved when the balloon has arrived. */
+static bool check_moving(const Moment *moments, GError **error)
+{
+    unsigned moving = 0;
+
+    for (unsigned i = 0; i < SNAPSHOTS; i++) {
+        moving += moments[i].map && moments[i].map != BALLOONED;
+    }
+    FAIL_UNLESS(moving >= SNAPSHOTS / 2, "the balloon moved in %u snapshots",
+                moving);
+    return true;
+}
+
+/* The guest stands still, so that what is saved is what is seen. */
+static bool save(Life *life, unsigned i, Moment *moment, GError **error)
+{
+    uint64_t from = i % 2 ? LEFT : MEMORY;
+    uint64_t goal = i % 2 ? MEMORY : LEFT;
+    uint64_t way = BALLOONED * (i / 2 + 1) / (SNAPSHOTS / 2 + 4);
+
+    if (!balloon_set(life->vm, goal, error) ||
+        !wait_moved(life, from, way, error) ||
+        !vm_do(life->vm, "stop", NULL, error) ||
+        !run_job(life, "snapshot-save", tag(i), error) ||
+        !look(life, moment, error)) {
+        return false;
+    }
+    g_test_message("%u: %" G_GUINT64_FORMAT " pages in the balloon", i,
+                   moment->map / 4096);
+    return vm_do(life->vm, "cont", NULL, error) &&
+           balloon_reach(life->bench->session, life->vm, goal, error);
+}
+
+/* As it was saved; the guest goes on from there, and so does its balloon. */
+static bool load(Life *life, unsigned i, const Moment *moment, GError **error)
+{
+    Moment now;
+
+    if (!vm_do(life->vm, "stop", NULL, error) ||
+        !run_job(life, "snapshot-load", tag(i), error) ||
+        !look(life, &now, error)) {
+        return false;
+    }
+    FAIL_UNLESS(now.left == moment->left && now.map == moment->map,
+                "number %u had %" G_GUINT64_FORMAT " bytes in its map, %"
+                G_GUINT64_FORMAT " were left; now %" G_GUINT64_FORMAT " and %"
+                G_GUINT64_FORMAT, i, moment->map, moment->left, now.map,
+                now.left);
+    /* It may have been stopped in the midst of a line, which goes first. */
+    return vm_do(life->vm, "cont", NULL, error) &&
+           guest_wait_ticks(vm_guest(life->vm), 2, error) &&
+           life_say(life, "verify", error);
+}
+
+static bool switch_on(Life *life, GError **error)
+{
+    return migrate_skip(life->vm, life->vm, life->bench->skip, error);
+}
+
+/* Another process, which has the disk and nothing else. */
+static bool other_process(Life *life, const char *path, GError **error)
+{
+    g_autofree char *name = g_strdup_printf("process-%u", ++life->hops);
+
+    g_clear_pointer(&life->vm, vm_free);
+    life->vm = bench_start(life->bench, name, life->bench->qemu, false,
+                           error);
+    return life->vm && open_disk(life, path, error) && switch_on(life, error);
+}
+
+static bool load_all(Life *life, const char *path, const Moment *moments,
+                     GError **error)
+{
+    for (unsigned i = 0; i < SNAPSHOTS; i++) {
+        /* In the process that saved them, and then in others. */
+        if (!load(life, i, &moments[i], error)) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < SNAPSHOTS; i++) {
+        if ((i % LOADS_EACH == 0 && !other_process(life, path, error)) ||
+            !load(life, i, &moments[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool test_snapshots(Bench *bench, GError **error)
+{
+    g_autofree char *path = session_path(bench->session, "disk.qcow2");
+    Moment moments[SNAPSHOTS];
+    g_auto(Life) life = { 0 };
+
+    bench->config.memory = MEMORY;
+    bench->config.workset = WORKSET;
+    if (!life_boot(&life, bench, error) || !switch_on(&life, error) ||
+        !make_disk(&life, path, error) || !add_disk(&life, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < SNAPSHOTS; i++) {
+        if (!save(&life, i, &moments[i], error)) {
+            return false;
+        }
+    }
+    return check_moving(moments, error) &&
+           load_all(&life, path, moments, error) &&
+           life_inflate(&life, LEFT, error) &&
+           life_hop(&life, BALLOONED, error);
+}
+
+void life_snapshot_add(void)
+{
+    bench_add("/life/snapshots", test_snapshots, BACKEND_ANON, SKIP_BALLOON,
+              NEEDS_GUEST);
+    bench_add("/life/snapshots", test_snapshots, BACKEND_MEMFD, SKIP_BOTH,
+              NEEDS_GUEST);
+}
