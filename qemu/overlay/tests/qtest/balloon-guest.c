@@ -43,12 +43,6 @@
 #define REQUEST_MAX (BG_REQUEST_SIZE / sizeof(uint32_t))
 G_STATIC_ASSERT(RING_BASE + BG_QUEUES * RING_STRIDE <= BG_REQUEST_BASE);
 
-/*
- * Pages that one command writes: QEMU gets a command in pieces, and with each
- * of them looks for its end from the beginning.
- */
-#define WRITE_PAGES 16
-
 /* Alpha (clipper): where PCI configuration and I/O space are in memory */
 #define ALPHA_PCI_IO UINT64_C(0x801fc000000)
 #define ALPHA_PCI_CONF UINT64_C(0x801fe000000)
@@ -402,34 +396,15 @@ void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length)
     send_request(g, BG_INFLATE, n);
 }
 
-void bg_write_pages(BGuest *g, uint64_t start, const uint8_t *value, uint64_t n)
-{
-    g_autofree uint8_t *content = g_malloc(WRITE_PAGES * BALLOON_PAGE);
-    uint64_t done = 0;
-
-    while (done < n) {
-        uint64_t some = MIN(n - done, WRITE_PAGES);
-        uint64_t i;
-
-        for (i = 0; i < some; i++) {
-            memset(content + i * BALLOON_PAGE, value[done + i], BALLOON_PAGE);
-        }
-        qtest_bufwrite(g->qts, start + done * BALLOON_PAGE, content,
-                       some * BALLOON_PAGE);
-        done += some;
-    }
-}
-
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
 {
-    uint64_t n = length / BALLOON_PAGE;
-    g_autofree uint8_t *value = g_new(uint8_t, n);
-    uint64_t i;
+    uint64_t addr;
 
-    for (i = 0; i < n; i++) {
-        value[i] = 1 + ((start / BALLOON_PAGE + i) * 7 + seed) % 255;
+    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
+        uint8_t value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
+
+        qtest_memset(g->qts, addr, value, BALLOON_PAGE);
     }
-    bg_write_pages(g, start, value, n);
 }
 
 char *bg_find_fd(BGuest *g, const char *what)

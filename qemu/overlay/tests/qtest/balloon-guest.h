@@ -147,15 +147,6 @@ void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
 void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length);
 
 /**
- * bg_write_pages: Write to guest memory, all bytes of a page alike
- * @start: guest physical address
- * @value: what each byte of a page becomes, one for each page
- * @n: pages
- */
-void bg_write_pages(BGuest *g, uint64_t start, const uint8_t *value,
-                    uint64_t n);
-
-/**
  * bg_fill: Write a pattern that depends on @seed to guest memory
  * @start: guest physical address
  * @length: bytes
