@@ -6,6 +6,9 @@
 /* Served as soon as it is notified, by the thread that does that */
 #define VM_DRIVEN_DEVICE ",ioeventfd=off,addr=" G_STRINGIFY(VM_BALLOON_SLOT)
 
+/* The host's processor, but for what a nested one may have and not let go of */
+#define KVM_CPU "host,arch-capabilities=off"
+
 static char *log_file(const Session *session, const VmConfig *config,
                       const char *suffix)
 {
@@ -110,14 +113,14 @@ static void add_serial_ports(GPtrArray *args, const Session *session,
 }
 
 /*
- * A processor that can address 16 TiB; with KVM the host's, but for what a
- * nested one may have and not let go of. Were it AMD's, QEMU would leave a hole
- * below 1 TiB, and memory would not be where device-guest.c takes it to be.
+ * A processor that can address 16 TiB; with KVM the host's. Were it AMD's, QEMU
+ * would leave a hole below 1 TiB, and memory would not be where device-guest.c
+ * takes it to be.
  */
 static void add_device_level(GPtrArray *args, const VmConfig *config)
 {
     add(args, "-cpu", "%s,vendor=GenuineIntel",
-        config->kvm ? "host,arch-capabilities=off" : "max,phys-bits=46");
+        config->kvm ? KVM_CPU : "max,phys-bits=46");
     if (config->bios) {
         add(args, "-bios", "%s", config->bios);
     }
@@ -151,12 +154,11 @@ static void add_guest(GPtrArray *args, const VmConfig *config)
         config->append ? config->append : "");
 }
 
-/* Nested KVM may lack what QEMU takes from that CPU feature. */
 static void add_bare_guest(GPtrArray *args, const BareGuest *bare)
 {
     add(args, "-accel", "%s", bare->accel);
     if (g_str_has_prefix(bare->accel, "kvm")) {
-        add(args, "-cpu", "host,arch-capabilities=off");
+        add(args, "-cpu", KVM_CPU);
     }
     add(args, "-bios", "%s", bare->image);
     add(args, "-fw_cfg", "name=opt/skip_balloon,string=%s", bare->options);

@@ -8,8 +8,8 @@
 
 JOBS=${JOBS:-$(nproc)}
 JOBS=$((JOBS < 4 ? JOBS : 4))
-# Programs that wait hold no processor: while one is idle there may be so many. With two more, on a host that is busy otherwise,
-# migrations end before a test has looked.
+# Programs that wait hold no processor: while one is idle there may be so many. With two more, on a host that is busy
+# otherwise, migrations end before a test has looked.
 JOBS_MAX=$((JOBS + 1))
 
 declare -A running=() # I by process

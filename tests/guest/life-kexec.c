@@ -5,6 +5,7 @@
  * next kernel then uses what is in the balloon, without telling, until its
  * own driver resets the device.
  */
+#include "commands.h"
 #include "life.h"
 
 #include <string.h>
@@ -70,21 +71,14 @@ static bool in_first_pass(Life *life, const Kind *kind, GError **error)
            session_sleep(life->bench->session, 1500, error);
 }
 
-static bool set_downtime(Life *life, unsigned ms, GError **error)
-{
-    JsonObject *arguments = json_object_new();
-
-    json_object_set_int_member(arguments, "downtime-limit", ms);
-    return vm_do(life->vm, "migrate-set-parameters", arguments, error);
-}
-
 static bool after_first_pass(Life *life, const Kind *kind, GError **error)
 {
     return life_say(life, "dirty 64", error) &&
-           set_downtime(life, 1, error) && life_start(life, error) &&
+           command_set_parameter(life->vm, "downtime-limit", 1, error) &&
+           life_start(life, error) &&
            migrate_set_bandwidth(life->vm, 4 * TEST_SLOW, error) &&
            life_sent_once(life, error) && begin(life, kind, error) &&
-           set_downtime(life, 300, error);
+           command_set_parameter(life->vm, "downtime-limit", 300, error);
 }
 
 /* What comes next is the end of the migration. */

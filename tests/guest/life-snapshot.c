@@ -3,9 +3,8 @@
  * Snapshots of a guest whose balloon is being inflated or deflated, loaded
  * into the process that saved them, and into others.
  */
+#include "commands.h"
 #include "life.h"
-
-#include <string.h>
 
 /* Smaller still: it is saved and loaded often. */
 #define MEMORY (192 * SIZE_MIB)
@@ -16,105 +15,6 @@
 #define SNAPSHOTS 20
 /* How many of them a process loads that was started for that. */
 #define LOADS_EACH 5
-
-static JsonObject *parse(const char *format, ...) G_GNUC_PRINTF(1, 2);
-
-static JsonObject *parse(const char *format, ...)
-{
-    g_autoptr(JsonNode) node = NULL;
-    g_autofree char *text = NULL;
-    va_list values;
-
-    va_start(values, format);
-    text = g_strdup_vprintf(format, values);
-    va_end(values);
-    node = json_from_string(text, NULL);
-    g_assert(node);
-    return json_object_ref(json_node_get_object(node));
-}
-
-static bool job_ended(JsonNode *jobs, const char *id, const char **why)
-{
-    JsonArray *list = json_node_get_array(jobs);
-
-    for (unsigned i = 0; i < json_array_get_length(list); i++) {
-        JsonObject *job = json_array_get_object_element(list, i);
-
-        if (!strcmp(json_object_get_string_member(job, "id"), id) &&
-            !strcmp(json_object_get_string_member(job, "status"),
-                    "concluded")) {
-            *why = json_object_get_string_member_with_default(job, "error",
-                                                              NULL);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Execute a command that is a job, and see it through. */
-static bool run_job(Life *life, const char *command, JsonObject *arguments,
-                    GError **error)
-{
-    g_autofree char *id = g_strdup(
-        json_object_get_string_member(arguments, "job-id"));
-    Stall stall = { 0 };
-
-    if (!vm_do(life->vm, command, arguments, error)) {
-        return false;
-    }
-    for (;;) {
-        g_autoptr(JsonNode) jobs = vm_execute(life->vm, "query-jobs", NULL,
-                                              error);
-        const char *why = NULL;
-
-        if (!jobs) {
-            return false;
-        }
-        if (job_ended(jobs, id, &why)) {
-            FAIL_UNLESS(!why, "%s: %s", command, why);
-            break;
-        }
-        if (session_stalled(life->bench->session, &stall, 0, command, error) ||
-            !session_sleep(life->bench->session, 10, error)) {
-            return false;
-        }
-    }
-    return vm_do(life->vm, "job-dismiss", parse("{'id': '%s'}", id), error);
-}
-
-static bool make_disk(Life *life, const char *path, GError **error)
-{
-    return run_job(life, "blockdev-create", parse(
-                       "{'job-id': 'file', 'options': {'driver': 'file',"
-                       " 'filename': '%s', 'size': 0}}", path), error) &&
-           vm_do(life->vm, "blockdev-add", parse(
-                     "{'driver': 'file', 'filename': '%s',"
-                     " 'node-name': 'file'}", path), error) &&
-           run_job(life, "blockdev-create", parse(
-                       "{'job-id': 'qcow2', 'options': {'driver': 'qcow2',"
-                       " 'file': 'file', 'size': 1048576}}"), error);
-}
-
-static bool add_disk(Life *life, GError **error)
-{
-    return vm_do(life->vm, "blockdev-add", parse(
-                     "{'driver': 'qcow2', 'file': 'file',"
-                     " 'node-name': 'disk'}"), error);
-}
-
-static bool open_disk(Life *life, const char *path, GError **error)
-{
-    return vm_do(life->vm, "blockdev-add", parse(
-                     "{'driver': 'file', 'filename': '%s',"
-                     " 'node-name': 'file'}", path), error) &&
-           add_disk(life, error);
-}
-
-static JsonObject *tag(unsigned i)
-{
-    return parse("{'job-id': 'snapshot', 'tag': 'number-%u',"
-                 " 'vmstate': 'disk', 'devices': ['disk']}", i);
-}
 
 /* The balloon, of which some has been moved when the guest is stopped. */
 typedef struct Moment {
@@ -163,6 +63,14 @@ static bool check_moving(const Moment *moments, GError **error)
     return true;
 }
 
+static bool run(Life *life, const char *command, unsigned i, GError **error)
+{
+    g_autofree char *tag = g_strdup_printf("number-%u", i);
+
+    return command_snapshot(life->bench->session, life->vm, command, tag,
+                            error);
+}
+
 /* The guest stands still, so that what is saved is what is seen. */
 static bool save(Life *life, unsigned i, Moment *moment, GError **error)
 {
@@ -173,7 +81,7 @@ static bool save(Life *life, unsigned i, Moment *moment, GError **error)
     if (!balloon_set(life->vm, goal, error) ||
         !wait_moved(life, from, way, error) ||
         !vm_do(life->vm, "stop", NULL, error) ||
-        !run_job(life, "snapshot-save", tag(i), error) ||
+        !run(life, "snapshot-save", i, error) ||
         !look(life, moment, error)) {
         return false;
     }
@@ -189,7 +97,7 @@ static bool load(Life *life, unsigned i, const Moment *moment, GError **error)
     Moment now;
 
     if (!vm_do(life->vm, "stop", NULL, error) ||
-        !run_job(life, "snapshot-load", tag(i), error) ||
+        !run(life, "snapshot-load", i, error) ||
         !look(life, &now, error)) {
         return false;
     }
@@ -217,7 +125,8 @@ static bool other_process(Life *life, const char *path, GError **error)
     g_clear_pointer(&life->vm, vm_free);
     life->vm = bench_start(life->bench, name, life->bench->qemu, false,
                            error);
-    return life->vm && open_disk(life, path, error) && switch_on(life, error);
+    return life->vm && command_open_image(life->vm, path, error) &&
+           switch_on(life, error);
 }
 
 static bool load_all(Life *life, const char *path, const Moment *moments,
@@ -247,7 +156,8 @@ static bool test_snapshots(Bench *bench, GError **error)
     bench->config.memory = MEMORY;
     bench->config.workset = WORKSET;
     if (!life_boot(&life, bench, error) || !switch_on(&life, error) ||
-        !make_disk(&life, path, error) || !add_disk(&life, error)) {
+        !command_create_image(bench->session, life.vm, path, error) ||
+        !command_open_image(life.vm, path, error)) {
         return false;
     }
     for (unsigned i = 0; i < SNAPSHOTS; i++) {

@@ -3,7 +3,7 @@
  * Other ways to move and to save a real guest than plain precopy: postcopy,
  * mapped-ram and background snapshots.
  */
-#include "harness.h"
+#include "commands.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -11,23 +11,6 @@
 /* Memory of the guest that is saved to files; "8G" is what README.md tells. */
 #define MEMORY_VARIABLE "SB_FILE_MEMORY"
 #define FILE_TO (512 * SIZE_MIB)
-
-static bool set_both(Vm *source, Vm *destination, const char *capability,
-                     GError **error)
-{
-    return migrate_set_capability(source, capability, true, error) &&
-           (!destination ||
-            migrate_set_capability(destination, capability, true, error));
-}
-
-static bool set_parameter(Vm *vm, const char *name, int64_t value,
-                          GError **error)
-{
-    JsonObject *arguments = json_object_new();
-
-    json_object_set_int_member(arguments, name, value);
-    return vm_do(vm, "migrate-set-parameters", arguments, error);
-}
 
 /* ---- Postcopy ---- */
 
@@ -67,16 +50,18 @@ static bool postcopy(Bench *bench, bool preempt, GError **error)
     destination = source ? bench_start(bench, "destination", bench->qemu,
                                        true, error) : NULL;
     if (!destination ||
-        !set_both(source, destination, "postcopy-ram", error) ||
+        !command_set_both(source, destination, "postcopy-ram", error) ||
         (preempt &&
-         !set_both(source, destination, "postcopy-preempt", error)) ||
-        !set_parameter(source, "max-postcopy-bandwidth", TEST_SLOW, error) ||
+         !command_set_both(source, destination, "postcopy-preempt", error)) ||
+        !command_set_parameter(source, "max-postcopy-bandwidth", TEST_SLOW,
+                               error) ||
         !bench_start_slow(bench, source, destination, error) ||
         !balloon_reach(bench->session, source, TEST_TO + 32 * SIZE_MIB,
                        error) ||
         !switch_over(bench, source, destination, error) ||
         !use_early(bench, destination, error) ||
-        !set_parameter(source, "max-postcopy-bandwidth", 0, error) ||
+        !command_set_parameter(source, "max-postcopy-bandwidth", 0,
+                               error) ||
         !migrate_wait_status(bench->session, source, "completed", &stats,
                              error) ||
         !bench_intact(destination, error) ||
@@ -103,16 +88,6 @@ static bool test_preempt(Bench *bench, GError **error)
 }
 
 /* ---- Files ---- */
-
-static bool set_file(Vm *vm, const char *command, const char *path,
-                     GError **error)
-{
-    JsonObject *arguments = json_object_new();
-    g_autofree char *uri = g_strconcat("file:", path, NULL);
-
-    json_object_set_string_member(arguments, "uri", uri);
-    return vm_do(vm, command, arguments, error);
-}
 
 static bool allocated(const char *path, uint64_t *bytes, GError **error)
 {
@@ -148,9 +123,9 @@ static bool through_file(Bench *bench, const char *qemu, bool skip,
         !guest_wait_ticks(vm_guest(source), 3, error) ||
         !memory_of_process(vm_pid(source), &before, error) ||
         (skip && !migrate_skip(source, source, bench->skip, error)) ||
-        !set_both(source, NULL, capability, error) ||
+        !command_set_both(source, NULL, capability, error) ||
         !migrate_set_bandwidth(source, 0, error) ||
-        !set_file(source, "migrate", path, error) ||
+        !command_file(source, "migrate", path, error) ||
         !migrate_wait_status(bench->session, source, "completed", &stats,
                              error) ||
         !memory_of_process(vm_pid(source), &saved, error) ||
@@ -164,7 +139,7 @@ static bool through_file(Bench *bench, const char *qemu, bool skip,
         /* A background snapshot is loaded like any other stream. */
         (strcmp(capability, "background-snapshot") &&
          !migrate_set_capability(loaded, capability, true, error)) ||
-        !set_file(loaded, "migrate-incoming", path, error) ||
+        !command_file(loaded, "migrate-incoming", path, error) ||
         !vm_wait_event(loaded, "RESUME", error) ||
         !memory_of_process(vm_pid(loaded), &after, error) ||
         !bench_intact(loaded, error)) {

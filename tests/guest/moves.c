@@ -6,9 +6,9 @@
  */
 #include "moves.h"
 
-#include <stdarg.h>
-#include <string.h>
 #include <unistd.h>
+
+#include "commands.h"
 
 /* For how long a migration is slow at first */
 #define SLOW_MS_MIN 50
@@ -18,42 +18,6 @@
 /* So slow that a postcopy is not over before it is interrupted */
 #define CRAWL (256 * SIZE_KIB)
 #define POSTCOPY_CRAWL (16 * SIZE_KIB)
-
-/* ---- QMP ---- */
-
-static bool __attribute__((format(printf, 4, 5)))
-do_json(Vm *vm, const char *command, GError **error, const char *format, ...)
-{
-    g_autofree char *text = NULL;
-    g_autoptr(JsonNode) node = NULL;
-    va_list values;
-
-    va_start(values, format);
-    text = g_strdup_vprintf(format, values);
-    va_end(values);
-    node = json_from_string(text, error);
-    return node && vm_do(vm, command, json_node_dup_object(node), error);
-}
-
-bool move_set_parameter(Vm *vm, const char *name, int64_t value,
-                        GError **error)
-{
-    return do_json(vm, "migrate-set-parameters", error,
-                   "{ \"%s\": %" G_GINT64_FORMAT " }", name, value);
-}
-
-bool move_set_capability(Vm *source, Vm *destination, const char *name,
-                         GError **error)
-{
-    return migrate_set_capability(source, name, true, error) &&
-           migrate_set_capability(destination, name, true, error);
-}
-
-static bool set_uri(Vm *vm, const char *command, const char *uri,
-                    GError **error)
-{
-    return do_json(vm, command, error, "{ \"uri\": \"%s\" }", uri);
-}
 
 /* What earlier moves have left on; all at once, since some need others. */
 static bool forget_capabilities(Vm *vm, GError **error)
@@ -180,16 +144,16 @@ static bool precopy_with(Journey *journey, const char *capability,
     g_autoptr(Vm) next = start_next(journey, error);
 
     return next &&
-           move_set_capability(journey->vm, next, capability, error) &&
+           command_set_both(journey->vm, next, capability, error) &&
            set_off(journey, next, error) && complete(journey, &next, error);
 }
 
 static bool set_zero_pages(Vm *vm, bool by_channels, GError **error)
 {
-    return do_json(vm, "migrate-set-parameters", error,
-                   "{ \"zero-page-detection\": \"%s\","
-                   " \"multifd-channels\": 2 }",
-                   by_channels ? "multifd" : "legacy");
+    return command_do(vm, "migrate-set-parameters", error,
+                      "{ \"zero-page-detection\": \"%s\","
+                      " \"multifd-channels\": 2 }",
+                      by_channels ? "multifd" : "legacy");
 }
 
 static bool multifd(Journey *journey, GError **error)
@@ -198,7 +162,7 @@ static bool multifd(Journey *journey, GError **error)
     bool by_channels = g_rand_boolean(journey->random);
 
     return next &&
-           move_set_capability(journey->vm, next, "multifd", error) &&
+           command_set_both(journey->vm, next, "multifd", error) &&
            set_zero_pages(journey->vm, by_channels, error) &&
            set_zero_pages(next, by_channels, error) &&
            set_off(journey, next, error) && complete(journey, &next, error);
@@ -211,7 +175,7 @@ static bool xbzrle(Journey *journey, GError **error)
 
 static bool auto_converge(Journey *journey, GError **error)
 {
-    return move_set_parameter(journey->vm, "throttle-trigger-threshold", 1,
+    return command_set_parameter(journey->vm, "throttle-trigger-threshold", 1,
                               error) &&
            precopy_with(journey, "auto-converge", error);
 }
@@ -242,11 +206,11 @@ static bool switch_to_postcopy(Journey *journey, Vm *next, GError **error)
     Session *session = journey->bench->session;
     MigrationStats stats;
 
-    return move_set_capability(journey->vm, next, "postcopy-ram", error) &&
+    return command_set_both(journey->vm, next, "postcopy-ram", error) &&
            migrate_skip(journey->vm, next, journey->skip, error) &&
            migrate_set_bandwidth(journey->vm, CRAWL, error) &&
-           move_set_parameter(journey->vm, "downtime-limit", 1, error) &&
-           move_set_parameter(journey->vm, "max-postcopy-bandwidth",
+           command_set_parameter(journey->vm, "downtime-limit", 1, error) &&
+           command_set_parameter(journey->vm, "max-postcopy-bandwidth",
                               POSTCOPY_CRAWL, error) &&
            migrate_start(session, journey->vm, next, error) &&
            migrate_wait_status(session, journey->vm, "active", &stats,
@@ -261,7 +225,7 @@ static bool complete_postcopy(Journey *journey, Vm **next, GError **error)
     Session *session = journey->bench->session;
     MigrationStats stats;
 
-    if (!move_set_parameter(journey->vm, "max-postcopy-bandwidth", 0,
+    if (!command_set_parameter(journey->vm, "max-postcopy-bandwidth", 0,
                             error) ||
         !migrate_wait_status(session, journey->vm, "completed", &stats,
                              error)) {
@@ -287,8 +251,8 @@ static bool preempt(Journey *journey, GError **error)
     g_autoptr(Vm) next = start_next(journey, error);
 
     return next &&
-           move_set_capability(journey->vm, next, "postcopy-ram", error) &&
-           move_set_capability(journey->vm, next, "postcopy-preempt",
+           command_set_both(journey->vm, next, "postcopy-ram", error) &&
+           command_set_both(journey->vm, next, "postcopy-preempt",
                                error) &&
            switch_to_postcopy(journey, next, error) &&
            stay_slow(journey, error) &&
@@ -301,7 +265,6 @@ static bool recovery(Journey *journey, GError **error)
     g_autoptr(Vm) next = start_next(journey, error);
     Session *session = journey->bench->session;
     g_autofree char *path = session_path(session, "recover.sock");
-    g_autofree char *uri = g_strconcat("unix:", path, NULL);
     MigrationStats stats;
 
     if (!next || !switch_to_postcopy(journey, next, error) ||
@@ -310,9 +273,10 @@ static bool recovery(Journey *journey, GError **error)
                              error) ||
         !migrate_wait_status(session, next, "postcopy-paused", &stats,
                              error) ||
-        !set_uri(next, "migrate-recover", uri, error) ||
-        !do_json(journey->vm, "migrate", error,
-                 "{ \"uri\": \"%s\", \"resume\": true }", uri) ||
+        !command_do(next, "migrate-recover", error,
+                    "{ \"uri\": \"unix:%s\" }", path) ||
+        !command_do(journey->vm, "migrate", error,
+                    "{ \"uri\": \"unix:%s\", \"resume\": true }", path) ||
         !complete_postcopy(journey, &next, error)) {
         return false;
     }
@@ -322,24 +286,18 @@ static bool recovery(Journey *journey, GError **error)
 
 /* ---- Files ---- */
 
-static char *file_uri(const char *path)
-{
-    return g_strconcat("file:", path, NULL);
-}
-
 /* The guest goes on where it was saved, in another QEMU. */
 static bool load(Journey *journey, const char *path, const char *capability,
                  GError **error)
 {
     g_autoptr(Vm) next = NULL;
-    g_autofree char *uri = file_uri(path);
 
     vm_kill(journey->vm);
     next = start_next(journey, error);
     if (!next || !migrate_skip(next, next, journey->skip, error) ||
         (capability &&
          !migrate_set_capability(next, capability, true, error)) ||
-        !set_uri(next, "migrate-incoming", uri, error) ||
+        !command_file(next, "migrate-incoming", path, error) ||
         !vm_wait_event(next, "RESUME", error)) {
         return false;
     }
@@ -352,12 +310,11 @@ static bool save(Journey *journey, const char *path, const char *capability,
                  MigrationStats *stats, GError **error)
 {
     Session *session = journey->bench->session;
-    g_autofree char *uri = file_uri(path);
 
     return migrate_skip(journey->vm, journey->vm, journey->skip, error) &&
            migrate_set_capability(journey->vm, capability, true, error) &&
            go_slowly(journey, error) &&
-           set_uri(journey->vm, "migrate", uri, error) &&
+           command_file(journey->vm, "migrate", path, error) &&
            stay_slow(journey, error) &&
            migrate_set_bandwidth(journey->vm, 0, error) &&
            migrate_wait_status(session, journey->vm, "completed", stats,
@@ -388,88 +345,28 @@ static bool background_snapshot(Journey *journey, GError **error)
 
 /* ---- Snapshots in an image ---- */
 
-/* Wait for a job to end, and forget it. */
-static bool finish_job(Journey *journey, Vm *vm, const char *id,
-                       GError **error)
-{
-    for (;;) {
-        g_autoptr(JsonNode) answer = vm_execute(vm, "query-jobs", NULL,
-                                                error);
-        JsonObject *job;
-
-        if (!answer) {
-            return false;
-        }
-        job = json_array_get_object_element(json_node_get_array(answer), 0);
-        FAIL_UNLESS(!json_object_has_member(job, "error"), "%s: %s", id,
-                    json_object_get_string_member(job, "error"));
-        if (!strcmp(json_object_get_string_member(job, "status"),
-                    "concluded")) {
-            return do_json(vm, "job-dismiss", error, "{ \"id\": \"%s\" }",
-                           id);
-        }
-        if (!session_sleep(journey->bench->session, 10, error)) {
-            return false;
-        }
-    }
-}
-
-static bool create_image(Journey *journey, const char *path, GError **error)
-{
-    Vm *vm = journey->vm;
-
-    return do_json(vm, "blockdev-create", error,
-                   "{ \"job-id\": \"create\", \"options\": {"
-                   " \"driver\": \"file\", \"filename\": \"%s\","
-                   " \"size\": 0 } }", path) &&
-           finish_job(journey, vm, "create", error) &&
-           do_json(vm, "blockdev-add", error,
-                   "{ \"driver\": \"file\", \"filename\": \"%s\","
-                   " \"node-name\": \"raw\" }", path) &&
-           do_json(vm, "blockdev-create", error,
-                   "{ \"job-id\": \"format\", \"options\": {"
-                   " \"driver\": \"qcow2\", \"file\": \"raw\","
-                   " \"size\": 1048576 } }") &&
-           finish_job(journey, vm, "format", error) &&
-           do_json(vm, "blockdev-del", error, "{ \"node-name\": \"raw\" }");
-}
-
-static bool open_image(Vm *vm, const char *path, GError **error)
-{
-    return do_json(vm, "blockdev-add", error,
-                   "{ \"driver\": \"qcow2\", \"node-name\": \"image\","
-                   " \"file\": { \"driver\": \"file\","
-                   " \"filename\": \"%s\" } }", path);
-}
-
-static bool snapshot_job(Journey *journey, Vm *vm, const char *command,
-                         GError **error)
-{
-    return do_json(vm, command, error,
-                   "{ \"job-id\": \"snapshot\", \"tag\": \"one\","
-                   " \"vmstate\": \"image\", \"devices\": [ \"image\" ] }") &&
-           finish_job(journey, vm, "snapshot", error);
-}
-
 /* The state of a guest is replaced by an earlier one. */
 static bool load_snapshot(Journey *journey, Vm *vm, GError **error)
 {
     return migrate_skip(vm, vm, journey->skip, error) &&
            vm_do(vm, "stop", NULL, error) &&
-           snapshot_job(journey, vm, "snapshot-load", error) &&
+           command_snapshot(journey->bench->session, vm, "snapshot-load", "one",
+                            error) &&
            vm_do(vm, "cont", NULL, error);
 }
 
 /* To where it was in this QEMU, and to the same in a new one */
 static bool savevm(Journey *journey, GError **error)
 {
-    g_autofree char *path = session_path(journey->bench->session, "image");
+    Session *session = journey->bench->session;
+    g_autofree char *path = session_path(session, "image");
     g_autoptr(Vm) next = NULL;
 
-    if (!create_image(journey, path, error) ||
-        !open_image(journey->vm, path, error) ||
+    if (!command_create_image(session, journey->vm, path, error) ||
+        !command_open_image(journey->vm, path, error) ||
         !migrate_skip(journey->vm, journey->vm, journey->skip, error) ||
-        !snapshot_job(journey, journey->vm, "snapshot-save", error) ||
+        !command_snapshot(session, journey->vm, "snapshot-save", "one",
+                          error) ||
         !move_intact(journey, error) ||
         !load_snapshot(journey, journey->vm, error) ||
         !move_intact(journey, error)) {
@@ -477,15 +374,14 @@ static bool savevm(Journey *journey, GError **error)
     }
     vm_kill(journey->vm);
     next = start_other(journey, journey->bench->qemu, false, error);
-    if (!next || !open_image(next, path, error) ||
+    if (!next || !command_open_image(next, path, error) ||
         !load_snapshot(journey, next, error)) {
         return false;
     }
     unlink(path);
     arrive(journey, &next);
     return move_intact(journey, error) &&
-           do_json(journey->vm, "blockdev-del", error,
-                   "{ \"node-name\": \"image\" }");
+           command_close_image(journey->vm, error);
 }
 
 const Move moves[] = {

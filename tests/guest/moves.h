@@ -25,26 +25,6 @@ extern const Move moves[];
 extern const unsigned n_moves;
 
 /**
- * move_set_parameter: set a migration parameter that is a number.
- * @vm: either end
- * @name: the parameter
- * @value: its value
- * @error: set as by vm_execute()
- */
-bool move_set_parameter(Vm *vm, const char *name, int64_t value,
-                        GError **error);
-
-/**
- * move_set_capability: turn a migration capability on at both ends.
- * @source: one end
- * @destination: the other
- * @name: the capability
- * @error: set as by vm_execute()
- */
-bool move_set_capability(Vm *source, Vm *destination, const char *name,
-                         GError **error);
-
-/**
  * move_take: take one of the ways.
  * @journey: the journey
  * @move: the way

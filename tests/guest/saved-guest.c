@@ -7,6 +7,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "commands.h"
+
 #define DIR_VARIABLE "SB_SAVED_GUESTS"
 
 /* Only what was not zero when the guest was saved is written, and loaded. */
@@ -60,23 +62,13 @@ static char *guest_name(const VmConfig *config, const char *qemu)
     return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
 
-static bool set_file(Vm *vm, const char *command, const char *path,
-                     GError **error)
-{
-    JsonObject *arguments = json_object_new();
-    g_autofree char *uri = g_strconcat("file:", path, NULL);
-
-    json_object_set_string_member(arguments, "uri", uri);
-    return vm_do(vm, command, arguments, error);
-}
-
 static bool save(Bench *bench, Vm *vm, const char *path, GError **error)
 {
     MigrationStats stats;
 
     return migrate_set_capability(vm, CAPABILITY, true, error) &&
            migrate_set_bandwidth(vm, 0, error) &&
-           set_file(vm, "migrate", path, error) &&
+           command_file(vm, "migrate", path, error) &&
            migrate_wait_status(bench->session, vm, "completed", &stats,
                                error);
 }
@@ -114,7 +106,7 @@ static bool make_saved(Bench *bench, const char *qemu, const char *path,
 static bool load(Vm *vm, const char *path, GError **error)
 {
     return migrate_set_capability(vm, CAPABILITY, true, error) &&
-           set_file(vm, "migrate-incoming", path, error) &&
+           command_file(vm, "migrate-incoming", path, error) &&
            vm_wait_event(vm, "RESUME", error) &&
            migrate_set_capability(vm, CAPABILITY, false, error);
 }
