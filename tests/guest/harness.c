@@ -155,17 +155,19 @@ Vm *bench_boot_anew(Bench *bench, const char *name, const char *qemu,
  * Not one whose memory matters that it has never written to, or that it is
  * about to report to be free. A large one does not fit into a file everywhere.
  */
-static bool may_be_saved(const VmConfig *config)
+static bool may_be_saved(const Bench *bench)
 {
-    return config->memory == TEST_MEMORY && !config->untouched &&
-           !config->free_page_reporting;
+    const VmConfig *config = &bench->config;
+
+    return !bench->boot_anew && config->memory == TEST_MEMORY &&
+           !config->untouched && !config->free_page_reporting;
 }
 
 Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
 {
     g_autoptr(Vm) vm = NULL;
 
-    if (!may_be_saved(&bench->config)) {
+    if (!may_be_saved(bench)) {
         return bench_boot_anew(bench, "source", qemu, error);
     }
     vm = saved_guest_start(bench, qemu, error);

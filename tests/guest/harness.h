@@ -27,6 +27,7 @@ typedef struct Bench {
     SkipSet skip;               /* what the case is about */
     const char *qemu;           /* with skip-balloon */
     const char *stock;          /* without */
+    bool boot_anew;             /* rather than load a guest from a file */
     VmConfig config;            /* of all that follow; cases may change it */
 } Bench;
 
@@ -93,7 +94,8 @@ Vm *bench_boot_anew(Bench *bench, const char *name, const char *qemu,
 
 /**
  * bench_boot: the same with the name "source", or, where that makes no
- * difference, start a QEMU with a guest that was booted before.
+ * difference and boot_anew is not set, start a QEMU with a guest that was
+ * booted before. Pages of zeroes are not populated then.
  * @bench: the bench
  * @qemu: the QEMU to start
  * @error: set if any of it fails
