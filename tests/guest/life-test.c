@@ -12,5 +12,6 @@ int main(int argc, char **argv)
     life_kexec_add();
     life_oom_add();
     life_snapshot_add();
+    life_swap_add();
     return g_test_run();
 }

@@ -147,6 +147,7 @@ void life_power_add(void);
 void life_kexec_add(void);
 void life_oom_add(void);
 void life_snapshot_add(void);
+void life_swap_add(void);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Life, life_end)
 
