@@ -19,7 +19,7 @@ QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_SERIES=10.0
 CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
     --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-kvm --enable-system --enable-tcg
-    --enable-gnutls --enable-zstd --disable-docs --disable-install-blobs)
+    --enable-gnutls --enable-zstd --enable-vhost-user --enable-vhost-net --disable-docs --disable-install-blobs)
 # Built by `ours --tests`. Names that this QEMU does not know are passed over.
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
     tests/qtest/skip-balloon-test tests/qtest/balloon-map-test
