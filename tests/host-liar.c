@@ -8,6 +8,11 @@
  * guest RAM is, and a decimal one, how often the call tells the truth first.
  * It may come into being at any time, and goes when the call has lied.
  *
+ * HOST_LIAR_CALL may also be "held": then no call lies, but the first
+ * cachestat() that asks about the page, and about that many bytes at least, and
+ * finds nothing, comes back only later.  Until then HOST_LIAR_FILE has another
+ * name, with .held added to it; the call comes back when that file goes.
+ *
  * HOST_LIAR_REFUSE names the calls that fail as they do on a kernel that does
  * not have them: cachestat, scan (PAGEMAP_SCAN).
  *
@@ -47,6 +52,8 @@ typedef struct PmRegion {
 } PmRegion;
 
 #define CACHESTAT_NR 451
+#define CS_CACHED 0
+#define CS_EVICTED 3
 
 typedef struct Lie {
     uint64_t offset;            /* of the hidden page, or huge page */
@@ -255,6 +262,20 @@ int ioctl(int fd, unsigned long request, ...)
     return next(fd, request, arg);
 }
 
+/* Keep an answer back until the test is done. */
+static void hold(void)
+{
+    const char *path = getenv("HOST_LIAR_FILE");
+    char held[4096];
+
+    snprintf(held, sizeof(held), "%s.held", path);
+    if (!rename(path, held)) {
+        while (!access(held, F_OK)) {
+            usleep(1000);
+        }
+    }
+}
+
 static long lying_cachestat(int fd, uint64_t *range, uint64_t *counts,
                             long flags)
 {
@@ -269,8 +290,13 @@ static long lying_cachestat(int fd, uint64_t *range, uint64_t *counts,
     ret = next(CACHESTAT_NR, fd, range, counts, flags);
     if (!ret && is_told("cachestat", &lie) && is_ram(fd, &lie) &&
         lie.offset >= range[0] && lie.offset - range[0] < range[1] &&
-        counts[0] && lies_now(&lie)) {
-        counts[0]--;
+        counts[CS_CACHED] && lies_now(&lie)) {
+        counts[CS_CACHED]--;
+    }
+    if (!ret && is_told("held", &lie) && is_ram(fd, &lie) &&
+        lie.offset >= range[0] && lie.offset - range[0] < range[1] &&
+        range[1] >= lie.size && !counts[CS_CACHED] && !counts[CS_EVICTED]) {
+        hold();
     }
     return ret;
 }
