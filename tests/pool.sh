@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Sourced by tests/run and tests/qemu-own/run: programs that run a few at a time. Whoever sources it defines
+# Sourced by tests/run and tests/qemu-own/run: programs that run a few at a time. Whoever sources it sets TMPDIR, and
+# defines
 #
-#   pool_ended I RC   the program that was started as I has ended so
-#   pool_progress     to be called now and then while programs run
+#   pool_ended I RC SECONDS TIME   the program that was started as I has ended so, after SECONDS; TIME is what processors
+#                                  have worked for it, in seconds, or ? where it was killed
+#   pool_progress                  to be called now and then while programs run
 
 JOBS=${JOBS:-$(nproc)}
 JOBS=$((JOBS < 4 ? JOBS : 4))
@@ -12,7 +14,7 @@ JOBS=$((JOBS < 4 ? JOBS : 4))
 # otherwise, migrations end before a test has looked.
 JOBS_MAX=$((JOBS + 1))
 
-declare -A running=() # I by process
+declare -A running=() started=() # I, and when, by process
 ticker=
 # On a terminal, what progress shows is written over and over again.
 [[ -t 2 ]] && tty=1 || tty=0
@@ -20,10 +22,23 @@ shown=0
 
 # pool_start I SECONDS PROGRAM...: with the caller's redirections.
 pool_start() {
-    # The shell in between turns a death by a signal, which bash would comment on, into a status.
+    # The shell in between turns a death by a signal, which bash would comment on, into a status, and knows what the
+    # program and all that this has waited for took.
     # shellcheck disable=SC2016
-    timeout --kill-after=10 "$2" sh -c '"$@"; exit $?' sh "${@:3}" </dev/null &
+    timeout --kill-after=10 "$2" sh -c '"$@"; rc=$?; times >"$0"; exit $rc' "$TMPDIR/times-$1" "${@:3}" </dev/null &
     running[$!]=$1
+    started[$!]=$SECONDS
+}
+
+# processor_time I: of what `times` has said, "0m1.5s 0m0.5s" for the shell and the same for what it has waited for.
+processor_time() {
+    local file=$TMPDIR/times-$1
+    if [[ -s $file ]]; then
+        tr ms "  " <"$file" | awk '{ sum += $1 * 60 + $2 + $3 * 60 + $4 } END { printf "%.0f\n", sum }'
+        rm "$file"
+    else
+        echo "?"
+    fi
 }
 
 # pool_reap: what has ended. wait -n may pass over one that ended before it was called, hence the look at each.
@@ -34,8 +49,8 @@ pool_reap() {
         rc=0
         wait "$pid" || rc=$?
         ((!tty)) || printf '\r\033[K' >&2
-        pool_ended "${running[$pid]}" "$rc"
-        unset "running[$pid]"
+        pool_ended "${running[$pid]}" "$rc" $((SECONDS - started[$pid])) "$(processor_time "${running[$pid]}")"
+        unset "running[$pid]" "started[$pid]"
     done
 }
 
