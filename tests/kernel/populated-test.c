@@ -16,12 +16,16 @@
 
 #define SWAP_BYTES (64 << 20)
 
-/* As in kernel-init.c */
-#define GOAL 2000
-#define GOAL_IN 500
-#define GOAL_TOGETHER 200
+/*
+ * How much has to happen in each case, so that both kernels together make 2000
+ * of it; another number can be asked for.  The others are as in kernel-init.c.
+ */
+#define GOAL_VARIABLE "SB_KERNEL_GOAL"
+#define GOAL 1000
+#define GOAL_IN (goal / 4)
+#define GOAL_TOGETHER (goal / 10)
 /* Counts of huge pages that were right, though the pages were moved */
-#define GOAL_COUNTS 100
+#define GOAL_COUNTS (goal / 20)
 
 typedef struct Kernel {
     const char *version;
@@ -41,6 +45,8 @@ typedef struct Case {
     uint64_t collapses;         /* at least */
     const char *way;
 } Case;
+
+static uint64_t goal = GOAL;
 
 static Kernel kernels[] = {
     { .version = "6.1", .suite = "bookworm" },
@@ -83,6 +89,9 @@ static void kernel_start(Kernel *kernel)
         BUILD_DIR "/kernel/%s/initramfs.cpio.gz", kernel->suite);
     g_autofree char *swap = make_swap(kernel);
     g_autofree char *console = NULL;
+    g_autofree char *append = g_strdup_printf(
+        "console=ttyS1 loglevel=5 panic=-1 clearcpuid=rep_good GOAL=%"
+        G_GUINT64_FORMAT, goal);
     g_autoptr(GSubprocessLauncher) launcher =
         g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
     g_autoptr(GError) error = NULL;
@@ -109,8 +118,7 @@ static void kernel_start(Kernel *kernel)
         "-blockdev", swap, "-device", "virtio-blk-pci,drive=swap",
         "-serial", "stdio", "-serial", console,
         "-kernel", image, "-initrd", initramfs,
-        "-append", "console=ttyS1 loglevel=5 panic=-1 clearcpuid=rep_good",
-        NULL);
+        "-append", append, NULL);
     g_assert_no_error(error);
     kernel->lines = g_data_input_stream_new(
         g_subprocess_get_stdout_pipe(kernel->qemu));
@@ -214,20 +222,20 @@ static void run_case(gconstpointer opaque)
     expect(result, "wrong", 0, 0);
     expect(result, "lost", 0, 0);
     /* One who always says the same would not be wrong, either. */
-    expect(result, "populated", GOAL, UINT64_MAX);
+    expect(result, "populated", goal, UINT64_MAX);
     expect(result, "holes", 1, UINT64_MAX);
     if (g_str_has_prefix(test->name, "hugetlbfs-")) {
         expect(result, "counts", GOAL_COUNTS, UINT64_MAX);
     }
     if (all || !strcmp(test->way, "move")) {
-        expect(result, "moves", GOAL, UINT64_MAX);
+        expect(result, "moves", goal, UINT64_MAX);
     }
     if (all || !strcmp(test->way, "collapse")) {
         expect(result, "collapses", test->collapses, UINT64_MAX);
         expect(result, "splits", test->collapses / 2, UINT64_MAX);
     }
     if (all || !strcmp(test->way, "swap")) {
-        expect(result, "out", GOAL, UINT64_MAX);
+        expect(result, "out", goal, UINT64_MAX);
         expect(result, "in", GOAL_IN, UINT64_MAX);
     }
 }
@@ -262,16 +270,20 @@ int main(int argc, char **argv)
         "anonymous", "tmpfs", "tmpfs-huge", "private-file",
     };
     static const char *const ways[] = { "move", "collapse", "swap", "all" };
+    const char *wish = g_getenv(GOAL_VARIABLE);
     int status;
 
     g_test_init(&argc, &argv, NULL);
     g_test_set_nonfatal_assertions();
+    if (wish && *wish) {
+        goal = g_ascii_strtoull(wish, NULL, 10);
+    }
     g_mkdir_with_parents(BUILD_DIR "/log", 0755);
     for (unsigned int k = 0; k < G_N_ELEMENTS(kernels); k++) {
         for (unsigned int i = 0; i < G_N_ELEMENTS(kinds); i++) {
             for (unsigned int w = 0; w < G_N_ELEMENTS(ways); w++) {
                 add(&kernels[k], kinds[i], ways[w],
-                    strcmp(ways[w], "all") ? GOAL : GOAL_TOGETHER);
+                    strcmp(ways[w], "all") ? goal : GOAL_TOGETHER);
             }
         }
         add(&kernels[k], "hugetlbfs", "move", 0);
