@@ -792,7 +792,7 @@ int main(int argc, char **argv)
 
     set_up();
     if (wish) {
-        goal = strtoul(wish, NULL, 10);
+        goal = g_ascii_strtoull(wish, NULL, 10);
     }
     for (kind = 0; kind < N_KINDS; kind++) {
         for (way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
