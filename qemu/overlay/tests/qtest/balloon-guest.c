@@ -764,14 +764,21 @@ static bool migrate_completed(BGuest *g)
     return completed;
 }
 
+void bg_wait_some(unsigned int *times)
+{
+    g_usleep(1000 * MIN(1 + *times / 8, 16));
+    (*times)++;
+}
+
 void bg_migrate_wait(BGuest *source, BGuest *dest)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
 
     while (!migrate_completed(source) ||
            (dest && !migrate_completed(dest))) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
     if (dest) {
         memcpy(dest->queue, source->queue, sizeof(dest->queue));
@@ -812,6 +819,7 @@ void bg_migrate_wait_sent(BGuest *source, int64_t bytes)
 
     while (bytes_sent(source) < bytes) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
     }
 }
 

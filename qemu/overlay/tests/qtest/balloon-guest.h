@@ -240,6 +240,15 @@ void bg_set_capability(BGuest *g, const char *name, bool on);
 void bg_migrate_start(BGuest *source, BGuest *dest);
 
 /**
+ * bg_wait_some: Between two questions whether what takes its time is done
+ * @times: what it was asked so far, 0 at first; counts on
+ *
+ * A question costs both sides about as much as they do in a millisecond, so the
+ * longer it takes, the longer is the pause: about a tenth of it, at most 16 ms.
+ */
+void bg_wait_some(unsigned int *times);
+
+/**
  * bg_migrate_wait: Wait until the migration is completed
  * @dest: NULL if it does not go to a QEMU
  */

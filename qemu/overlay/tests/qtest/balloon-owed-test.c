@@ -113,7 +113,8 @@ static void call(BGuest *g, const char *first, const char *second,
 {
     g_autofree char *pid = g_strdup_printf("%d", (int)qtest_pid(g->qts));
     const char *argv[] = {
-        "gdb", "-batch", "-nx", "-p", pid, "-ex", first,
+        /* Reading what QEMU has for debuggers would take most of the time. */
+        "gdb", "-batch", "-nx", "-readnever", "-p", pid, "-ex", first,
         second ? "-ex" : NULL, second, "-ex", third, NULL,
     };
     int status;

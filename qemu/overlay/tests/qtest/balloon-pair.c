@@ -355,6 +355,7 @@ static void start_outgoing(BPair *p)
 void bp_wait_status(BPair *p, const char *status)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
     bool reached = false;
 
     while (!reached) {
@@ -368,7 +369,7 @@ void bp_wait_status(BPair *p, const char *status)
         }
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

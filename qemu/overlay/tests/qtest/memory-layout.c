@@ -228,6 +228,7 @@ void ml_migrate_begin(BGuest *source, BGuest *dest, uint64_t bandwidth)
 void ml_migrate_wait_sent(BGuest *source)
 {
     gint64 end = hang_deadline();
+    unsigned int times = 0;
     bool sent = false;
 
     bg_migrate_limit(source, 0);
@@ -239,7 +240,7 @@ void ml_migrate_wait_sent(BGuest *source)
         sent = !strcmp(status, "pre-switchover");
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 
@@ -255,6 +256,7 @@ void ml_migrate_finish(BGuest *source, BGuest *dest)
 static void wait_skipped(BGuest *g, const char *member, uint64_t bytes)
 {
     gint64 end = hang_deadline();
+    unsigned int times = 0;
     uint64_t skipped = 0;
 
     while (skipped < bytes) {
@@ -267,7 +269,7 @@ static void wait_skipped(BGuest *g, const char *member, uint64_t bytes)
             g_error("%s: %" PRIu64 " bytes skipped, not %" PRIu64, member,
                     skipped, bytes);
         }
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

@@ -146,6 +146,7 @@ typedef enum Moment {
 static void wait_until(BGuest *g, BGuest *dest, Moment moment)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
     bool reached = false;
 
     while (!reached) {
@@ -156,7 +157,7 @@ static void wait_until(BGuest *g, BGuest *dest, Moment moment)
                   : !bg_is_zero(dest, AGAIN_START + AGAIN_SIZE - BALLOON_PAGE);
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

@@ -110,10 +110,11 @@ static bool has_status(BGuest *g, const char *wanted)
 static void wait_for_status(BGuest *g, const char *status)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
 
     while (!has_status(g, status)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 
@@ -222,10 +223,11 @@ static void until_late(BalloonModel *m, BGuest *g)
 static void wait_until_let_go(BGuest *g)
 {
     gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
 
     while (bg_count_populated(g, LATE_INFLATED * MiB, MiB / 4)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

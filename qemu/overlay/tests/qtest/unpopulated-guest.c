@@ -59,6 +59,7 @@ gint64 ug_hang_deadline(void)
 void ug_wait_status(BGuest *g, const char *wanted)
 {
     gint64 end = ug_hang_deadline();
+    unsigned int times = 0;
     bool reached = false;
 
     while (!reached) {
@@ -72,7 +73,7 @@ void ug_wait_status(BGuest *g, const char *wanted)
         }
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 
