@@ -60,7 +60,7 @@ static bool hop(Bench *bench, Vm *from, Vm *to, GError **error)
 
 static bool test_migrate(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = bench_boot_ballooned(bench, bench->qemu, error);
+    g_autoptr(Vm) source = bench_boot_and_balloon(bench, bench->qemu, error);
     g_autoptr(Vm) second = NULL;
 
     second = source ? bench_start(bench, "second", bench->qemu, true, error)
@@ -79,7 +79,7 @@ static bool test_two_hops(Bench *bench, GError **error)
     g_autoptr(Vm) third = NULL;
 
     bench->boot_anew = bench->backend == BACKEND_MEMFD;
-    source = bench_boot_ballooned(bench, bench->qemu, error);
+    source = bench_boot_and_balloon(bench, bench->qemu, error);
     second = source ? bench_start(bench, "second", bench->qemu, true, error)
                     : NULL;
     if (!second || !hop(bench, source, second, error)) {

@@ -163,29 +163,40 @@ static bool may_be_saved(const Bench *bench)
            !config->untouched && !config->free_page_reporting;
 }
 
-Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
+static Vm *start_saved(Bench *bench, const char *qemu, bool ballooned,
+                       GError **error)
 {
-    g_autoptr(Vm) vm = NULL;
+    g_autoptr(Vm) vm = saved_guest_start(bench, qemu, ballooned, error);
 
-    if (!may_be_saved(bench)) {
-        return bench_boot_anew(bench, "source", qemu, error);
-    }
-    vm = saved_guest_start(bench, qemu, error);
     if (!vm || !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
         return NULL;
     }
     return g_steal_pointer(&vm);
 }
 
-Vm *bench_boot_ballooned(Bench *bench, const char *qemu, GError **error)
+Vm *bench_boot(Bench *bench, const char *qemu, GError **error)
+{
+    return may_be_saved(bench) ? start_saved(bench, qemu, false, error)
+                               : bench_boot_anew(bench, "source", qemu, error);
+}
+
+bool bench_balloon(Bench *bench, Vm *vm, GError **error)
+{
+    return balloon_reach(bench->session, vm, TEST_TO, error) &&
+           guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error);
+}
+
+Vm *bench_boot_and_balloon(Bench *bench, const char *qemu, GError **error)
 {
     g_autoptr(Vm) vm = bench_boot(bench, qemu, error);
 
-    if (!vm || !balloon_reach(bench->session, vm, TEST_TO, error) ||
-        !guest_wait_ticks(vm_guest(vm), ALIVE_TICKS, error)) {
-        return NULL;
-    }
-    return g_steal_pointer(&vm);
+    return vm && bench_balloon(bench, vm, error) ? g_steal_pointer(&vm) : NULL;
+}
+
+Vm *bench_boot_ballooned(Bench *bench, const char *qemu, GError **error)
+{
+    return may_be_saved(bench) ? start_saved(bench, qemu, true, error)
+                               : bench_boot_and_balloon(bench, qemu, error);
 }
 
 bool bench_intact(Vm *vm, GError **error)

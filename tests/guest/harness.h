@@ -103,7 +103,25 @@ Vm *bench_boot_anew(Bench *bench, const char *name, const char *qemu,
 Vm *bench_boot(Bench *bench, const char *qemu, GError **error);
 
 /**
- * bench_boot_ballooned: the same, and inflate its balloon.
+ * bench_balloon: inflate the balloon of a guest, and wait until it goes on.
+ * @bench: the bench
+ * @vm: its VM
+ * @error: set if any of it fails
+ */
+bool bench_balloon(Bench *bench, Vm *vm, GError **error);
+
+/**
+ * bench_boot_and_balloon: bench_boot(), and inflate the balloon there.
+ * @bench: the bench
+ * @qemu: the QEMU to start
+ * @error: set if any of it fails
+ */
+Vm *bench_boot_and_balloon(Bench *bench, const char *qemu, GError **error);
+
+/**
+ * bench_boot_ballooned: the same, or, where bench_boot() would load a guest,
+ * load one whose balloon was inflated before it was saved. The QEMU has never
+ * had the memory that is in it.
  * @bench: the bench
  * @qemu: the QEMU to start
  * @error: set if any of it fails

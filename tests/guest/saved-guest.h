@@ -15,8 +15,10 @@
  *
  * @bench: the bench
  * @qemu: the QEMU to boot and to start
+ * @ballooned: with its balloon inflated, before it was saved
  * @error: set if any of it fails
  */
-Vm *saved_guest_start(Bench *bench, const char *qemu, GError **error);
+Vm *saved_guest_start(Bench *bench, const char *qemu, bool ballooned,
+                      GError **error);
 
 #endif /* SKIP_BALLOON_TEST_SAVED_GUEST_H */
