@@ -15,9 +15,11 @@ mkdir -p "$DOWNLOADS"
 
 # need_packages PACKAGE...: make sure that they are installed.
 need_packages() {
-    local missing=() p
+    local missing=() p known
+    # One question for all of them: make asks this in each of its steps.
+    known=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
     for p in "$@"; do
-        [[ $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true) == installed ]] || missing+=("$p")
+        [[ $'\n'$known$'\n' == *$'\n'"$p installed"$'\n'* ]] || missing+=("$p")
     done
     ((${#missing[@]})) || return 0
     if ((EUID)); then
