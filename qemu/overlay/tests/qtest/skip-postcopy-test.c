@@ -122,7 +122,7 @@ static void wait_for_status(BGuest *g, const char *status)
 static void begin(BGuest *source, BGuest *dest, Moment moment)
 {
     set_parameter(source, "downtime-limit", 1);
-    set_parameter(source, "max-bandwidth", moment == LATE ? STEADY : SLOW);
+    set_parameter(source, "max-bandwidth", SLOW);
     set_parameter(source, "max-postcopy-bandwidth", SLOW);
     bg_migrate_start(source, dest);
     if (moment != AT_ONCE) {
@@ -208,11 +208,19 @@ static void after_switch(BalloonModel *m, BGuest *g)
     bm_fill(m, g, UNTOUCHED * MiB + MiB / 8, MiB / 4, 7);
 }
 
-/* What was sent gets dirty again: enough to be busy with in a second pass. */
+/*
+ * What was sent gets dirty again: enough to be busy with in a second pass.  On
+ * a busy host writing it takes long, so next to nothing is sent meanwhile: else
+ * all might be sent before there is anything new.  For that pass to be over
+ * before this sees it, it would have to look away for two seconds.
+ */
 static void until_late(BalloonModel *m, BGuest *g)
 {
+    set_parameter(g, "max-bandwidth", STEADY / 2);
     bg_migrate_wait_sent(g, (GIVEN_BACK - DATA + 1) * MiB);
+    set_parameter(g, "max-bandwidth", SLOW / 16);
     bm_fill(m, g, DATA * MiB, (GIVEN_BACK - DATA) * MiB, 8);
+    set_parameter(g, "max-bandwidth", STEADY / 4);
     bg_migrate_wait_pass(g, 2);
     set_parameter(g, "max-bandwidth", SLOW);
     bm_fill(m, g, REWRITTEN * MiB, MiB / 2, 9);
