@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include "host-memory.h"
@@ -86,34 +87,57 @@ static void write_number(const char *path, uint64_t value)
 }
 
 /*
- * See to it that there are @needed huge pages.  Returns how many there were,
- * for give_back_huge_pages(); skips the test, and returns -1, if there are not
- * enough.
+ * What tests borrow and give back is one number of the host, and two that find
+ * the same pages free would both take them.  So one at a time has huge pages.
  */
-static int64_t borrow_huge_pages(uint64_t needed)
+static int lock_huge_pages(void)
 {
-    uint64_t before = read_number(HUGE_SYSFS "nr_hugepages");
-    uint64_t unused = read_number(HUGE_SYSFS "free_hugepages");
+    int fd = open(HUGE_SYSFS "nr_hugepages", O_RDONLY | O_CLOEXEC);
 
-    if (unused < needed) {
-        write_number(HUGE_SYSFS "nr_hugepages", before + needed - unused);
+    if (fd >= 0) {
+        flock(fd, LOCK_EX);
     }
-    if (read_number(HUGE_SYSFS "free_hugepages") < needed) {
-        g_autofree char *message = g_strdup_printf(
-            "fewer than %" PRIu64 " free huge pages of 2 MiB", needed);
-
-        write_number(HUGE_SYSFS "nr_hugepages", before);
-        g_test_skip(message);
-        return -1;
-    }
-    return before;
+    return fd;
 }
 
-static void give_back_huge_pages(int64_t before)
+/* What there was before huge pages were borrowed, and the lock */
+typedef struct Loan {
+    uint64_t before;
+    int fd;
+} Loan;
+
+static void give_back_huge_pages(const Loan *loan)
 {
-    if (read_number(HUGE_SYSFS "nr_hugepages") != before) {
-        write_number(HUGE_SYSFS "nr_hugepages", before);
+    if (read_number(HUGE_SYSFS "nr_hugepages") != loan->before) {
+        write_number(HUGE_SYSFS "nr_hugepages", loan->before);
     }
+    close(loan->fd);
+}
+
+/*
+ * See to it that there are @needed huge pages until they are given back.  Skips
+ * the test, and returns false, if there are not enough.
+ */
+static bool borrow_huge_pages(uint64_t needed, Loan *loan)
+{
+    g_autofree char *message = NULL;
+    uint64_t unused;
+
+    loan->fd = lock_huge_pages();
+    loan->before = read_number(HUGE_SYSFS "nr_hugepages");
+    unused = read_number(HUGE_SYSFS "free_hugepages");
+    if (unused < needed) {
+        write_number(HUGE_SYSFS "nr_hugepages",
+                     loan->before + needed - unused);
+    }
+    if (read_number(HUGE_SYSFS "free_hugepages") >= needed) {
+        return true;
+    }
+    message = g_strdup_printf("fewer than %" PRIu64 " free huge pages of 2 MiB",
+                              needed);
+    give_back_huge_pages(loan);
+    g_test_skip(message);
+    return false;
 }
 
 bool hm_passes_in_subprocess(void)
@@ -124,13 +148,13 @@ bool hm_passes_in_subprocess(void)
 
 void hm_test_with_huge_pages(uint64_t bytes)
 {
-    int64_t lent = borrow_huge_pages(DIV_ROUND_UP(bytes, HM_HUGE_SIZE));
+    Loan loan;
 
-    if (lent >= 0) {
+    if (borrow_huge_pages(DIV_ROUND_UP(bytes, HM_HUGE_SIZE), &loan)) {
         if (!hm_passes_in_subprocess()) {
             g_test_fail();
         }
-        give_back_huge_pages(lent);
+        give_back_huge_pages(&loan);
     }
 }
 
