@@ -170,6 +170,39 @@ static void finish(QEMUFile *f, size_t bytes, bool final)
     trace_balloon_section_save(bytes, final);
 }
 
+/* Names of the RAM blocks that the first part has told of */
+static GPtrArray *told_blocks;
+
+/*
+ * The destination still has a DIMM that the guest ejected while it migrated,
+ * and the map of it.
+ */
+static bool told_of_blocks_that_went(void)
+{
+    guint i;
+
+    RCU_READ_LOCK_GUARD();
+    for (i = 0; i < told_blocks->len; i++) {
+        if (!qemu_ram_block_by_name(g_ptr_array_index(told_blocks, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Send all of the map of @rb.  Returns bytes sent. */
+static size_t put_map(QEMUFile *f, RAMBlock *rb, bool pause)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+
+    if (!bitmap || !balloon_bitmap_count(bitmap)) {
+        return 0;
+    }
+    return put_chunks(f, rb, 0,
+                      balloon_codec_chunks(balloon_bitmap_size(bitmap)),
+                      pause);
+}
+
 static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     size_t bytes = put_header(f, FLAG_EMPTY);
@@ -179,14 +212,18 @@ static int balloon_section_save_setup(QEMUFile *f, void *opaque, Error **errp)
 
     /* What it finds to be in use leaves the map, so it comes first. */
     skip_pass_first();
+    g_clear_pointer(&told_blocks, g_ptr_array_unref);
+    told_blocks = g_ptr_array_new_with_free_func(g_free);
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_MIGRATABLE(rb) {
-        const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+        g_autofree char *id = g_strdup(rb->idstr);
+        size_t size = put_map(f, rb, pause);
 
-        if (bitmap && balloon_bitmap_count(bitmap)) {
-            bytes += put_chunks(f, rb, 0, balloon_codec_chunks(
-                                    balloon_bitmap_size(bitmap)), pause);
+        if (size) {
+            /* It may be gone by now, and nameless. */
+            g_ptr_array_add(told_blocks, g_steal_pointer(&id));
         }
+        bytes += size;
     }
     bytes += put_end(f);
     finish(f, bytes, false);
@@ -223,7 +260,9 @@ static void forget_populated(RAMBlock *rb)
 static int balloon_section_save_complete(QEMUFile *f, void *opaque)
 {
     bool usable = skip_balloon_usable();
-    size_t bytes = put_header(f, FLAG_FINAL | (usable ? 0 : FLAG_EMPTY));
+    bool anew = told_of_blocks_that_went();
+    size_t bytes = put_header(f, FLAG_FINAL |
+                                 (usable && !anew ? 0 : FLAG_EMPTY));
     RAMBlock *rb;
 
     /*
@@ -237,6 +276,10 @@ static int balloon_section_save_complete(QEMUFile *f, void *opaque)
 
             if (migrate_ram_is_ignored(rb)) {
                 forget_populated(rb);
+            }
+            if (anew) {
+                bytes += put_map(f, rb, false);
+                continue;
             }
             for (start = 0; balloon_map_next_change(rb, &start, &end);
                  start = end) {
