@@ -2,10 +2,10 @@
  * Pages that the guest gives back before a migration has sent them
  *
  * They are dirty, and the next pass, which would skip them, may be far away.
- * To read them would populate shared memory: the migration would undo, on the
- * source, the ballooning that goes on meanwhile.  So what was discarded during
- * the migration is noted, and when such a page is to be sent the host is asked
- * first.
+ * To read them would populate shared memory, and private memory, too, where the
+ * kernel maps no page of zeroes: the migration would undo, on the source, the
+ * ballooning that goes on meanwhile.  So what was discarded during the migration
+ * is noted, and when such a page is to be sent the host is asked first.
  *
  * The page's dirty bit has been cleared by then and the tracking of writes is
  * armed, so the answer is worth as much as reading the page: a write before it
@@ -22,11 +22,10 @@
 #include "migration/skip-pass.h"
 #include "migration.h"
 
-/* To read private memory maps the page of zeroes, and costs less than to ask */
+/* Private memory may be: some kernels map no page of zeroes. */
 static bool is_populated_by_reading(RAMBlock *rb)
 {
-    return rb->fd >= 0 && qemu_ram_is_shared(rb) &&
-           rb->page_size == qemu_real_host_page_size();
+    return rb->page_size == qemu_real_host_page_size();
 }
 
 void skip_pass_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)

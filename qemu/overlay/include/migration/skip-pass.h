@@ -45,7 +45,7 @@ typedef struct SkipPages {
     unsigned long *zero;
     bool any_zero;
     /*
-     * Pages of shared memory that were discarded during the migration, see
+     * Pages that were discarded during the migration, see
      * skip-discarded.c; NULL if there were none.  Set with the BQL, and read
      * without; nobody clears it.
      */
