@@ -416,6 +416,17 @@ static void command_fill(uint64_t mib)
     }
 }
 
+/* Above 4 GiB there is what was plugged, unless there was much before. */
+static void command_plugged(void)
+{
+    uint64_t pages = 0;
+
+    for (int i = 0; i < n_sets; i++) {
+        pages += pages_above(sets[i].data, sets[i].pages, 4096 * MIB);
+    }
+    say("SB PLUGGED pages=%" PRIu64, pages);
+}
+
 static void command_dirty(uint64_t mib)
 {
     params.dirty = mib * MIB;
@@ -437,6 +448,8 @@ static void obey(char *line)
         verify_all();
     } else if (!strcmp(verb, "mem")) {
         command_mem();
+    } else if (!strcmp(verb, "plugged")) {
+        command_plugged();
     } else if (!strcmp(verb, "poweroff")) {
         power_off();
     } else if (!strcmp(verb, "touch") && has_number) {

@@ -45,6 +45,15 @@ uint64_t next_word(uint64_t x);
 bool obey_life(const char *verb, const char *argument);
 
 /**
+ * pages_above: how many pages of a mapping lie at or above an address of the
+ * guest's memory.
+ * @data: the mapping, page by page in use
+ * @pages: its size
+ * @address: the address
+ */
+uint64_t pages_above(const void *data, uint64_t pages, uint64_t address);
+
+/**
  * search_vmcore: look in the memory of the kernel that crashed for the pages
  * of its working set, each written once, and say whether all are there.
  * @pages: how many there have to be

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What ends the life of this kernel, or interrupts it: suspend to memory,
- * reboot, kexec, crash.
+ * reboot, kexec, crash; and memory that comes and goes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,6 +25,12 @@
 
 /* The largest command line of x86, with its end. */
 #define COMMAND_LINE_MAX 2048
+
+/* How a PC tells of DIMMs that come and are to go */
+#define MEMORY_EVENT "/sys/firmware/acpi/interrupts/gpe03"
+
+/* The frame of a page in /proc/PID/pagemap */
+#define PAGEMAP_FRAME ((UINT64_C(1) << 55) - 1)
 
 typedef struct NextKernel {
     const char *name;
@@ -187,6 +193,52 @@ static void boot_anew(const char *answer, int how)
     say("SB %s bad: %s", answer, strerror(errno));
 }
 
+/*
+ * A DIMM that is plugged holds only what can be moved elsewhere, or it could
+ * not be unplugged. To a request to let go of it this kernel answers when it
+ * hears of it.
+ */
+static void dimm(const char *what)
+{
+    bool done = false;
+
+    if (what && !strcmp(what, "movable")) {
+        done = write_word("/sys/devices/system/memory/auto_online_blocks",
+                          "online_movable");
+    } else if (what && !strcmp(what, "deaf")) {
+        done = write_word(MEMORY_EVENT, "mask\n");
+    } else if (what && !strcmp(what, "listen")) {
+        done = write_word(MEMORY_EVENT, "unmask\n");
+    } else {
+        errno = EINVAL;
+    }
+    if (done) {
+        say("SB DIMM ok");
+    } else {
+        say("SB DIMM bad: %s", strerror(errno));
+    }
+}
+
+uint64_t pages_above(const void *data, uint64_t pages, uint64_t address)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t first = (uintptr_t)data / PAGE_BYTES;
+    uint64_t above = 0;
+
+    for (uint64_t page = 0; fd >= 0 && page < pages; page++) {
+        uint64_t entry = 0;
+
+        if (pread(fd, &entry, sizeof(entry), (first + page) * sizeof(entry)) ==
+            sizeof(entry)) {
+            above += (entry & PAGEMAP_FRAME) >= address / PAGE_BYTES;
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return above;
+}
+
 static void crash(void)
 {
     say("SB CRASH ok");
@@ -208,6 +260,8 @@ bool obey_life(const char *verb, const char *argument)
         boot_anew("KEXEC", RB_KEXEC);
     } else if (!strcmp(verb, "crash")) {
         crash();
+    } else if (!strcmp(verb, "dimm")) {
+        dimm(argument);
     } else {
         return false;
     }

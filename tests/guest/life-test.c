@@ -13,5 +13,6 @@ int main(int argc, char **argv)
     life_oom_add();
     life_snapshot_add();
     life_swap_add();
+    life_dimm_add();
     return g_test_run();
 }

@@ -6,13 +6,23 @@
 /* What a guest may be short of when its balloon is said to be full. */
 #define NEAR_BYTES (16 * SIZE_MIB)
 
+/* The next QEMU finds them there. */
+static void use_options(Life *life)
+{
+    if (life->bench && life->options) {
+        life->bench->config.options =
+            (const char *const *)life->options->pdata;
+    }
+}
+
 void life_option(Life *life, const char *option, char *value)
 {
     if (!life->options) {
-        life->options = g_ptr_array_new_with_free_func(g_free);
+        life->options = g_ptr_array_new_null_terminated(0, g_free, true);
     }
     g_ptr_array_add(life->options, g_strdup(option));
     g_ptr_array_add(life->options, value);
+    use_options(life);
 }
 
 bool life_boot(Life *life, Bench *bench, GError **error)
@@ -21,10 +31,7 @@ bool life_boot(Life *life, Bench *bench, GError **error)
     if (bench->config.memory == TEST_MEMORY) {
         bench->config.memory = LIFE_MEMORY;
     }
-    if (life->options) {
-        g_ptr_array_add(life->options, NULL);
-        bench->config.options = (const char *const *)life->options->pdata;
-    }
+    use_options(life);
     if (bench->config.workset == TEST_WORKSET) {
         bench->config.workset = LIFE_WORKSET;
     }
@@ -71,7 +78,7 @@ bool life_check_map(Life *life, uint64_t ballooned, GError **error)
         !life_map_bytes(life->vm, NULL, &map, error)) {
         return false;
     }
-    FAIL_UNLESS(left + map == life->bench->config.memory,
+    FAIL_UNLESS(left + map == life->bench->config.memory + life->plugged,
                 "query-balloon says that %" G_GUINT64_FORMAT " bytes are left"
                 " and query-balloon-map that %" G_GUINT64_FORMAT " are in the"
                 " balloon", left, map);
@@ -109,7 +116,8 @@ bool life_inflate(Life *life, uint64_t bytes, GError **error)
 {
     return balloon_reach(life->bench->session, life->vm, bytes, error) &&
            bench_intact(life->vm, error) &&
-           life_check_map(life, life->bench->config.memory - bytes, error);
+           life_check_map(life, life->bench->config.memory + life->plugged -
+                                bytes, error);
 }
 
 /* The next QEMU, where the guest is to go. */

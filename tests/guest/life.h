@@ -18,11 +18,12 @@ typedef struct Life {
     unsigned hops;
     MigrationStats stats;       /* of the last one */
     GPtrArray *options;         /* of each QEMU, besides what all have */
+    uint64_t plugged;           /* what DIMMs add to its memory */
 } Life;
 
 /**
- * life_option: start each QEMU with one more option.
- * @life: zeroed, or what this made of it
+ * life_option: start each QEMU from now on with one more option.
+ * @life: zeroed, or what has become of it
  * @option: the option
  * @value: owned by this function
  */
@@ -148,6 +149,7 @@ void life_kexec_add(void);
 void life_oom_add(void);
 void life_snapshot_add(void);
 void life_swap_add(void);
+void life_dimm_add(void);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Life, life_end)
 
