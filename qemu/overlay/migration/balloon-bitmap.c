@@ -270,6 +270,11 @@ void balloon_bitmap_set_raw(BalloonBitmap *b, uint64_t start,
     }
 }
 
+void balloon_bitmap_or_word(BalloonBitmap *b, uint64_t page, uint64_t bits)
+{
+    set_bits_of_word(b, page / WORD_BITS, bits << page % WORD_BITS);
+}
+
 bool balloon_run_shrink(BalloonRun *run, uint64_t unit_pages)
 {
     run->start = (run->start + unit_pages - 1) & ~(unit_pages - 1);

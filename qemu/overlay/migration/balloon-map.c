@@ -25,8 +25,7 @@
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
-#include "migration/skip-drop.h"
-#include "migration/skip-pass.h"
+#include "migration/skip-told.h"
 #include "system/runstate.h"
 #include "system/system.h"
 #include "ram.h"
@@ -36,10 +35,6 @@
 /* Bounds the work and the answer of one query-balloon-map */
 #define QUERY_RUNS_DEFAULT 1024
 #define QUERY_RUNS_MAX 65536
-
-/* A block with more runs than this is emptied by groups of pages, of 64 MiB */
-#define EMPTY_RUNS_MAX 4096
-#define EMPTY_GROUP_PAGES UINT64_C(16384)
 
 /* How often to look whether owed memory can be let go of, at last */
 #define OWED_POLL_MS 100
@@ -67,15 +62,13 @@ typedef struct BalloonMapBlock {
      * inhibited; empty if it does not end above its start
      */
     BalloonRun due;
-    /* A bit for each chunk: changed since balloon_map_changes_reset()? */
+    /* A bit for each chunk: it changed, and nobody took note of that yet */
     unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
 } BalloonMapBlock;
 
 static struct {
     VirtIODevice *vdev;
-    /* A migration under way relies on the map */
-    bool tracking;
     /* A migration under way has to send what is discarded */
     bool track_discards;
     /* What leaves the map is to be populated; was it emptied since then? */
@@ -88,6 +81,10 @@ static struct {
     bool failed;
     /* See balloon_map_hold() */
     bool held;
+    /* How many blocks have gone with their RAM block */
+    uint64_t removals;
+    /* Chunks that changed, of all blocks; read without a lock, too */
+    uint64_t changed;
     /* Lets go of what is owed; exists as long as the device does */
     QEMUTimer *owed_timer;
     QLIST_HEAD(, BalloonMapBlock) blocks;
@@ -143,9 +140,19 @@ static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
     return block;
 }
 
+static void forget_changes(BalloonMapBlock *block)
+{
+    uint64_t chunks = block_chunks(block);
+
+    qatomic_set(&balloon_map.changed, balloon_map.changed -
+                bitmap_count_one(block->changed, chunks));
+    bitmap_zero(block->changed, chunks);
+}
+
 static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
+    forget_changes(block);
     balloon_bitmap_free(block->bitmap);
     balloon_bitmap_free(block->owed);
     g_free(block->changed);
@@ -155,10 +162,13 @@ static void drop_block(BalloonMapBlock *block)
 static void note_change(BalloonMapBlock *block, uint64_t page,
                         uint64_t npages)
 {
-    uint64_t first = page >> BALLOON_CHUNK_SHIFT;
-    uint64_t last = (page + npages - 1) >> BALLOON_CHUNK_SHIFT;
+    uint64_t chunk = page >> BALLOON_CHUNK_SHIFT;
+    uint64_t end = ((page + npages - 1) >> BALLOON_CHUNK_SHIFT) + 1;
 
-    bitmap_set(block->changed, first, last - first + 1);
+    while ((chunk = find_next_zero_bit(block->changed, end, chunk)) < end) {
+        set_bit(chunk, block->changed);
+        qatomic_set(&balloon_map.changed, balloon_map.changed + 1);
+    }
 }
 
 /* Take a range out of the map.  Returns true if any page of it was in. */
@@ -195,6 +205,7 @@ static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
 
     if (block) {
         drop_block(block);
+        balloon_map.removals++;
     }
 }
 
@@ -214,70 +225,12 @@ static RAMBlockNotifier balloon_map_ram_notifier = {
     .ram_block_resized = balloon_map_block_resized,
 };
 
-/*
- * Take a range out of the map.  Its content counts again, and a migration
- * that relied on the map, and skipped it or sent what it held before it was
- * given back, has to send it.
- */
+/* Take a range out of the map: the guest uses it again. */
 static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    uint64_t start = page << BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t end = (page + npages) << BALLOON_BITMAP_PAGE_SHIFT;
-
-    if (!clear_range(block, page, npages)) {
-        return;
-    }
-    if (balloon_map.tracking) {
-        ram_mark_dirty_range(block->rb, start, end - start);
-    }
-    if (balloon_map.populate_deflated) {
-        balloon_map_populate(block->rb, start, end);
-    }
-}
-
-/*
- * Find the next stretch of groups of which each holds a page of @bitmap.
- * Returns false if there is none at or after page @from.
- */
-static bool next_groups(const BalloonBitmap *bitmap, uint64_t from,
-                        BalloonRun *groups)
-{
-    BalloonRun run;
-
-    if (!balloon_bitmap_next_run(bitmap, from, &run)) {
-        return false;
-    }
-    groups->start = QEMU_ALIGN_DOWN(run.start, EMPTY_GROUP_PAGES);
-    do {
-        groups->end = QEMU_ALIGN_UP(run.end, EMPTY_GROUP_PAGES);
-    } while (balloon_bitmap_next_run(bitmap, groups->end, &run) &&
-             run.start < groups->end + EMPTY_GROUP_PAGES);
-    groups->end = MIN(groups->end, balloon_bitmap_size(bitmap));
-    return true;
-}
-
-/*
- * Mark what is in the map as dirty, and as changed.
- *
- * A map can have a run for every other page, and the BQL must not be held for
- * as long as going through them would take.  Where there are that many runs,
- * sending some pages that never were in the map costs less.
- */
-static void mark_all(BalloonMapBlock *block)
-{
-    bool by_group = balloon_bitmap_runs(block->bitmap) > EMPTY_RUNS_MAX;
-    BalloonRun run;
-    uint64_t from;
-
-    for (from = 0; by_group ? next_groups(block->bitmap, from, &run)
-                            : balloon_bitmap_next_run(block->bitmap, from,
-                                                      &run);
-         from = run.end) {
-        uint64_t npages = run.end - run.start;
-
-        note_change(block, run.start, npages);
-        ram_mark_dirty_range(block->rb, run.start << BALLOON_BITMAP_PAGE_SHIFT,
-                             npages << BALLOON_BITMAP_PAGE_SHIFT);
+    if (clear_range(block, page, npages) && balloon_map.populate_deflated) {
+        balloon_map_populate(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                             (page + npages) << BALLOON_BITMAP_PAGE_SHIFT);
     }
 }
 
@@ -285,11 +238,6 @@ static void empty_block(BalloonMapBlock *block)
 {
     if (balloon_bitmap_count(block->bitmap)) {
         balloon_map.emptied = true;
-    }
-    if (balloon_map.tracking) {
-        mark_all(block);
-    } else {
-        /* Nobody is going to ask which chunks changed. */
         note_change(block, 0, balloon_bitmap_size(block->bitmap));
     }
     balloon_bitmap_clear_all(block->bitmap);
@@ -377,7 +325,7 @@ static bool is_locked(const RAMBlock *rb)
 
 static bool is_shared_file(const RAMBlock *rb)
 {
-    return rb->fd >= 0 && qemu_ram_is_shared(rb);
+    return rb->fd >= 0 && (rb->flags & RAM_SHARED);
 }
 
 bool balloon_map_can_discard(const RAMBlock *rb)
@@ -404,8 +352,7 @@ static int punch_hole(RAMBlock *rb, uint64_t offset, uint64_t length)
     return ret;
 }
 
-static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
-                    bool mark_dirty)
+static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
 {
     int ret;
 
@@ -416,12 +363,12 @@ static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length,
         return false;
     }
     balloon_map.discards++;
-    if (mark_dirty) {
-        skip_pass_note_discard(rb, offset, length);
+    if (balloon_map.track_discards) {
+        skip_told_note_discard(rb, offset, length);
     }
     ret = is_locked(rb) ? punch_hole(rb, offset, length)
                         : ram_block_discard_range(rb, offset, length);
-    if (mark_dirty) {
+    if (balloon_map.track_discards) {
         /*
          * Only now, or the old content might be sent once more instead.  What
          * could not be discarded may be gone all the same, in part or, where
@@ -437,14 +384,8 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     BalloonMapBlock *block;
 
-    /*
-     * A migration that relies on the map has to look at the pages once they
-     * are in it.  If they are yet to be sent, what the guest writes to them
-     * before that may leave no trace of its own.
-     */
     if (!discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                 npages << BALLOON_BITMAP_PAGE_SHIFT,
-                 balloon_map.tracking || balloon_map.track_discards)) {
+                 npages << BALLOON_BITMAP_PAGE_SHIFT)) {
         balloon_map.failed = true;
     } else if (balloon_map.vdev) {
         balloon_map.succeeded = true;
@@ -625,18 +566,7 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
 void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
 {
     assert(bql_locked());
-    discard(rb, offset, length, balloon_map.track_discards);
-}
-
-bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages)
-{
-    assert(bql_locked());
-    if (skip_drop_is_template(rb)) {
-        /* That would change the file, which may be a template for many. */
-        return false;
-    }
-    return discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                   npages << BALLOON_BITMAP_PAGE_SHIFT, false);
+    discard(rb, offset, length);
 }
 
 /*
@@ -676,16 +606,6 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
     }
 }
 
-void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages)
-{
-    BalloonMapBlock *block = find_block(rb);
-
-    if (block) {
-        clear_range(block, page, npages);
-        clear_owed(block, page, npages);
-    }
-}
-
 void balloon_map_reset(void)
 {
     BalloonMapBlock *block;
@@ -709,21 +629,6 @@ const BalloonBitmap *balloon_map_of_block(RAMBlock *rb)
 BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb)
 {
     return find_or_add_block(rb)->bitmap;
-}
-
-void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages)
-{
-    BalloonMapBlock *block = find_block(rb);
-
-    if (block) {
-        note_change(block, page, npages);
-    }
-}
-
-void balloon_map_track(bool on)
-{
-    assert(bql_locked());
-    balloon_map.tracking = on;
 }
 
 void balloon_map_track_discards(bool on)
@@ -774,11 +679,22 @@ void balloon_map_changes_reset(void)
 
     assert(bql_locked());
     QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        bitmap_zero(block->changed, block_chunks(block));
+        forget_changes(block);
     }
 }
 
-bool balloon_map_next_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
+uint64_t balloon_map_removals(void)
+{
+    assert(bql_locked());
+    return balloon_map.removals;
+}
+
+uint64_t balloon_map_changed(void)
+{
+    return qatomic_read(&balloon_map.changed);
+}
+
+bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
 {
     BalloonMapBlock *block = find_block(rb);
     uint64_t chunks;
@@ -788,8 +704,13 @@ bool balloon_map_next_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
     }
     chunks = block_chunks(block);
     *start = find_next_bit(block->changed, chunks, *start);
+    if (*start == chunks) {
+        return false;
+    }
     *end = find_next_zero_bit(block->changed, chunks, *start);
-    return *start < chunks;
+    bitmap_clear(block->changed, *start, *end - *start);
+    qatomic_set(&balloon_map.changed, balloon_map.changed - (*end - *start));
+    return true;
 }
 
 /*

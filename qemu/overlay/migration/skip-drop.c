@@ -124,7 +124,7 @@ static bool is_made_by_us(const RAMBlock *rb)
     return path && g_file_test(path, G_FILE_TEST_IS_DIR);
 }
 
-bool skip_drop_is_template(RAMBlock *rb)
+static bool is_template(RAMBlock *rb)
 {
     return rb->fd >= 0 && !qemu_ram_is_shared(rb) && !is_made_by_us(rb);
 }
@@ -143,6 +143,11 @@ static bool may_go(const RAMBlock *rb, SkipDropReason reason)
            (!ram_block_discard_is_disabled() && !should_mlock(mlock_state) &&
             (reason == SKIP_DROP_GIVEN_BACK ||
              !skip_drop_stays_populated(rb)));
+}
+
+bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason)
+{
+    return !is_template(rb) && may_go(rb, reason);
 }
 
 /* ---- What there is ---- */
@@ -359,14 +364,13 @@ bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
 SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason)
 {
     SkipDrop *drop = g_new0(SkipDrop, 1);
-    bool template = skip_drop_is_template(rb);
 
     assert(bql_locked());
     drop->rb = rb;
     drop->reason = reason;
     drop->length = rb->used_length;
-    drop->lets_go = !template && may_go(rb, reason);
-    drop->copies_go = template && may_go(rb, reason);
+    drop->lets_go = skip_drop_lets_go(rb, reason);
+    drop->copies_go = is_template(rb) && may_go(rb, reason);
     drop->edge = NO_EDGE;
     if (drop->lets_go) {
         drop->scan = populated_scan_of_block(rb, POPULATED_TO_DROP);

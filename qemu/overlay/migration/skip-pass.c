@@ -1,28 +1,34 @@
 /*
  * Passes over the dirty bitmap, to skip what need not be sent
  *
- * After each synchronization of the dirty bitmap, what is dirty, and not
- * populated, is cleared from the dirty bitmap, if the guest gave it back
- * (capability skip-balloon) or wherever it lies (skip-unpopulated).  The
- * first time that is the bulk of it, later on what came in between.
+ * After each synchronization of the dirty bitmap, what is dirty, wanted and not
+ * populated is cleared from the dirty bitmap, and will be told to the
+ * destination (see skip-told.c).  Wanted is what the guest gave back
+ * (capability skip-balloon), or all guest RAM (skip-unpopulated).  The first
+ * time that is the bulk of it, later on what came in between.
  *
- * A guest may write to a page at any moment of this, so for each window of
- * memory the order is: arm the tracking of writes, then ask whether a page is
- * populated, then clear its bit.  A write before the question populates the
- * page and makes it be sent; a write after it is tracked, and makes it be sent
- * next time.
+ *   RAM block   |                         |                         |     |
+ *               +------- window ----------+------- window ----------+-----+
+ *                 writes are tracked here,  and from here on not yet
+ *                 |--piece--|--piece--|...    (1 GiB, see clear_bmap_shift)
+ *                  one question each, of 256 MiB at most, fewer where little
+ *                  is dirty and wanted
+ *   time        |slice| |slice| |slice|...
+ *                2 ms with the BQL, then others have it
  *
- * A pass is led by what is dirty, and works in slices, between which it drops
- * the BQL: with the guest running it may have to go over a terabyte.  It also
- * drops it to arm, which takes KVM milliseconds for a window.  Between two
- * slices the balloon may change, and be reset, so each slice looks at all of
- * that anew.  Another synchronization in between, by the main loop, ends the
+ * A guest may write to a page at any moment of this, so for each window the
+ * order is: arm the tracking of writes, then ask whether a page is populated,
+ * then clear its bit.  A write before the question populates the page and makes
+ * it be sent; a write after it is tracked, and makes it be sent next time.
+ *
+ * A page of the map that is populated is sent all the same: that veto makes it
+ * safe against a guest that uses memory without telling.  Where the host cannot
+ * answer, a page counts as populated.
+ *
+ * The BQL is dropped to arm, too, which takes KVM milliseconds for a window.
+ * Between two slices the balloon may change, and be reset, so each slice looks
+ * it up anew.  Another synchronization in between, by the main loop, ends the
  * pass, and makes the next one due.
- *
- * Only the migration thread makes passes, and it makes the one that is due
- * before it sends anything.  But the main loop may synchronize while it sends.
- * Pages that are sent in that state, without a pass having looked at them, are
- * noted, and the next pass looks at those of them that are in the map.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,20 +39,16 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
-#include "qapi/error.h"
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
 #include "migration/populated-block.h"
 #include "migration/skip-balloon.h"
-#include "migration/skip-drop.h"
 #include "migration/skip-pass.h"
-#include "migration/skip-record.h"
+#include "migration/skip-told.h"
 #include "migration/skip-unpopulated.h"
 #include "system/runstate.h"
-#include "migration.h"
-#include "options.h"
 #include "ram.h"
 #include "trace.h"
 
@@ -60,70 +62,97 @@
 /* Memory that is asked about in one go */
 #define PIECE (256 * MiB)
 
+/* The same where few pages are wanted, before the guest is stopped */
+#define PIECE_MIN (4 * MiB)
+
 /* How often to count huge pages if others discard some meanwhile */
 #define COUNT_TRIES 3
 
 /* Memory of which huge pages are counted with the guest stopped: 2 to 5 ms */
 #define COUNT_LATE_MAX (128 * GiB)
 
-/* Pages below which stretches are not worth a step each */
-#define SHORT_PAGES (16 * BITS_PER_LONG)
-
-/* Bytes looked at for zeroes in one pass; bounds the time it takes */
-#define ZERO_BUDGET (16 * MiB)
-
-/* All of it is protected by the BQL. */
-static struct {
-    NotifierWithReturn setup_notifier[MIG_MODE__MAX];
-    NotifierWithReturn precopy_notifier;
-    /* The first pass has been made */
-    bool first_done;
-    /* The last pass is made, or has been, and postcopy begins */
-    bool postcopy;
-    /* A snapshot is saved by the main loop, with the guest stopped */
-    bool savevm;
+/* A pass, and how far it has come.  All pages are target pages. */
+typedef struct SkipPass {
+    bool final;
+    RAMBlock *rb;
+    PopulatedScan *scan;
+    /* What the guest gave back of @rb; NULL if that is of no interest */
+    const BalloonBitmap *map;
+    /* All of @rb is wanted */
+    bool all;
+    /* Pages that share a host page, and are only skipped together */
+    uint64_t unit;
+    /* log2 of the balloon pages of a target page */
+    int shift;
+    /* Where to go on in @rb */
+    uint64_t at;
+    /* Pages below this one have their writes tracked */
+    uint64_t armed_end;
+    /* Huge pages were counted with the guest stopped */
+    bool counted_late;
+    /* Dirty bits cleared in this slice */
+    uint64_t cleared;
+    /* When this slice began */
+    int64_t slice_begin;
+    /* Since when nobody else may have got the BQL */
+    int64_t turn_begin;
+    /* When it was dropped last */
+    int64_t dropped;
+    /* How often the dirty bitmap had been synchronized then */
     uint64_t syncs;
-} skip_pass;
+    /* Of the whole pass */
+    SkipCounts counts;
+    uint64_t runs;
+    uint64_t calls;
+    uint64_t slices;
+    int64_t ns;
+    int64_t longest_ns;
+    /* Armed, and how long that took */
+    uint64_t windows;
+    int64_t arm_ns;
+} SkipPass;
 
-bool skip_pass_behind;
+/* Protected by the BQL, but for @due */
+static struct {
+    SkipCounts counts;
+    bool final_made;
+    /* Changed with the lock of the dirty bitmap held, too */
+    bool due;
+    uint64_t syncs;
+} passes;
 
-static bool is_wanted(void)
+void skip_pass_reset(void)
 {
-    return skip_balloon_active() || skip_unpopulated_active();
+    passes.counts = (SkipCounts) { };
+    passes.final_made = false;
+    qatomic_set(&passes.due, false);
+}
+
+SkipCounts skip_pass_counts(void)
+{
+    SkipCounts counts = passes.counts;
+
+    /* Those are what the balloon gave back meanwhile, mostly. */
+    *(migrate_skip_balloon() ? &counts.skipped : &counts.unpopulated) +=
+        skip_told_late();
+    return counts;
+}
+
+bool skip_pass_final_made(void)
+{
+    return passes.final_made;
 }
 
 void skip_pass_before_sync(void)
 {
-    if (is_wanted()) {
-        assert(bql_locked());
-        skip_pass.syncs++;
-        qatomic_set(&skip_pass_behind, true);
-        skip_unpopulated_before_sync();
-    }
+    assert(bql_locked());
+    passes.syncs++;
+    qatomic_set(&passes.due, true);
 }
 
-void skip_pass_clear_dirty(SkipPass *pass, uint64_t start, uint64_t end)
+bool skip_pass_is_due(void)
 {
-    bitmap_clear(pass->rb->bmap, start, end - start);
-    if (pass->rb->file_bmap) {
-        /*
-         * With mapped-ram: what the file may have for these pages is not to
-         * be loaded.  Other threads note other pages in the same words.
-         */
-        bitmap_test_and_clear_atomic(pass->rb->file_bmap, start, end - start);
-    }
-    pass->cleared += end - start;
-    skip_record_skipped(pass->rb, start, end);
-}
-
-void skip_pass_make_dirty(SkipPass *pass, uint64_t start, uint64_t end)
-{
-    unsigned long *dirty = pass->rb->bmap;
-
-    while ((start = find_next_zero_bit(dirty, end, start)) < end) {
-        set_bit(start, dirty);
-        pass->cleared--;
-    }
+    return qatomic_read(&passes.due);
 }
 
 /* ---- Slices ---- */
@@ -153,15 +182,19 @@ static bool time_is_up(const SkipPass *pass)
     return !pass->final && get_clock() - pass->turn_begin > SLICE_NS;
 }
 
-/* What is to be skipped in the block?  It may change whenever we pause. */
+/* What is wanted of the block?  It may change whenever the BQL is dropped. */
 static void look_up_wanted(SkipPass *pass)
 {
-    pass->map = skip_balloon_active() && skip_balloon_usable()
-                ? balloon_map_of_block(pass->rb) : NULL;
+    pass->map = skip_balloon_active() ? balloon_map_of_block(pass->rb) : NULL;
     if (pass->map && !balloon_bitmap_count(pass->map)) {
         pass->map = NULL;
     }
-    pass->unpopulated = !pass->silent && skip_unpopulated_in_block(pass->rb);
+    pass->all = skip_unpopulated_in_block(pass->rb);
+}
+
+static bool is_anything_wanted(const SkipPass *pass)
+{
+    return pass->map || pass->all;
 }
 
 static void drop_bql(SkipPass *pass)
@@ -171,23 +204,17 @@ static void drop_bql(SkipPass *pass)
     pass->dropped = get_clock();
 }
 
-/* The BQL has been taken again.  Returns false if the pass cannot go on. */
-static bool go_on_with_bql(SkipPass *pass)
+/* Returns false if the pass cannot go on. */
+static bool take_bql(SkipPass *pass)
 {
+    bql_lock();
     slice_begin(pass);
     if (pass->slice_begin - pass->dropped >= PAUSE_NS) {
         /* Otherwise nobody who waits may have got it. */
         pass->turn_begin = pass->slice_begin;
     }
     look_up_wanted(pass);
-    return skip_pass.syncs == pass->syncs;
-}
-
-/* Returns false if the pass cannot go on. */
-static bool take_bql(SkipPass *pass)
-{
-    bql_lock();
-    return go_on_with_bql(pass);
+    return passes.syncs == pass->syncs;
 }
 
 /* Let others have the BQL.  Returns false if the pass cannot go on. */
@@ -201,59 +228,124 @@ static bool pause_pass(SkipPass *pass)
     return take_bql(pass);
 }
 
-/* ---- One RAM block ---- */
+/* ---- Windows ---- */
 
-/* Pages that share a host page, and can only be skipped together */
-static uint64_t unit_of(const RAMBlock *rb)
+static uint64_t pages_of_block(const SkipPass *pass)
 {
-    return MAX(rb->page_size >> qemu_target_page_bits(), 1);
+    return pass->rb->used_length >> qemu_target_page_bits();
 }
 
-/* The end of the window that @page lies in: whole chunks, and whole units */
+/* Where the window of @page ends: what is armed together */
 static uint64_t window_end(const SkipPass *pass, uint64_t page)
 {
-    RAMBlock *rb = pass->rb;
-    uint64_t window = MAX(UINT64_C(1) << rb->clear_bmap_shift, unit_of(rb));
+    uint64_t window = MAX(UINT64_C(1) << pass->rb->clear_bmap_shift,
+                          pass->unit);
 
-    return MIN(QEMU_ALIGN_DOWN(page, window) + window,
-               rb->used_length >> qemu_target_page_bits());
+    return MIN(QEMU_ALIGN_DOWN(page, window) + window, pages_of_block(pass));
 }
 
 /*
- * Track writes to pages, while others have the BQL.  Returns false if the pass
- * cannot go on.
- */
-static bool arm_without_bql(SkipPass *pass, uint64_t start, uint64_t end)
-{
-    MemoryRegion *mr = pass->rb->mr;
-    int64_t begin;
-
-    /* Somebody may remove it meanwhile. */
-    memory_region_ref(mr);
-    drop_bql(pass);
-    begin = get_clock();
-    ram_clear_dirty_log_range(pass->rb, start, end - start);
-    pass->arm_ns += get_clock() - begin;
-    pass->windows++;
-    bql_lock();
-    memory_region_unref(mr);
-    return go_on_with_bql(pass);
-}
-
-/*
- * Track writes to the window that @page lies in.  With the guest stopped nobody
- * writes, and nobody is going to look at the dirty log any more.  Returns false
- * if the pass cannot go on; what was looked up in the balloon may be old.
+ * Track writes to the window that @page lies in, while others have the BQL.
+ * With the guest stopped nobody writes, and nobody is going to look at the
+ * dirty log any more.  Returns false if the pass cannot go on; what was looked
+ * up in the balloon may be old.
  */
 static bool arm_window(SkipPass *pass, uint64_t page)
 {
     uint64_t end = window_end(pass, page);
-    bool go_on = pass->final || arm_without_bql(pass, page, end);
+    bool go_on = true;
+    int64_t begin;
 
+    if (!pass->final) {
+        drop_bql(pass);
+        begin = get_clock();
+        ram_clear_dirty_log_range(pass->rb, page, end - page);
+        pass->arm_ns += get_clock() - begin;
+        pass->windows++;
+        go_on = take_bql(pass);
+    }
     pass->armed_end = end;
     populated_scan_window(pass->scan, end << qemu_target_page_bits());
     return go_on;
 }
+
+/* ---- Wanted ---- */
+
+/*
+ * Find the next pages of the map in [@from, @end), both multiples of the unit.
+ * A unit counts as given back if all of it was.
+ */
+static bool next_given(const SkipPass *pass, uint64_t from, uint64_t end,
+                       BalloonRun *run)
+{
+    from <<= pass->shift;
+    end <<= pass->shift;
+    while (pass->map &&
+           balloon_bitmap_next_run_before(pass->map, from, end, run)) {
+        from = run->end;
+        if (balloon_run_shrink(run, pass->unit << pass->shift)) {
+            run->start >>= pass->shift;
+            run->end >>= pass->shift;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The pages of a word of the dirty bitmap that are in the map */
+static unsigned long given_in_word(const SkipPass *pass, size_t word)
+{
+    uint64_t page = word * (uint64_t)BITS_PER_LONG;
+    uint64_t at = QEMU_ALIGN_DOWN(page, pass->unit);
+    uint64_t end = QEMU_ALIGN_UP(page + BITS_PER_LONG, pass->unit);
+    unsigned long bits = 0;
+    BalloonRun run;
+
+    if (!pass->map) {
+        return 0;
+    }
+    if (pass->unit == 1 && !pass->shift) {
+        return balloon_bitmap_word(pass->map, page);
+    }
+    for (; next_given(pass, at, end, &run); at = run.end) {
+        uint64_t first = MAX(run.start, page);
+        uint64_t stop = MIN(run.end, page + BITS_PER_LONG);
+
+        if (first < stop) {
+            bits |= MAKE_64BIT_MASK(first - page, stop - first);
+        }
+    }
+    return bits;
+}
+
+/*
+ * Find the unit at or after @pass->at that is dirty and wanted, and set @run to
+ * where it begins, and where what is wanted behind it ends, as far as @limit.
+ */
+static bool next_wanted(SkipPass *pass, uint64_t limit, BalloonRun *run)
+{
+    unsigned long *dirty = pass->rb->bmap;
+    uint64_t at = pass->at;
+
+    while ((at = find_next_bit(dirty, limit, at)) < limit) {
+        run->start = QEMU_ALIGN_DOWN(at, pass->unit);
+        run->end = limit;
+        if (pass->all) {
+            return true;
+        }
+        if (!next_given(pass, run->start, limit, run)) {
+            return false;
+        }
+        if (run->start <= at) {
+            run->start = QEMU_ALIGN_DOWN(at, pass->unit);
+            return true;
+        }
+        at = run->start;
+    }
+    return false;
+}
+
+/* ---- Ask ---- */
 
 /*
  * Of a private mapping of hugetlbfs nobody knows for certain, but by counting,
@@ -272,7 +364,7 @@ static bool count_late(SkipPass *pass)
 
 /*
  * Are the pages from @start on populated?  Return value as of
- * populated_scan_next(), for the pages up to @next, at most @end.  A page that
+ * populated_scan_next(), for the pages up to @next, at most @end.  A unit that
  * is so in part counts as populated.
  */
 static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
@@ -283,256 +375,195 @@ static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
     int ret = populated_scan_next(pass->scan, start << bits, end << bits,
                                   &stop);
 
-    if (ret == -EAGAIN && pass->final && unit_of(pass->rb) > 1) {
+    if (ret == -EAGAIN && pass->final && pass->unit > 1) {
         ret = count_late(pass) ? populated_scan_next(pass->scan, start << bits,
                                                      end << bits, &stop) : 1;
     }
-    *next = DIV_ROUND_UP(stop, UINT64_C(1) << bits);
-    if (!ret && stop >> bits < *next) {
-        ret = stop >> bits == start;
-        *next = MAX(stop >> bits, start + 1);
+    if (!ret && stop >> bits < start + pass->unit) {
+        ret = 1;
     }
+    *next = ret ? MIN(QEMU_ALIGN_UP(DIV_ROUND_UP(stop, UINT64_C(1) << bits),
+                                    pass->unit), end)
+                : QEMU_ALIGN_DOWN(stop >> bits, pass->unit);
     return ret;
 }
 
-/*
- * Decide about dirty pages that lie in an armed window.  Returns where it
- * stopped: at @end, or earlier if the time is up, but not before it has gone
- * on, nor within a unit, which would be begun anew.
- */
-static uint64_t skip_pages(SkipPass *pass, const SkipPolicy *policy,
-                           uint64_t start, uint64_t end)
-{
-    while (start < end) {
-        uint64_t next;
-        int ret = ask_host(pass, start, end, &next);
-
-        if (ret < 0) {
-            policy->undecided(pass, start, next, ret);
-        } else if (ret) {
-            policy->populated(pass, start, next);
-        } else {
-            policy->unpopulated(pass, start, next);
-        }
-        start = next;
-        if (QEMU_IS_ALIGNED(start, unit_of(pass->rb)) && time_is_up(pass)) {
-            break;
-        }
-    }
-    return start;
-}
-
-/* Decide about what is dirty in a stretch; return value as of skip_pages() */
-static uint64_t skip_stretch(SkipPass *pass, const SkipPolicy *policy,
-                             uint64_t start, uint64_t end)
+/* How far to ask, if what is dirty and wanted begins at @run->start? */
+static uint64_t end_of_question(const SkipPass *pass, const BalloonRun *run,
+                                uint64_t limit)
 {
     unsigned long *dirty = pass->rb->bmap;
+    int bits = qemu_target_page_bits();
+    uint64_t stop = MIN(run->start + (PIECE >> bits), limit);
+    uint64_t end = MIN(run->end, stop);
 
-    while ((start = find_next_bit(dirty, end, start)) < end) {
-        uint64_t dirty_end = find_next_zero_bit(dirty, end, start);
-
-        pass->runs++;
-        start = skip_pages(pass, policy, start, dirty_end);
-        if (start < dirty_end) {
-            return start;
-        }
+    end = find_next_zero_bit(dirty, end, find_next_bit(dirty, end, run->start));
+    if (!pass->final) {
+        /* To ask about each stretch on its own takes long if they are short. */
+        end = MAX(end, MIN(run->start + (PIECE_MIN >> bits), stop));
     }
-    return end;
+    return MIN(QEMU_ALIGN_UP(end, pass->unit), limit);
 }
 
-/*
- * Is the page at @start in the map, together with its unit?  Sets @end to
- * where that changes, if it does before.
- */
-static bool in_map(const SkipPass *pass, uint64_t start, uint64_t *end)
+/* ---- Skip ---- */
+
+/* Those of the dirty pages of a word that @mask has */
+static void skip_word(SkipPass *pass, size_t word, unsigned long mask)
 {
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t unit = unit_of(pass->rb) << shift;
-    uint64_t from = start << shift;
-    BalloonRun run, whole;
+    RAMBlock *rb = pass->rb;
+    unsigned long bits = rb->bmap[word] & mask;
+    unsigned long given = bits & given_in_word(pass, word);
 
-    if (!pass->map) {
-        return false;
+    if (!pass->all) {
+        bits = given;
     }
-    for (; balloon_bitmap_next_run_before(pass->map, from, *end << shift,
-                                          &run); from = run.end) {
-        whole = run;
-        if (!balloon_run_shrink(&whole, unit)) {
-            continue;
-        }
-        if (whole.start == start << shift) {
-            *end = whole.end >> shift;
-            return true;
-        }
-        *end = whole.start >> shift;
-        return false;
-    }
-    return false;
-}
-
-/*
- * Pages of the map that share a unit with pages that are not in the map.  They
- * do not count as given back.  Those that are dirty may be going to be sent,
- * whoever wrote to them, so they leave the map.
- */
-static void forget_dirty_edges(SkipPass *pass, uint64_t start, uint64_t end)
-{
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t from = start << shift;
-    BalloonRun run;
-
-    if (!pass->map || unit_of(pass->rb) << shift == 1) {
+    if (!bits) {
         return;
     }
-    for (; balloon_bitmap_next_run_before(pass->map, from, end << shift, &run);
-         from = run.end) {
-        uint64_t at, next;
-
-        for (at = run.start; at < run.end; at = next) {
-            next = MIN(((at >> shift) + 1) << shift, run.end);
-            if (test_bit(at >> shift, pass->rb->bmap)) {
-                balloon_map_forget(pass->rb, at, next - at);
-            }
-        }
+    rb->bmap[word] &= ~bits;
+    if (rb->file_bmap) {
+        /*
+         * With mapped-ram: what the file may have for these pages is not to
+         * be loaded.  Other threads note other pages in the same words.
+         */
+        qatomic_and(&rb->file_bmap[word], ~bits);
     }
+    pass->cleared += ctpopl(bits);
+    pass->counts.skipped += ctpopl(given);
+    pass->counts.unpopulated += ctpopl(bits & ~given);
+    skip_told_skip_word(rb, word, bits);
+}
+
+/* Pages that are all dirty and wanted, and all in the map or all not */
+static void skip_run(SkipPass *pass, uint64_t start, uint64_t end, bool given)
+{
+    RAMBlock *rb = pass->rb;
+
+    bitmap_clear(rb->bmap, start, end - start);
+    if (rb->file_bmap) {
+        bitmap_test_and_clear_atomic(rb->file_bmap, start, end - start);
+    }
+    pass->cleared += end - start;
+    *(given ? &pass->counts.skipped : &pass->counts.unpopulated) +=
+        end - start;
+    skip_told_skip(rb, start, end);
 }
 
 /*
- * Skip the dirty pages of a stretch that has nothing behind it, word by word.
- * Those that were sent before are left: skip-unpopulated is to tell of them.
+ * If the word that begins at @start is dirty as a whole, and in the map as a
+ * whole or not at all, set @end to where that changes, if it does before.
  */
-static void skip_words(SkipPass *pass, uint64_t start, uint64_t end)
+static bool is_alike(const SkipPass *pass, uint64_t start, uint64_t *end,
+                     bool *given)
 {
-    unsigned long *dirty = pass->rb->bmap;
-    unsigned long *sent = pass->rb->skip_pages->sent;
-    uint64_t next;
+    size_t word = BIT_WORD(start);
+    unsigned long bits;
+    BalloonRun run;
 
-    for (; start < end; start = next) {
-        size_t i = BIT_WORD(start);
-        unsigned long bits, given, other = 0;
-
-        next = MIN((i + UINT64_C(1)) * BITS_PER_LONG, end);
-        bits = dirty[i] & BITMAP_FIRST_WORD_MASK(start) &
-               BITMAP_LAST_WORD_MASK(next);
-        given = bits & balloon_bitmap_word(pass->map,
-                                           (uint64_t)i * BITS_PER_LONG);
-        if (pass->unpopulated) {
-            other = bits & ~given & ~sent[i];
-        }
-        dirty[i] &= ~(given | other);
-        pass->skipped += ctpopl(given);
-        pass->unpopulated_skipped += ctpopl(other);
-        pass->cleared += ctpopl(given | other);
-        skip_record_skipped_word(pass->rb, i, given | other);
+    if (*end - start < BITS_PER_LONG || start % BITS_PER_LONG ||
+        ~pass->rb->bmap[word]) {
+        return false;
     }
-}
-
-/*
- * If the map has a page here and a page there, to decide about each stretch on
- * its own takes long.  But wherever there is nothing behind the pages, words
- * of the bitmaps tell what becomes of them.  Has that not been done yet?
- */
-static bool can_skip_ahead(const SkipPass *pass)
-{
-    return pass->map && pass->at >= pass->ahead_end &&
-           unit_of(pass->rb) == 1 &&
-           qemu_target_page_bits() == BALLOON_BITMAP_PAGE_SHIFT &&
-           !pass->rb->file_bmap;
-}
-
-/* What this leaves dirty is for the others to decide about. */
-static void skip_ahead(SkipPass *pass, uint64_t limit)
-{
-    int bits = qemu_target_page_bits();
-    uint64_t at = pass->at;
-    uint64_t end = MIN(at + (PIECE >> bits), limit);
-
-    /* What is dirty leads: with the guest stopped that is next to nothing. */
-    while ((at = find_next_bit(pass->rb->bmap, end, at)) < end) {
-        uint64_t next, stop = end;
-
-        if (pass->final) {
-            /* Nor is what is not dirty looked at, which may take long. */
-            stop = find_next_zero_bit(pass->rb->bmap, end, at);
-        }
-        if (!ask_host(pass, at, stop, &next)) {
-            skip_words(pass, at, next);
-        }
-        at = next;
-        if (time_is_up(pass)) {
-            break;
-        }
+    bits = given_in_word(pass, word);
+    if (bits && ~bits) {
+        return false;
     }
-    pass->ahead_end = at;
-}
-
-/*
- * Decide about the dirty pages from @pass->at on, as far as they are alike: in
- * the map, or not.  Returns false if the pass cannot go on.
- */
-static bool skip_next(SkipPass *pass, uint64_t limit)
-{
-    uint64_t unit = unit_of(pass->rb);
-    uint64_t start = QEMU_ALIGN_DOWN(pass->at, unit);
-    uint64_t piece = MAX(PIECE >> qemu_target_page_bits(), unit);
-    uint64_t end = MIN(start + piece, limit);
-    bool given = in_map(pass, start, &end);
-    bool ahead = end - start < SHORT_PAGES && can_skip_ahead(pass);
-
-    if ((given || ahead || pass->unpopulated) && start >= pass->armed_end) {
-        /* Then look again. */
-        return arm_window(pass, start);
-    }
-    if (ahead) {
-        skip_ahead(pass, limit);
-    } else if (given) {
-        pass->at = skip_stretch(pass, &skip_balloon_policy, start, end);
-    } else {
-        forget_dirty_edges(pass, start, end);
-        pass->at = pass->unpopulated
-                   ? skip_stretch(pass, &skip_unpopulated_policy, start, end)
-                   : end;
+    *given = bits;
+    *end = find_next_zero_bit(pass->rb->bmap, *end, start);
+    if (next_given(pass, QEMU_ALIGN_DOWN(start, pass->unit),
+                   QEMU_ALIGN_UP(*end, pass->unit), &run)) {
+        *end = MIN(*end, *given ? run.end : run.start);
     }
     return true;
 }
 
-/*
- * Pages of the map that were sent before a pass could look at them may hold
- * something, and the destination would discard what it got.  So they are
- * looked at now, like those that are yet to be sent.
- */
-static void look_at_unseen(SkipPass *pass)
+/* Skip what is dirty and wanted of [@start, @end), which is not populated. */
+static void skip_unpopulated(SkipPass *pass, uint64_t start, uint64_t end)
 {
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    RAMBlock *rb = pass->rb;
-    uint64_t npages = rb->used_length >> qemu_target_page_bits();
-    SkipPages *pages = rb->skip_pages;
-    uint64_t start, end = 0;
+    unsigned long *dirty = pass->rb->bmap;
 
-    if (!pages || !pages->any_unseen) {
-        return;
-    }
-    while (pass->map &&
-           (start = find_next_bit(pages->unseen, npages, end)) < npages) {
-        uint64_t from = start << shift;
-        BalloonRun run;
+    while ((start = find_next_bit(dirty, end, start)) < end) {
+        uint64_t stop = end;
+        bool given;
 
-        end = find_next_zero_bit(pages->unseen, npages, start);
-        for (; balloon_bitmap_next_run_before(pass->map, from, end << shift,
-                                              &run); from = run.end) {
-            if (skip_pass.postcopy) {
-                /* The last part of the map is gone already. */
-                balloon_map_forget(rb, run.start, run.end - run.start);
-            } else {
-                balloon_map_note_change(rb, run.start, run.end - run.start);
+        if (is_alike(pass, start, &stop, &given)) {
+            if (given || pass->all) {
+                skip_run(pass, start, stop, given);
             }
-            skip_pass_make_dirty(pass, run.start >> shift,
-                                 DIV_ROUND_UP(run.end, UINT64_C(1) << shift));
+        } else {
+            stop = MIN(ROUND_UP(start + 1, BITS_PER_LONG), end);
+            skip_word(pass, BIT_WORD(start),
+                      BITMAP_FIRST_WORD_MASK(start) &
+                      BITMAP_LAST_WORD_MASK(stop));
+        }
+        pass->runs++;
+        start = stop;
+    }
+}
+
+/* How many pages of the map in [@start, @end) are dirty? */
+static uint64_t count_given(const SkipPass *pass, uint64_t start, uint64_t end)
+{
+    unsigned long *dirty = pass->rb->bmap;
+    uint64_t count = 0;
+
+    while (pass->map && (start = find_next_bit(dirty, end, start)) < end) {
+        uint64_t stop = MIN(ROUND_UP(start + 1, BITS_PER_LONG), end);
+        size_t word = BIT_WORD(start);
+
+        count += ctpopl(dirty[word] & given_in_word(pass, word) &
+                        BITMAP_FIRST_WORD_MASK(start) &
+                        BITMAP_LAST_WORD_MASK(stop));
+        start = stop;
+    }
+    return count;
+}
+
+static void note_undecided(SkipPass *pass, uint64_t start, int error)
+{
+    SkipPages *pages = pass->rb->skip_pages;
+
+    if (!pages->undecided) {
+        trace_skip_pass_undecided(pass->rb->idstr,
+                                  start << qemu_target_page_bits(),
+                                  strerror(-error));
+    }
+    pages->undecided = true;
+    if (pass->all) {
+        skip_unpopulated_give_up(pass->rb);
+        pass->all = false;
+    }
+}
+
+/*
+ * Decide about what is dirty and wanted, as far as one question goes.  Returns
+ * false if the pass cannot go on.
+ */
+static bool skip_next(SkipPass *pass, const BalloonRun *run, uint64_t limit)
+{
+    uint64_t next, given;
+    int ret;
+
+    if (run->start >= pass->armed_end) {
+        /* Then look again. */
+        return arm_window(pass, run->start);
+    }
+    ret = ask_host(pass, run->start, end_of_question(pass, run, limit), &next);
+    if (!ret) {
+        skip_unpopulated(pass, run->start, next);
+    } else {
+        given = count_given(pass, run->start, next);
+        pass->counts.vetoed += given;
+        if (ret < 0) {
+            pass->counts.undecided += given;
+            note_undecided(pass, run->start, ret);
         }
     }
-    bitmap_zero(pages->unseen, npages);
-    pages->any_unseen = false;
+    pass->at = next;
+    return true;
 }
+
+/* ---- Huge pages ---- */
 
 /*
  * Track writes to all windows of the block in which anything is dirty.
@@ -540,10 +571,11 @@ static void look_at_unseen(SkipPass *pass)
  */
 static bool arm_dirty_windows(SkipPass *pass)
 {
-    uint64_t npages = pass->rb->used_length >> qemu_target_page_bits();
+    uint64_t npages = pages_of_block(pass);
     uint64_t at = 0;
 
-    while ((at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
+    while (is_anything_wanted(pass) &&
+           (at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
         if (!arm_window(pass, at)) {
             return false;
         }
@@ -604,30 +636,27 @@ static bool count_huge_pages(SkipPass *pass)
     return go_on;
 }
 
+/* ---- RAM blocks ---- */
+
 /* Returns false if the pass cannot go on. */
-static bool skip_block(SkipPass *pass, RAMBlock *rb)
+static bool skip_block(SkipPass *pass)
 {
     bool go_on;
 
-    pass->rb = rb;
-    pass->at = 0;
-    pass->armed_end = 0;
-    pass->ahead_end = 0;
-    pass->silent = false;
     look_up_wanted(pass);
-    look_at_unseen(pass);
-    if (!pass->map && !pass->unpopulated) {
+    if (!is_anything_wanted(pass)) {
         return true;
     }
-
-    pass->scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    pass->scan = populated_scan_of_block(pass->rb, POPULATED_TO_SKIP);
     go_on = count_huge_pages(pass);
-    while (go_on && pass->at < rb->used_length >> qemu_target_page_bits()) {
+    while (go_on && pass->at < pages_of_block(pass)) {
         uint64_t limit = window_end(pass, pass->at);
+        BalloonRun run;
 
-        pass->at = find_next_bit(rb->bmap, limit, pass->at);
-        if (pass->at < limit) {
-            go_on = skip_next(pass, limit);
+        if (next_wanted(pass, limit, &run)) {
+            go_on = skip_next(pass, &run, limit);
+        } else {
+            pass->at = limit;
         }
         if (go_on && time_is_up(pass)) {
             go_on = pause_pass(pass);
@@ -635,14 +664,8 @@ static bool skip_block(SkipPass *pass, RAMBlock *rb)
     }
     pass->calls += populated_scan_calls(pass->scan);
     populated_scan_free(pass->scan);
-    pass->scan = NULL;
-    if (pass->silent) {
-        skip_unpopulated_give_up(rb);
-    }
     return go_on;
 }
-
-/* ---- All of them ---- */
 
 /* Returns false if the pass could not be made to its end. */
 static bool skip_blocks(SkipPass *pass)
@@ -651,337 +674,62 @@ static bool skip_blocks(SkipPass *pass)
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (!skip_block(pass, rb)) {
+        bool go_on;
+
+        if (!rb->skip_pages) {
+            continue;
+        }
+        pass->rb = rb;
+        pass->unit = MAX(rb->page_size >> qemu_target_page_bits(), 1);
+        pass->at = 0;
+        pass->armed_end = 0;
+        /* Somebody may remove it whenever the BQL is dropped. */
+        memory_region_ref(rb->mr);
+        go_on = skip_block(pass);
+        memory_region_unref(rb->mr);
+        if (!go_on) {
             return false;
         }
     }
     return true;
 }
 
-/* To be called by the migration thread, with the BQL held */
-static void make_pass(void)
+static void add_counts(const SkipCounts *counts)
+{
+    passes.counts.skipped += counts->skipped;
+    passes.counts.vetoed += counts->vetoed;
+    passes.counts.undecided += counts->undecided;
+    passes.counts.unpopulated += counts->unpopulated;
+}
+
+void skip_pass_make(bool final)
 {
     SkipPass pass = {
-        /* Snapshots are of a guest that is stopped, too. */
-        .final = runstate_check(RUN_STATE_FINISH_MIGRATE) ||
-                 migrate_background_snapshot() || skip_pass.savevm,
-        .zero_budget = ZERO_BUDGET >> qemu_target_page_bits(),
+        .final = final,
+        .shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT,
     };
 
-    trace_skip_pass_begin(pass.final);
+    assert(bql_locked());
+    trace_skip_pass_begin(final);
     do {
-        pass.syncs = skip_pass.syncs;
-        if (!pass.final) {
+        pass.syncs = passes.syncs;
+        if (!final) {
             /* That may let others have the BQL. */
             ram_reset_tlbs();
         }
-    } while (pass.syncs != skip_pass.syncs);
+    } while (pass.syncs != passes.syncs);
 
     slice_begin(&pass);
     pass.turn_begin = pass.slice_begin;
     if (skip_blocks(&pass)) {
-        qatomic_set(&skip_pass_behind, false);
+        qatomic_set(&passes.due, false);
+        passes.final_made = final;
     }
     slice_end(&pass);
-    skip_balloon_count_pass(&pass);
-    skip_unpopulated_count_pass(&pass);
+    add_counts(&pass.counts);
     trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
                         pass.ns / SCALE_US, pass.longest_ns / SCALE_US,
                         pass.windows, pass.arm_ns / SCALE_US);
-}
-
-static bool in_migration_thread(void)
-{
-    return skip_pass.savevm ||
-           qemu_thread_is_self(&migrate_get_current()->thread);
-}
-
-void skip_pass_first(void)
-{
-    /* Nobody tracks what is written before a background snapshot begins. */
-    if (!skip_pass.first_done && is_wanted() &&
-        !migrate_background_snapshot()) {
-        skip_pass.first_done = true;
-        /*
-         * The pass makes nothing of what changes behind it, so the map that
-         * is sent next is complete but for changes noted from here on.
-         */
-        balloon_map_changes_reset();
-        make_pass();
-    }
-}
-
-void skip_pass_last(void)
-{
-    assert(bql_locked());
-    if (skip_pass.first_done && is_wanted()) {
-        skip_pass.postcopy = true;
-        make_pass();
-        skip_pass.first_done = false;
-    }
-}
-
-void skip_pass_snapshot(void)
-{
-    assert(bql_locked());
-    assert(!runstate_is_running());
-    make_pass();
-}
-
-void skip_pass_catch_up(void)
-{
-    if (!qatomic_read(&skip_pass_behind)) {
-        return;
-    }
-    BQL_LOCK_GUARD();
-    if (skip_pass.first_done && is_wanted()) {
-        make_pass();
-    }
-}
-
-static int skip_pass_precopy_notify(NotifierWithReturn *n, void *data,
-                                    Error **errp)
-{
-    PrecopyNotifyData *pnd = data;
-
-    switch (pnd->reason) {
-    case PRECOPY_NOTIFY_SETUP:
-        /*
-         * The first synchronization comes with the list of RAM blocks locked,
-         * which is no place to drop the BQL; this is.
-         */
-        skip_pass_first();
-        break;
-    case PRECOPY_NOTIFY_AFTER_BITMAP_SYNC:
-        assert(bql_locked());
-        if (skip_pass.first_done && is_wanted() && in_migration_thread()) {
-            make_pass();
-        }
-        break;
-    default:
-        break;
-    }
-    return 0;
-}
-
-/* ---- What is known of the pages ---- */
-
-static void free_pages(SkipPages *pages)
-{
-    trace_skip_pass_pages_free(pages);
-    g_free(pages->unseen);
-    g_free(pages->sent);
-    g_free(pages->zero);
-    g_free(pages->discarded);
-    g_free(pages->seen);
-    populated_scan_free(pages->discarded_scan);
-    g_free(pages);
-}
-
-/* The threads of a migration may still be looking at them. */
-static void drop_pages_of(RAMBlock *rb)
-{
-    SkipPages *pages = rb->skip_pages;
-
-    if (pages) {
-        qatomic_rcu_set(&rb->skip_pages, NULL);
-        call_rcu(pages, free_pages, rcu);
-    }
-}
-
-static void drop_pages(void)
-{
-    RAMBlock *rb;
-
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(rb) {
-        drop_pages_of(rb);
-    }
-}
-
-static void add_pages(void)
-{
-    RAMBlock *rb;
-
-    drop_pages();
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        SkipPages *pages = g_new0(SkipPages, 1);
-
-        trace_skip_pass_pages_new(rb->idstr, pages);
-        pages->unseen = bitmap_new(rb->max_length >> qemu_target_page_bits());
-        qatomic_rcu_set(&rb->skip_pages, pages);
-    }
-    skip_record_start();
-}
-
-/*
- * The guest may eject a DIMM while it migrates, if it was asked to before.  (It
- * is the only one to do that: a migration under way inhibits the request.)
- */
-static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
-                          size_t max_size)
-{
-    RAMBlock *rb;
-
-    assert(bql_locked());
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(rb) {
-        if (rb->host == host) {
-            drop_pages_of(rb);
-        }
-    }
-}
-
-static RAMBlockNotifier ram_notifier = {
-    .ram_block_removed = block_removed,
-};
-
-/* ---- Migrations begin and end ---- */
-
-static void start(void)
-{
-    skip_balloon_start();
-    if (skip_balloon_active() || migrate_skip_unpopulated()) {
-        add_pages();
-    }
-    skip_unpopulated_start();
-}
-
-static void stop(void)
-{
-    skip_balloon_stop();
-    skip_unpopulated_stop();
-    balloon_map_populate_deflated(false);
-    qatomic_set(&skip_pass_behind, false);
-    /* Postcopy still has pages to send as zeroes. */
-    if (!skip_pass.postcopy || !migration_is_running()) {
-        drop_pages();
-    }
-}
-
-static void forget(void)
-{
-    skip_pass.first_done = false;
-    skip_pass.postcopy = false;
-    skip_record_forget();
-    skip_balloon_forget();
-    skip_unpopulated_forget();
-}
-
-/* What only turns out when a migration begins */
-static bool check_setup(Error **errp)
-{
-    const char *name = migrate_skip_balloon() ? "skip-balloon"
-                                              : "skip-unpopulated";
-
-    if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
-        return true;
-    }
-    if (migrate_rdma()) {
-        /* It registers memory with the adapter, which discarding would undo. */
-        error_setg(errp, "Capability '%s' cannot be used together with RDMA",
-                   name);
-        return false;
-    }
-    if (migration_in_incoming_postcopy()) {
-        /* Pages that are yet to come are not populated, and not zero. */
-        error_setg(errp, "Capability '%s' cannot be used before the incoming "
-                   "postcopy migration has completed", name);
-        return false;
-    }
-    return true;
-}
-
-static int skip_pass_setup_notify(NotifierWithReturn *n, MigrationEvent *e,
-                                  Error **errp)
-{
-    assert(bql_locked());
-
-    if (e->type != MIG_EVENT_PRECOPY_SETUP) {
-        stop();
-        return 0;
-    }
-    forget();
-    if (!check_setup(errp)) {
-        return -EINVAL;
-    }
-    start();
-    return 0;
-}
-
-void skip_pass_savevm_begin(void)
-{
-    assert(bql_locked());
-    forget();
-    /* These are not for snapshots; whoever has them set gets all of it. */
-    if (!migrate_mapped_ram() && !migrate_multifd() &&
-        !migrate_background_snapshot() && !migrate_postcopy_ram() &&
-        !migration_in_incoming_postcopy()) {
-        skip_pass.savevm = true;
-        start();
-    }
-}
-
-void skip_pass_savevm_end(void)
-{
-    stop();
-    skip_pass.savevm = false;
-}
-
-bool skip_pass_in_savevm(void)
-{
-    return skip_pass.savevm;
-}
-
-bool skip_pass_caps_check(const bool *caps, Error **errp)
-{
-    static const MigrationCapability ours[] = {
-        MIGRATION_CAPABILITY_SKIP_BALLOON,
-        MIGRATION_CAPABILITY_SKIP_UNPOPULATED,
-    };
-    static const MigrationCapability unsupported[] = {
-        MIGRATION_CAPABILITY_X_COLO,
-        MIGRATION_CAPABILITY_RDMA_PIN_ALL,
-    };
-    int i, j;
-
-    for (i = 0; i < ARRAY_SIZE(ours); i++) {
-        for (j = 0; j < ARRAY_SIZE(unsupported); j++) {
-            if (caps[ours[i]] && caps[unsupported[j]]) {
-                error_setg(errp, "Capability '%s' cannot be used together "
-                           "with capability '%s'",
-                           MigrationCapability_str(ours[i]),
-                           MigrationCapability_str(unsupported[j]));
-                return false;
-            }
-        }
-    }
-    if ((caps[MIGRATION_CAPABILITY_SKIP_BALLOON] ||
-         caps[MIGRATION_CAPABILITY_SKIP_UNPOPULATED]) &&
-        caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] &&
-        caps[MIGRATION_CAPABILITY_MAPPED_RAM]) {
-        /* QEMU never writes the bitmap of such a file. */
-        error_setg(errp, "Capability '%s' cannot be used together with "
-                   "capabilities 'background-snapshot' and 'mapped-ram'",
-                   caps[MIGRATION_CAPABILITY_SKIP_BALLOON]
-                   ? "skip-balloon" : "skip-unpopulated");
-        return false;
-    }
-    return true;
-}
-
-void skip_pass_init(void)
-{
-    MigMode mode;
-
-    populated_init();
-    skip_drop_init();
-    ram_block_notifier_add(&ram_notifier);
-    skip_pass.precopy_notifier.notify = skip_pass_precopy_notify;
-    precopy_add_notifier(&skip_pass.precopy_notifier);
-    for (mode = 0; mode < MIG_MODE__MAX; mode++) {
-        migration_add_notifier_mode(&skip_pass.setup_notifier[mode],
-                                    skip_pass_setup_notify, mode);
-    }
+    trace_skip_pass_counts(pass.counts.skipped, pass.counts.vetoed,
+                           pass.counts.undecided, pass.counts.unpopulated);
 }

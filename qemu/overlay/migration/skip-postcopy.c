@@ -15,12 +15,6 @@
  * source, to tell it what is dirty, neither the source nor the format of the
  * stream need anything for a recovery.
  *
- * A destination that does not do this would leave its guest waiting for ever.
- * So that it refuses the migration at its beginning instead, there is a
- * section that it does not know:
- *
- *   be32  version, 1
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -30,11 +24,8 @@
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "exec/target_page.h"
-#include "migration/balloon-map.h"
-#include "migration/register.h"
-#include "migration/skip-balloon.h"
+#include "migration/skip-arrival.h"
 #include "migration/skip-postcopy.h"
-#include "migration/skip-unpopulated.h"
 #include "migration.h"
 #include "options.h"
 #include "postcopy-ram.h"
@@ -52,20 +43,11 @@
 #define HAVE_POSTCOPY
 #endif
 
-#define SECTION_NAME "skip-postcopy"
-#define SECTION_VERSION 1
-
-/*
- * The source skips pages.  Set while RAM is loaded, before the thread that
- * handles faults is started, and reset after it has ended.
- */
-static bool source_skips;
-
 void skip_postcopy_prepare(void)
 {
     RAMBlock *rb;
 
-    if (!source_skips) {
+    if (!skip_arrival_begun()) {
         return;
     }
     RCU_READ_LOCK_GUARD();
@@ -75,27 +57,10 @@ void skip_postcopy_prepare(void)
     }
 }
 
-void skip_postcopy_discarded(RAMBlock *rb, uint64_t start, uint64_t length)
-{
-    /*
-     * Something was written to these pages behind the last pass, or they hold
-     * zeroes that are going to be placed.
-     */
-    if (source_skips && !migrate_ram_is_ignored(rb) &&
-        start <= rb->used_length && length <= rb->used_length - start) {
-        balloon_map_forget(rb, start >> BALLOON_BITMAP_PAGE_SHIFT,
-                           length >> BALLOON_BITMAP_PAGE_SHIFT);
-    }
-}
-
-bool skip_postcopy_may_lack_zeroes(void)
-{
-    return source_skips || !migration_incoming_postcopy_advised();
-}
-
 bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset)
 {
-    return source_skips && ramblock_recv_bitmap_test_byte_offset(rb, offset);
+    return skip_arrival_begun() &&
+           ramblock_recv_bitmap_test_byte_offset(rb, offset);
 }
 
 #ifdef HAVE_POSTCOPY
@@ -182,57 +147,3 @@ int skip_postcopy_place(MigrationIncomingState *mis, RAMBlock *rb,
     g_assert_not_reached();
 }
 #endif
-
-/* ---- The section ---- */
-
-static bool skip_postcopy_is_active(void *opaque)
-{
-    return migrate_postcopy_ram() &&
-           (skip_balloon_active() || skip_unpopulated_active());
-}
-
-static int skip_postcopy_save_setup(QEMUFile *f, void *opaque, Error **errp)
-{
-    qemu_put_be32(f, SECTION_VERSION);
-    return 0;
-}
-
-static int skip_postcopy_load(QEMUFile *f, void *opaque, int version_id)
-{
-    uint32_t version = qemu_get_be32(f);
-
-    if (qemu_file_get_error(f)) {
-        error_report("skip-postcopy: the stream is cut short");
-        return -EINVAL;
-    }
-    if (version != SECTION_VERSION) {
-        error_report("skip-postcopy: format %" PRIu32 " is not known, only %d "
-                     "is", version, SECTION_VERSION);
-        return -EINVAL;
-    }
-    if (migration_in_incoming_postcopy()) {
-        error_report("skip-postcopy: it comes too late, in postcopy");
-        return -EINVAL;
-    }
-    source_skips = true;
-    return 0;
-}
-
-static int skip_postcopy_load_cleanup(void *opaque)
-{
-    source_skips = false;
-    return 0;
-}
-
-static const SaveVMHandlers skip_postcopy_handlers = {
-    .save_setup = skip_postcopy_save_setup,
-    .is_active = skip_postcopy_is_active,
-    .load_state = skip_postcopy_load,
-    .load_cleanup = skip_postcopy_load_cleanup,
-};
-
-void skip_postcopy_register(void)
-{
-    register_savevm_live(SECTION_NAME, 0, SECTION_VERSION,
-                         &skip_postcopy_handlers, NULL);
-}

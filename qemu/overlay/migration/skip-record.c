@@ -13,7 +13,7 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "migration/skip-cells.h"
-#include "migration/skip-pass.h"
+#include "migration/skip-pages.h"
 #include "migration/skip-record.h"
 #include "ram.h"
 

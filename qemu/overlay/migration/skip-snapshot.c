@@ -34,7 +34,8 @@
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
 #include "migration/skip-balloon.h"
-#include "migration/skip-pass.h"
+#include "migration/skip-migration.h"
+#include "migration/skip-pages.h"
 #include "migration/skip-snapshot.h"
 #include "migration/skip-unpopulated.h"
 #include "ram.h"
@@ -148,11 +149,10 @@ void skip_snapshot_begin(void)
     bool all;
 
     assert(bql_locked());
-    /* Was the map emptied, or did it become of no use, meanwhile? */
-    all = !balloon_map_populate_deflated(false) ||
-          (skip_balloon_active() && !skip_balloon_usable());
+    /* Was the map emptied meanwhile? */
+    all = !balloon_map_populate_deflated(false);
     if (skip_balloon_active() || skip_unpopulated_active()) {
-        skip_pass_snapshot();
+        skip_migration_snapshot();
         populate_late(all);
     }
 }

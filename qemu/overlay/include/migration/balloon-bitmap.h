@@ -155,6 +155,15 @@ void balloon_bitmap_set_raw(BalloonBitmap *b, uint64_t start,
                             uint64_t npages, const uint8_t *bits);
 
 /**
+ * balloon_bitmap_or_word: Set pages of the word that @page lies in
+ * @b: the bitmap
+ * @page: a page of it
+ * @bits: a bit for each page to be set, the lowest one for @page; none beyond
+ *        the word or the end of the bitmap
+ */
+void balloon_bitmap_or_word(BalloonBitmap *b, uint64_t page, uint64_t bits);
+
+/**
  * balloon_run_shrink: Keep of a run only whole units
  * @run: the run, in balloon pages
  * @unit_pages: balloon pages of the unit, a power of two

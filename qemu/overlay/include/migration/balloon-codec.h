@@ -56,7 +56,9 @@ size_t balloon_codec_encode(const BalloonBitmap *bitmap, uint64_t *chunk,
                             uint64_t end, uint64_t *after, uint8_t *buf,
                             size_t size);
 
-#define BALLOON_CODEC_MIN_ROOM (BALLOON_CHUNK_PAGES / 8 + 32)
+/* Bytes that a chunk takes at most, about */
+#define BALLOON_CODEC_CHUNK_MAX (BALLOON_CHUNK_PAGES / 8)
+#define BALLOON_CODEC_MIN_ROOM (BALLOON_CODEC_CHUNK_MAX + 32)
 
 /**
  * balloon_codec_decode: Read what balloon_codec_encode() wrote to one buffer

@@ -125,41 +125,8 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
 /**
  * balloon_map_reset: Empty the map: whatever runs in the guest next does not
  * know of the pages that its predecessor gave back.  Nothing is owed then.
- *
- * If a migration relies on the map, more may be marked dirty than was in it.
  */
 void balloon_map_reset(void);
-
-/**
- * balloon_map_let_go: Discard pages of the map again that got populated
- * @rb: the RAM block
- * @page: first balloon page, all of them in the map
- * @npages: number of balloon pages; whole pages of the host
- *
- * They must read as zero, and nobody may be able to write to them meanwhile.
- *
- * Returns: false if the host does not let go of them, or that would change a
- * file that is not the guest's
- */
-bool balloon_map_let_go(RAMBlock *rb, uint64_t page, uint64_t npages);
-
-/**
- * balloon_map_forget: Take pages out of the map that turned out to be in use
- * @rb: the RAM block
- * @page: first balloon page
- * @npages: number of balloon pages
- *
- * Unlike after a deflate, the caller has to see to it that they are sent.
- */
-void balloon_map_forget(RAMBlock *rb, uint64_t page, uint64_t npages);
-
-/**
- * balloon_map_note_change: Treat the chunks of some pages as changed
- * @rb: the RAM block
- * @page: first balloon page
- * @npages: number of balloon pages
- */
-void balloon_map_note_change(RAMBlock *rb, uint64_t page, uint64_t npages);
 
 /**
  * balloon_map_populate: Make the host back a range, without changing it
@@ -178,14 +145,6 @@ void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
  * was not done
  */
 bool balloon_map_populate_deflated(bool on);
-
-/**
- * balloon_map_track: Say whether a migration under way relies on the map
- *
- * If so, what leaves the map is marked dirty, so that it is sent, and what
- * enters it, so that it is looked at while it is in the map.
- */
-void balloon_map_track(bool on);
 
 /**
  * balloon_map_track_discards: Say whether a migration under way has to send
@@ -211,20 +170,32 @@ uint64_t balloon_map_discards(void);
 bool balloon_map_is_empty(void);
 
 /**
- * balloon_map_changes_reset: Note changes of the map from now on
+ * balloon_map_changes_reset: Forget what changed so far
  */
 void balloon_map_changes_reset(void);
 
 /**
- * balloon_map_next_change: Find chunks that changed
+ * balloon_map_removals: How many RAM blocks have gone together with their map
+ */
+uint64_t balloon_map_removals(void);
+
+/**
+ * balloon_map_changed: How many chunks (see BALLOON_CHUNK_PAGES) changed, and
+ * were not taken note of since
+ *
+ * No lock is needed.
+ */
+uint64_t balloon_map_changed(void);
+
+/**
+ * balloon_map_take_change: Find chunks that changed, and take note of that
  * @rb: the RAM block
- * @start: chunk (see BALLOON_CHUNK_PAGES) to start at; set to the first one
- *         that changed
+ * @start: chunk to start at; set to the first one that changed
  * @end: set to the chunk after the last adjacent one that changed
  *
  * Returns: false if no chunk at or after @start has changed
  */
-bool balloon_map_next_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
+bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
 
 /**
  * balloon_map_of_block_for_load: The bitmap of a RAM block, to be filled

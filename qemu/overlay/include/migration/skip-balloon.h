@@ -10,12 +10,8 @@
 #ifndef MIGRATION_SKIP_BALLOON_H
 #define MIGRATION_SKIP_BALLOON_H
 
-#include "migration/skip-pass.h"
 #include "monitor/monitor.h"
 #include "qapi/qapi-types-migration.h"
-
-/* What becomes of dirty pages in the balloon map */
-extern const SkipPolicy skip_balloon_policy;
 
 /**
  * migrate_skip_balloon: Is the capability on?
@@ -41,19 +37,6 @@ void skip_balloon_stop(void);
  * skip_balloon_active: Does the migration under way skip the balloon?
  */
 bool skip_balloon_active(void);
-
-/**
- * skip_balloon_usable: Is the balloon map still to be relied on?
- *
- * Not if the device has been unplugged, or reset and driven by a driver that
- * may use memory without telling, since the migration began.
- */
-bool skip_balloon_usable(void);
-
-/**
- * skip_balloon_count_pass: Account for a pass over the dirty bitmap
- */
-void skip_balloon_count_pass(const SkipPass *pass);
 
 /**
  * skip_balloon_count_map_bytes: Account for a part of the map that was sent

@@ -38,10 +38,9 @@ typedef enum SkipDropReason {
 typedef struct SkipDrop SkipDrop;
 
 /**
- * skip_drop_is_template: Is @rb a private mapping of a file that others may
- * have?
+ * skip_drop_lets_go: Can, and may, memory of @rb be let go of?
  */
-bool skip_drop_is_template(RAMBlock *rb);
+bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason);
 
 /**
  * skip_drop_stays_populated: Is memory of @rb to be kept populated?

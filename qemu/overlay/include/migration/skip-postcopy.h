@@ -20,16 +20,6 @@ struct MigrationIncomingState;
 void skip_postcopy_prepare(void);
 
 /**
- * skip_postcopy_discarded: The source is going to send a range
- * @rb: the RAM block
- * @start: offset in bytes
- * @length: bytes
- *
- * On the destination, with the BQL held.
- */
-void skip_postcopy_discarded(RAMBlock *rb, uint64_t start, uint64_t length);
-
-/**
  * skip_postcopy_is_settled: Is a page that is missing known to be zero?
  * @rb: the RAM block
  * @offset: of the host page, in bytes
@@ -51,18 +41,5 @@ bool skip_postcopy_is_settled(RAMBlock *rb, uint64_t offset);
  */
 int skip_postcopy_place(struct MigrationIncomingState *mis, RAMBlock *rb,
                         uint64_t offset);
-
-/**
- * skip_postcopy_may_lack_zeroes: May zeroes that arrive be left out?
- *
- * On the destination.  If postcopy is to come, a page that was left out, and is
- * touched then, must be placed; without a source that skips pages nobody does.
- */
-bool skip_postcopy_may_lack_zeroes(void);
-
-/**
- * skip_postcopy_register: Take part in saving and loading; once
- */
-void skip_postcopy_register(void);
 
 #endif

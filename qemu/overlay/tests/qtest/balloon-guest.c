@@ -672,10 +672,12 @@ void bg_assert_same_map(BGuest *a, BGuest *b)
                     runs_b->data, runs_b->len * sizeof(BGRun));
 }
 
-void bg_assert_map_let_go(BGuest *g)
+void bg_assert_map_let_go(BGuest *g, BGuest *dest)
 {
-    g_autofree bool *populated = bg_populated(g, 0, g->options.ram_size);
-    g_autoptr(GArray) runs = bg_map_runs(g);
+    uint64_t size = g->options.ram_size;
+    g_autofree bool *before = bg_populated(g, 0, size);
+    g_autofree bool *populated = bg_populated(dest, 0, size);
+    g_autoptr(GArray) runs = bg_map_runs(dest);
     unsigned int i;
 
     for (i = 0; i < runs->len; i++) {
@@ -684,7 +686,8 @@ void bg_assert_map_let_go(BGuest *g)
 
         for (addr = run->start; addr < run->start + run->length;
              addr += BALLOON_PAGE) {
-            if (populated[addr / BALLOON_PAGE]) {
+            if (populated[addr / BALLOON_PAGE] &&
+                !before[addr / BALLOON_PAGE]) {
                 g_error("address 0x%" PRIx64 " is in the balloon, and "
                         "populated", addr);
             }

@@ -224,9 +224,10 @@ GArray *bg_map_runs(BGuest *g);
 void bg_assert_same_map(BGuest *a, BGuest *b);
 
 /**
- * bg_assert_map_let_go: No page of the balloon map is populated
+ * bg_assert_map_let_go: What is in the balloon map and not populated in @g,
+ * which has been migrated to @dest, is not populated there
  */
-void bg_assert_map_let_go(BGuest *g);
+void bg_assert_map_let_go(BGuest *g, BGuest *dest);
 
 /**
  * bg_set_capability: Set a migration capability

@@ -35,7 +35,7 @@ static BGuest *finish(BGuest *g, BGuest *dest)
     bg_migrate_limit(g, 0);
     bg_migrate_wait(g, dest);
     bg_assert_same_map(g, dest);
-    bg_assert_map_let_go(dest);
+    bg_assert_map_let_go(g, dest);
     bg_assert_same_memory(g, dest);
     bg_quit(g);
     return dest;
@@ -263,7 +263,8 @@ static void test_size(void)
     g_assert_cmpint(final, <, 64);
 
     map_bytes(1024 * GiB, 25, &large_total, &large_final);
-    g_assert_cmpint(large_total, <, 2048);
+    /* A record of the map and one of the word for each 16 GiB */
+    g_assert_cmpint(large_total, <, 64 * 2 * 64);
     g_assert_cmpint(large_final, ==, final);
 }
 
@@ -318,7 +319,7 @@ static size_t find_bytes(const Stream *s, size_t from, const void *what,
 /* Find both parts by the name of the section, and its number. */
 static void find_parts(Stream *s)
 {
-    static const char name[] = "\x0b" "balloon-map";
+    static const char name[] = "\x04" "skip";
     size_t at = find_bytes(s, 0, name, sizeof(name) - 1);
     char mark[5];
 
@@ -330,6 +331,21 @@ static void find_parts(Stream *s)
     s->final.start = find_bytes(s, s->setup.end, mark, 5);
     mark[0] = 0x7e;
     s->final.end = find_bytes(s, s->final.start, mark, 5) + 5;
+}
+
+static void wait_status(BGuest *g, const char *status)
+{
+    bool reached = false;
+
+    while (!reached) {
+        QDict *info = bg_query_migrate(g);
+        const char *now = qdict_get_try_str(info, "status");
+
+        g_assert_cmpstr(now, !=, "failed");
+        reached = now && !strcmp(now, status);
+        qobject_unref(info);
+        g_usleep(1000);
+    }
 }
 
 /* Record a migration with a map, and with changes of it meanwhile. */
@@ -346,12 +362,15 @@ static void record(Stream *s)
     }
     bg_fill(g, BG_RAM_START, 3 * MiB, 1);
     bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, MiB);
+    bg_set_capability(g, "pause-before-switchover", true);
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
-    bg_migrate_wait_pass(g, 1);
+    wait_status(g, "pre-switchover");
+    /* The last part is about this. */
     bg_request_range(g, BG_INFLATE, 20 * MiB, MiB);
-    bg_migrate_limit(g, 0);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-continue',"
+        " 'arguments': { 'state': 'pre-switchover' } }");
     bg_migrate_wait(g, NULL);
     g_assert_cmpint(bg_skip_stat(g, "final-map-bytes"), >, 20);
     bg_quit(g);
@@ -446,35 +465,52 @@ static void check_malformed(const Stream *good, size_t offset,
 static void test_malformed(void)
 {
     Stream s = { };
-    size_t header, block;
+    size_t header, block, word;
 
     record(&s);
     /* Section: type, number, name, instance, version; then our own header */
-    header = s.setup.start + 1 + 4 + 12 + 4 + 4;
+    header = s.setup.start + 1 + 4 + 5 + 4 + 4;
     block = header + 12;
-    g_assert_cmpint(s.bytes[block], ==, strlen("ram0"));
+    /* Kind, then the RAM block: the map comes first, last comes a word. */
+    g_assert_cmpint(s.bytes[block], ==, 1);
+    g_assert_cmpint(s.bytes[block + 1], ==, strlen("ram0"));
 
-    check_malformed(&s, header, "\0\0\0\2", 4,
-                    "balloon map: format 2 is not known");
-    check_malformed(&s, header + 4, "\0\0\0\5", 4,
-                    "balloon map: flags 0x4 are not known");
+    check_malformed(&s, header, "\0\0\0\3", 4,
+                    "skip: format 3 is not known");
+    check_malformed(&s, header + 4, "\0\0\0\x09", 4,
+                    "skip: flags 0x8 are not known");
+    check_malformed(&s, header + 4, "\0\0\0\0", 4,
+                    "skip: its beginning is missing");
     check_malformed(&s, header + 8, "\0\0\x20\0", 4,
-                    "balloon map: balloon pages of 8192 bytes");
-    check_malformed(&s, block + 1, "rom0", 4,
-                    "balloon map: there is no RAM block 'rom0' here");
-    check_malformed(&s, block + 5, "\0\0\0\0\0\0\x18\1", 8,
+                    "skip: balloon pages of 8192 bytes");
+    check_malformed(&s, block, "\5", 1,
+                    "skip: records of kind 5 are not known");
+    check_malformed(&s, block, "\4", 1,
+                    "skip: there are no channels to be synchronized");
+    check_malformed(&s, block + 2, "rom0", 4,
+                    "skip: there is no RAM block 'rom0' here");
+    check_malformed(&s, block + 6, "\0\0\0\0\0\0\x18\1", 8,
                     "RAM block 'ram0' has 6145 pages on the source");
-    check_malformed(&s, block + 13, "\x7f\xff\xff\xff", 4,
+    check_malformed(&s, block + 14, "\x7f\xff\xff\xff", 4,
                     "bytes for RAM block 'ram0' are too many");
-    check_malformed(&s, block + 17, "\5", 1,
-                    "the map of RAM block 'ram0' is malformed: "
+    check_malformed(&s, block + 18, "\5", 1,
+                    "what is said of RAM block 'ram0' is malformed: "
                     "it names pages beyond the end");
-    check_malformed(&s, block + 19, "\7", 1,
-                    "the map of RAM block 'ram0' is malformed: "
+    check_malformed(&s, block + 20, "\7", 1,
+                    "what is said of RAM block 'ram0' is malformed: "
                     "it has a segment of an unknown kind");
+    /* A second beginning, and one that is to be emptied too late */
+    header = s.final.start + 1 + 4;
+    check_malformed(&s, header + 4, "\0\0\0\1", 4,
+                    "skip: it begins twice");
+    word = header + 12;
+    g_assert_cmpint(s.bytes[word], ==, 1);
+    check_malformed(&s, word, "\3", 1,
+                    "skip: RAM block 'ram0' is to be emptied too late");
     /* What a later QEMU would change first is the version of the section. */
-    check_malformed(&s, header - 4, "\0\0\0\2", 4,
-                    "unsupported version 2 for 'balloon-map'");
+    header = s.setup.start + 1 + 4 + 5 + 4 + 4;
+    check_malformed(&s, header - 4, "\0\0\0\3", 4,
+                    "unsupported version 3 for 'skip'");
     g_free(s.bytes);
 }
 
@@ -522,10 +558,10 @@ static void put_postcopy_stream(GByteArray *a, const char *machine)
     put_bytes(a, package->data, package->len);
     put_be(a, 1, 1);                            /* section */
     put_be(a, 77, 4);
-    put_bytes(a, "\x0b" "balloon-map", 12);
+    put_bytes(a, "\x04" "skip", 5);
     put_be(a, 0, 4);
-    put_be(a, 1, 4);
-    put_be(a, 1, 4);
+    put_be(a, 2, 4);
+    put_be(a, 2, 4);
     put_be(a, 1, 4);
     put_be(a, BALLOON_PAGE, 4);
     put_be(a, 0, 1);
@@ -567,7 +603,7 @@ static void test_in_postcopy(void)
     g_assert_true(g_file_get_contents(log, &messages, NULL, NULL));
     unlink(path);
     unlink(log);
-    g_assert_nonnull(strstr(messages, "balloon map: it comes too late"));
+    g_assert_nonnull(strstr(messages, "skip: it comes too late"));
 }
 
 /* ---- Destinations that do not fit ---- */
@@ -628,16 +664,16 @@ static void test_no_property(void)
 {
     BGOptions options = { .no_must_tell_host = true };
 
-    check_mismatch(&options, "balloon map: the source skips the memory in the "
-                   "balloon, but property 'must-tell-host'");
+    check_mismatch(&options, "skip: the source has memory in its balloon, but "
+                   "property 'must-tell-host'");
 }
 
 static void test_no_device(void)
 {
     BGOptions options = { .no_device = true };
 
-    check_mismatch(&options, "balloon map: the source skips the memory in the "
-                   "balloon, but there is no virtio-balloon device");
+    check_mismatch(&options, "skip: the source has memory in its balloon, but "
+                   "there is no virtio-balloon device");
 }
 
 static void test_less_ram(void)
@@ -709,7 +745,7 @@ static void test_to_stock(void)
 
     if (have_stock()) {
         check_mismatch(&options, "Unknown savevm section or instance "
-                       "'balloon-map'");
+                       "'skip'");
     }
 }
 

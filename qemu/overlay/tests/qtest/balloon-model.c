@@ -36,7 +36,6 @@ void bm_empty_balloon(BalloonModel *m)
 
     for (i = 0; i < m->npages; i++) {
         m->page[i].in_balloon = false;
-        m->page[i].lied_about = false;
     }
 }
 
@@ -55,8 +54,7 @@ void bm_fill(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
 
     for (addr = start; addr < start + length; addr += BALLOON_PAGE, page++) {
         page->value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
-        page->lied_about |= page->in_balloon;
-        page->in_balloon = false;
+        page->touched |= page->in_balloon;
         qtest_memset(g->qts, addr, page->value, BALLOON_PAGE);
     }
 }
@@ -87,7 +85,6 @@ void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
     bg_request_range(g, BG_DEFLATE, start, length);
     for (i = 0; i < length / BALLOON_PAGE; i++) {
         page[i].in_balloon = false;
-        page[i].lied_about = false;
     }
 }
 
@@ -96,7 +93,17 @@ void bm_migrated(BalloonModel *m)
     uint64_t i;
 
     for (i = 0; i < m->npages; i++) {
-        m->page[i].lied_about = false;
+        m->page[i].touched &= m->page[i].value != 0;
+    }
+}
+
+void bm_note_populated(BalloonModel *m, BGuest *g)
+{
+    g_autofree bool *populated = bg_populated(g, 0, g->options.ram_size);
+    uint64_t i;
+
+    for (i = 0; i < m->npages; i++) {
+        m->page[i].touched |= populated[i];
     }
 }
 
@@ -152,10 +159,10 @@ void bm_check(BalloonModel *m, BGuest *g)
         const BMPage *page = &m->page[i];
         uint64_t addr = i * BALLOON_PAGE;
 
-        if (in_map[i] && !page->in_balloon && !page->lied_about) {
+        if (in_map[i] && !page->in_balloon) {
             g_error("page 0x%" PRIx64 " is in the map, and in use", addr);
         }
-        if (page->in_balloon && !page->touched && !in_map[i]) {
+        if (page->in_balloon && !in_map[i]) {
             g_error("page 0x%" PRIx64 " is missing in the map", addr);
         }
         if (page->in_balloon && !page->touched && populated[i]) {

@@ -14,9 +14,8 @@
 
 typedef struct BMPage {
     uint8_t value;              /* of all bytes of the page */
-    bool in_balloon;
+    bool in_balloon;            /* the guest gave it back; so the map has it */
     bool touched;               /* may be populated though it is in it */
-    bool lied_about;            /* may be in the map, nobody has looked */
 } BMPage;
 
 typedef struct BalloonModel {
@@ -48,8 +47,7 @@ void bm_empty_balloon(BalloonModel *m);
  * @start: guest physical address
  * @length: bytes
  *
- * Pages that are in the balloon leave it, for the guest lies.  Until
- * bm_migrated() the map may still have them.
+ * Pages that are in the balloon stay in it: the guest lies.
  */
 void bm_fill(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
              uint8_t seed);
@@ -73,9 +71,16 @@ void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
 /**
  * bm_migrated: The guest has been stopped to run on another host
  *
- * What it lied about up to then must have been found out.
+ * What it only read in the balloon is not populated there.
  */
 void bm_migrated(BalloonModel *m);
+
+/**
+ * bm_note_populated: What @g has populated may be so where it goes
+ *
+ * The host backs memory by huge pages, of which a part is in the balloon.
+ */
+void bm_note_populated(BalloonModel *m, BGuest *g);
 
 /**
  * bm_read: Read a range as the guest does, and compare it with the model
@@ -85,8 +90,8 @@ void bm_read(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
 /**
  * bm_check: Compare all of the memory of @g, and its balloon map
  *
- * What is in the balloon must not be populated, unless it was read.  The map
- * may lack pages that were read or lied about, but have none that it must not.
+ * The map has what is in the balloon, and nothing else.  That must not be
+ * populated, unless it was read or written to.
  */
 void bm_check(BalloonModel *m, BGuest *g);
 

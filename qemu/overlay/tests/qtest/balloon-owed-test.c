@@ -995,8 +995,8 @@ static void test_failed(gconstpointer data)
 /* ---- Private mappings of files ---- */
 
 /*
- * The last pass discards zeroes in the balloon once more, but not if that
- * changes a file, which may be what others start from.
+ * Migration lets go of nothing on the source, not of zeroes in the balloon
+ * either: it would change a file, which may be what others start from.
  */
 static void test_private_file(void)
 {

@@ -29,6 +29,7 @@ typedef struct MLPart {
     bool stays;                 /* a destination keeps what it populates */
     bool blurred;               /* the host populates neighbours, too */
     bool template;              /* a named file, which migration keeps whole */
+    bool full;                  /* a file that holds something everywhere */
     const char *alone;          /* why skip-unpopulated does, or NULL */
 } MLPart;
 

@@ -197,16 +197,6 @@ uint64_t rb_count_populated(BGuest *g, const char *id, uint64_t start,
     return n;
 }
 
-bool rb_is_anon(BGuest *g, const char *id)
-{
-    GArray *blocks = rb_list(g);
-    const RamBlock *block = rb_find(blocks, id);
-    bool anon = !block->shared && block->fd < 0;
-
-    rb_free(blocks);
-    return anon;
-}
-
 /* ---- Content ---- */
 
 void rb_read(BGuest *g, const RamBlock *block, uint64_t offset, void *buf,
@@ -369,36 +359,88 @@ char *rb_map(BGuest *g)
 
 typedef struct BlockPages {
     const char *id;
-    bool *populated;            /* NULL: only count */
+    /* Where it has come from; NULL: only count */
+    const bool *populated_before;
+    const bool *populated;
     uint64_t pages;
+    /* Count units of which anything is populated, instead of checking */
+    uint64_t unit_pages;
+    uint64_t pages_populated;
 } BlockPages;
+
+static void check_page(const BlockPages *block, uint64_t page)
+{
+    if (block->populated[page] && !block->populated_before[page]) {
+        g_error("%s: page 0x%" PRIx64 " is in the balloon, and populated",
+                block->id, page * BALLOON_PAGE);
+    }
+}
+
+static void count_unit(BlockPages *block, uint64_t page)
+{
+    uint64_t i;
+
+    for (i = 0; i < block->unit_pages; i++) {
+        if (block->populated[page + i]) {
+            block->pages_populated += block->unit_pages;
+            return;
+        }
+    }
+}
 
 static void add_run(const char *id, uint64_t start, uint64_t length,
                     void *opaque)
 {
     BlockPages *block = opaque;
-    uint64_t i;
+    uint64_t first = start / BALLOON_PAGE, end = first + length / BALLOON_PAGE;
+    uint64_t page;
 
     if (strcmp(id, block->id)) {
         return;
     }
     block->pages += length / BALLOON_PAGE;
-    for (i = 0; block->populated && i < length / BALLOON_PAGE; i++) {
-        if (block->populated[start / BALLOON_PAGE + i]) {
-            g_error("%s: page 0x%" PRIx64 " is in the balloon, and populated",
-                    id, start + i * BALLOON_PAGE);
-        }
+    for (page = first; block->populated_before && page < end; page++) {
+        check_page(block, page);
+    }
+    for (page = first; block->unit_pages && page < end;
+         page += block->unit_pages) {
+        count_unit(block, page);
     }
 }
 
-void rb_assert_map_let_go(BGuest *g, const char *id)
+static bool *populated_of(BGuest *g, const char *id)
 {
     GArray *blocks = rb_list(g);
-    g_autofree bool *populated = rb_populated(g, rb_find(blocks, id));
-    BlockPages block = { .id = id, .populated = populated };
+    bool *populated = rb_populated(g, rb_find(blocks, id));
+
+    rb_free(blocks);
+    return populated;
+}
+
+void rb_assert_map_let_go(BGuest *g, BGuest *dest, const char *id)
+{
+    g_autofree bool *before = populated_of(g, id);
+    g_autofree bool *populated = populated_of(dest, id);
+    BlockPages block = {
+        .id = id,
+        .populated_before = before,
+        .populated = populated,
+    };
+
+    for_each_run(dest, add_run, &block);
+}
+
+uint64_t rb_count_map_populated(BGuest *g, const char *id, uint64_t unit)
+{
+    g_autofree bool *populated = populated_of(g, id);
+    BlockPages block = {
+        .id = id,
+        .populated = populated,
+        .unit_pages = unit / BALLOON_PAGE,
+    };
 
     for_each_run(g, add_run, &block);
-    rb_free(blocks);
+    return block.pages_populated;
 }
 
 uint64_t rb_map_pages(BGuest *g, const char *id)

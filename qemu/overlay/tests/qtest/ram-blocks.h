@@ -62,11 +62,6 @@ uint64_t rb_count_populated(BGuest *g, const char *id, uint64_t start,
                             uint64_t length);
 
 /**
- * rb_is_anon: Is a RAM block private memory without a file?
- */
-bool rb_is_anon(BGuest *g, const char *id);
-
-/**
  * rb_read: Read from a RAM block; may populate it
  */
 void rb_read(BGuest *g, const RamBlock *block, uint64_t offset, void *buf,
@@ -92,10 +87,17 @@ void rb_assert_same_memory(BGuest *a, BGuest *b, const char *unequal_id,
 char *rb_map(BGuest *g);
 
 /**
- * rb_assert_map_let_go: Nothing of RAM block @id that is in the balloon map is
- * populated
+ * rb_assert_map_let_go: What is in the balloon map of RAM block @id and not
+ * populated in @g, which has been migrated to @dest, is not populated there
  */
-void rb_assert_map_let_go(BGuest *g, const char *id);
+void rb_assert_map_let_go(BGuest *g, BGuest *dest, const char *id);
+
+/**
+ * rb_count_map_populated: Pages of RAM block @id in the balloon map that are
+ * populated
+ * @unit: bytes that count as populated if anything of them is
+ */
+uint64_t rb_count_map_populated(BGuest *g, const char *id, uint64_t unit);
 
 /**
  * rb_map_pages: Pages of RAM block @id in the balloon map

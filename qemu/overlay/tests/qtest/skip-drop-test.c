@@ -273,22 +273,27 @@ static bool set_use_zero_page(const char *value)
 }
 
 /*
- * Zeroes arrive for memory that the destination has nothing behind.  Where the
- * host has no huge page of zeroes to map, reading it would populate 2 MiB.
+ * Zeroes arrive for memory that the destination has nothing behind: what was
+ * never in the balloon, with capability skip-balloon alone.  Where the host has
+ * no huge page of zeroes to map, reading it would populate 2 MiB.
  */
 static void check_no_zero_page(void)
 {
-    BGOptions options = { .backend = BG_ANON, .no_device = true };
+    BGOptions options = { .backend = BG_ANON };
     BGuest *g, *dest;
 
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     g = bg_start(&options);
     prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-    dest = ug_start_destination(&options, true);
+    dest = ug_start_destination(&options, false);
+    bg_driver_start(g, MUST_TELL_HOST);
     bg_fill(g, 16 * MiB, BALLOON_PAGE, 1);
+    bg_set_capability(g, "skip-balloon", true);
     bg_migrate_limit(g, 0);
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
+    g_assert_cmpint(bg_migrate_stat(g, "ram", "duplicate"), >,
+                    (RAM_SIZE - 20 * MiB) / BALLOON_PAGE);
 
     if (bg_count_populated(dest, 16 * MiB, HM_HUGE_SIZE) == HUGE_PAGE_PAGES) {
         g_assert_cmpuint(bg_count_populated(dest, 18 * MiB,
@@ -324,7 +329,7 @@ static void test_no_zero_page(void)
 
 static char *trace_args(const char *log, const char *more)
 {
-    return g_strdup_printf("-trace skip_* -trace balloon_section_* "
+    return g_strdup_printf("-trace skip_* "
                            "-trace qemu_loadvm_state_section_* -D %s %s",
                            log, more);
 }
@@ -359,6 +364,18 @@ static void wait_lines(const char *log, const char *what, uint64_t n)
 
 /* ---- Streams made by hand ---- */
 
+/* See migration/skip-section.h */
+#define SECTION_NAME "\4skip"
+#define SECTION_VERSION 2
+#define FLAG_START 1
+
+typedef enum RecordKind {
+    LAST,
+    MAP,
+    WORD,
+    EMPTY,
+} RecordKind;
+
 static void put_bytes(GByteArray *a, const void *bytes, size_t size)
 {
     g_byte_array_append(a, bytes, size);
@@ -392,23 +409,25 @@ static void put_section_header(GByteArray *a)
 {
     put_be(a, 1, 1);                            /* section */
     put_be(a, 77, 4);
-    put_bytes(a, "\x0b" "balloon-map", 12);
+    put_bytes(a, SECTION_NAME, strlen(SECTION_NAME));
     put_be(a, 0, 4);
-    put_be(a, 1, 4);
-    put_be(a, 1, 4);
-    put_be(a, 1, 4);
+    put_be(a, SECTION_VERSION, 4);
+    put_be(a, SECTION_VERSION, 4);
+    put_be(a, FLAG_START, 4);
     put_be(a, BALLOON_PAGE, 4);
 }
 
-static void put_block_name(GByteArray *a, const char *id, uint64_t size)
+static void put_record(GByteArray *a, RecordKind kind, const char *id,
+                       uint64_t size)
 {
+    put_be(a, kind, 1);
     put_be(a, strlen(id), 1);
     put_bytes(a, id, strlen(id));
     put_be(a, size / BALLOON_PAGE, 8);
 }
 
 /* One page of the first chunk, whose number takes two bytes */
-static void put_block_map(GByteArray *a, uint32_t page)
+static void put_page(GByteArray *a, uint32_t page)
 {
     g_assert_cmpuint(page, <, 1 << 14);
     put_be(a, 7, 4);
@@ -425,33 +444,17 @@ static void load(BGuest *g, const char *uri)
         " 'uri': %s, 'exit-on-error': false } }", uri);
 }
 
-static void wait_failed(BGuest *g)
-{
-    gint64 end = ug_hang_deadline();
-    bool failed = false;
-
-    while (!failed) {
-        QDict *info = bg_query_migrate(g);
-        const char *status = qdict_get_try_str(info, "status") ?: "none";
-
-        g_assert_cmpstr(status, !=, "completed");
-        failed = !strcmp(status, "failed");
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
 /* ---- Turns ---- */
 
 #define MANY_BLOCKS 100000
 
 /*
- * A map in very many small blocks, each of which takes next to no time: the
- * main loop runs now and then, but not for each of them.
+ * A map, or a word, in very many small records, each of which takes next to no
+ * time: the main loop runs now and then, but not for each of them.
  */
-static void test_many_blocks(void)
+static void test_many_records(gconstpointer data)
 {
+    RecordKind kind = GPOINTER_TO_INT(data);
     g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "stream");
     g_autofree char *uri = g_strdup_printf("file:%s", path);
@@ -465,18 +468,21 @@ static void test_many_blocks(void)
     put_stream_header(stream, g);
     put_section_header(stream);
     for (i = 0; i < MANY_BLOCKS; i++) {
-        put_block_name(stream, "ram0", RAM_SIZE);
-        put_block_map(stream, 0x1000 + 2 * (i % 0x1000));
+        put_record(stream, kind, "ram0", RAM_SIZE);
+        put_page(stream, 0x1000 + 2 * (i % 0x1000));
     }
+    put_be(stream, LAST, 1);
     g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
                                       NULL));
     load(g, uri);
-    wait_failed(g);
+    ug_wait_failed(g);
+    /* The section was loaded; then there is no more, where ram should be. */
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, kind == MAP);
     bg_quit(g);
-    g_assert_cmpuint(count_lines(log, "balloon_section_load "), ==,
-                     MANY_BLOCKS);
+    g_assert_cmpuint(count_lines(log, "skip_arrival_word "), ==,
+                     kind == WORD ? MANY_BLOCKS : 0);
     turns = count_lines(log, "skip_bql_begin arrival");
-    g_test_message("%" PRIu64 " turns for %d blocks", turns, MANY_BLOCKS);
+    g_test_message("%" PRIu64 " turns for %d records", turns, MANY_BLOCKS);
     g_assert_cmpuint(turns, ==, count_lines(log, "skip_bql_end arrival"));
     g_assert_cmpuint(turns, >=, 3);
     g_assert_cmpuint(turns, <=, MANY_BLOCKS / 8);
@@ -485,6 +491,7 @@ static void test_many_blocks(void)
 }
 
 #define LARGE "1T"
+#define LARGE_SIZE (UINT64_C(1) << 40)
 
 /*
  * An old file of huge pages, of a terabyte, for memory of virtio-mem: nobody
@@ -511,16 +518,18 @@ static void check_virtio_mem_turns(const char *dir)
     BGuest *g = bg_start(&options);
     uint64_t turns;
 
-    bg_set_capability(g, CAPABILITY, true);
     put_stream_header(stream, g);
+    put_section_header(stream);
+    put_record(stream, EMPTY, "0000:00:07.0/vm-ram", LARGE_SIZE);
+    put_be(stream, LAST, 1);
     g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
                                       NULL));
     load(g, uri);
-    wait_failed(g);
+    ug_wait_failed(g);
     bg_quit(g);
-    g_assert_cmpuint(count_lines(log, "skip_unpopulated_empty 0000:00:07.0/"
+    g_assert_cmpuint(count_lines(log, "skip_arrival_empty 0000:00:07.0/"
                                       "vm-ram"), ==, 1);
-    turns = count_lines(log, "skip_bql_begin empty");
+    turns = count_lines(log, "skip_bql_begin arrival");
     g_test_message("%" PRIu64 " turns for " LARGE, turns);
     g_assert_cmpuint(turns, >=, 3);
     unlink(path);
@@ -554,8 +563,8 @@ static void test_virtio_mem_turns(void)
 
 #define RAMFS_ENV "SKIP_DROP_TEST_RAMFS"
 
-/* A source all of whose memory of virtio-mem is plugged, half of it used */
-static BGuest *start_plugged(void)
+/* A source with so many blocks of virtio-mem plugged, half of all used */
+static BGuest *start_plugged(int blocks)
 {
     BGOptions options = {
         .backend = BG_ANON,
@@ -565,7 +574,7 @@ static BGuest *start_plugged(void)
     BGuest *g = bg_start(&options);
 
     vm_driver_start(g->qts);
-    g_assert_true(vm_plug(g->qts, VM_START, VM_BLOCKS, true));
+    g_assert_true(vm_plug(g->qts, VM_START, blocks, true));
     bg_fill(g, VM_START, VM_BLOCKS / 2 * VM_BLOCK, 9);
     return g;
 }
@@ -582,12 +591,12 @@ static BGuest *start_on_ramfs(const char *path)
 }
 
 /*
- * The file is empty, so there is nothing to discard, and in the end all of it
- * is plugged.
+ * All of it is plugged.  What the file holds need not be discarded, but is set
+ * to zero where that is told.
  */
-static void check_empty_ramfs(const char *path)
+static void check_plugged_ramfs(const char *path)
 {
-    BGuest *g = start_plugged();
+    BGuest *g = start_plugged(VM_BLOCKS);
     BGuest *dest = start_on_ramfs(path);
     uint64_t at;
 
@@ -602,23 +611,32 @@ static void check_empty_ramfs(const char *path)
     bg_quit(g);
 }
 
-/* What the file holds cannot be discarded, and would show through. */
-static void check_used_ramfs(const char *path)
+/*
+ * The last block is not plugged.  What the file holds there cannot be
+ * discarded, and would show through once it is.
+ */
+static void check_unplugged_ramfs(const char *path)
 {
-    g_autofree char *text = g_strnfill(VM_BLOCKS * VM_BLOCK, 'x');
-    BGuest *g = start_plugged();
-    BGuest *dest;
+    BGuest *g = start_plugged(VM_BLOCKS - 1);
+    BGuest *dest = start_on_ramfs(path);
 
-    g_assert_true(g_file_set_contents(path, text, VM_BLOCKS * VM_BLOCK,
-                                      NULL));
-    dest = start_on_ramfs(path);
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
     bg_set_capability(g, CAPABILITY, true);
     bg_migrate_start(g, dest);
-    wait_failed(g);
+    ug_wait_failed(g);
     qtest_wait_qemu(dest->qts);
     bg_quit(dest);
     bg_quit(g);
+}
+
+static char *make_used_file(const char *name)
+{
+    char *path = hm_temp_path(getenv(RAMFS_ENV), name);
+    g_autofree char *text = g_strnfill(VM_BLOCKS * VM_BLOCK, 'x');
+
+    g_assert_true(g_file_set_contents(path, text, VM_BLOCKS * VM_BLOCK,
+                                      NULL));
+    return path;
 }
 
 /* A file system that cannot punch holes */
@@ -629,10 +647,13 @@ static void test_ramfs(void)
 
     if (g_test_subprocess()) {
         path = hm_temp_path(getenv(RAMFS_ENV), "empty");
-        check_empty_ramfs(path);
+        check_plugged_ramfs(path);
         g_free(path);
-        path = hm_temp_path(getenv(RAMFS_ENV), "used");
-        check_used_ramfs(path);
+        path = make_used_file("plugged");
+        check_plugged_ramfs(path);
+        g_free(path);
+        path = make_used_file("unplugged");
+        check_unplugged_ramfs(path);
         return;
     }
     if (mkdir(dir, 0700) < 0 || mount("none", dir, "ramfs", 0, NULL) < 0) {
@@ -653,7 +674,7 @@ static void test_ramfs(void)
 #define READ_ONLY_SIZE (16 * MiB)
 
 /* No guest gives it back, but a stream may name it. */
-static void test_read_only(void)
+static void test_read_only(gconstpointer data)
 {
     g_autofree char *file = hm_temp_path(g_get_tmp_dir(), "nvdimm");
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "stream");
@@ -663,6 +684,7 @@ static void test_read_only(void)
         "-incoming defer -object memory-backend-file,id=read-only,size=16M,"
         "share=on,readonly=on,mem-path=%s "
         "-device nvdimm,memdev=read-only,unarmed=on", file);
+    g_autofree char *after = NULL;
     g_autoptr(GByteArray) stream = g_byte_array_new();
     BGOptions options = { .backend = BG_ANON, .args = args,
                           .machine_props = "nvdimm=on" };
@@ -672,14 +694,17 @@ static void test_read_only(void)
     g = bg_start(&options);
     put_stream_header(stream, g);
     put_section_header(stream);
-    put_block_name(stream, "read-only", READ_ONLY_SIZE);
-    put_block_map(stream, 1);
+    put_record(stream, GPOINTER_TO_INT(data), "read-only", READ_ONLY_SIZE);
+    put_page(stream, 1);
+    put_be(stream, LAST, 1);
     g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
                                       NULL));
     load(g, uri);
-    wait_failed(g);
+    ug_wait_failed(g);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
     bg_quit(g);
+    g_assert_true(g_file_get_contents(file, &after, NULL, NULL));
+    g_assert_cmpstr(after, ==, text);
     unlink(path);
     unlink(file);
 }
@@ -760,11 +785,12 @@ static void send_all(int fd, GByteArray *bytes)
 }
 
 /*
- * A DIMM goes on the destination, while the name of its RAM block has arrived,
- * and its map has not.
+ * A DIMM goes on the destination, while the name of its RAM block has arrived
+ * once more, and what is said of it has not.
  */
-static void test_gone_on_destination(void)
+static void test_gone_on_destination(gconstpointer data)
 {
+    RecordKind kind = GPOINTER_TO_INT(data);
     g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "sock");
     g_autofree char *uri = g_strdup_printf("unix:%s", path);
@@ -778,16 +804,18 @@ static void test_gone_on_destination(void)
     fd = connect_to(path);
     put_stream_header(stream, g);
     put_section_header(stream);
-    put_block_name(stream, "dimm-ram", DIMM_SIZE);
+    put_record(stream, kind, "dimm-ram", DIMM_SIZE);
+    put_page(stream, 2);
+    put_record(stream, kind, "dimm-ram", DIMM_SIZE);
     send_all(fd, stream);
     wait_lines(log, "qemu_loadvm_state_section_startfull", 1);
 
     qtest_qmp_device_del_send(g->qts, "dimm0");
     eject_dimm(g);
-    put_block_map(stream, 1);
-    put_be(stream, 0, 1);
+    put_page(stream, 1);
+    put_be(stream, LAST, 1);
     send_all(fd, stream);
-    wait_failed(g);
+    ug_wait_failed(g);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
     close(fd);
     bg_quit(g);
@@ -809,11 +837,20 @@ int main(int argc, char **argv)
     qtest_add_func("skip-drop/huge-parts", test_huge_parts);
     qtest_add_func("skip-drop/huge-halves", test_huge_halves);
     qtest_add_func("skip-drop/no-zero-page", test_no_zero_page);
-    qtest_add_func("skip-drop/turns/many-blocks", test_many_blocks);
+    qtest_add_data_func("skip-drop/turns/many-records/map",
+                        GINT_TO_POINTER(MAP), test_many_records);
+    qtest_add_data_func("skip-drop/turns/many-records/word",
+                        GINT_TO_POINTER(WORD), test_many_records);
     qtest_add_func("skip-drop/turns/virtio-mem", test_virtio_mem_turns);
     qtest_add_func("skip-drop/virtio-mem/ramfs", test_ramfs);
-    qtest_add_func("skip-drop/read-only", test_read_only);
+    qtest_add_data_func("skip-drop/read-only/map", GINT_TO_POINTER(MAP),
+                        test_read_only);
+    qtest_add_data_func("skip-drop/read-only/word", GINT_TO_POINTER(WORD),
+                        test_read_only);
     qtest_add_func("skip-drop/gone/source", test_ejected_on_source);
-    qtest_add_func("skip-drop/gone/destination", test_gone_on_destination);
+    qtest_add_data_func("skip-drop/gone/destination/map",
+                        GINT_TO_POINTER(MAP), test_gone_on_destination);
+    qtest_add_data_func("skip-drop/gone/destination/word",
+                        GINT_TO_POINTER(WORD), test_gone_on_destination);
     return g_test_run();
 }

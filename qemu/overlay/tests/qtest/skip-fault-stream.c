@@ -146,8 +146,8 @@ static void test_changed(void)
                             : l->setup_start + setup * (i / 2) / (POINTS / 2);
         uint8_t change = changes[i % ARRAY_SIZE(changes)];
         g_autofree char *name = g_strdup_printf(
-            "%s map + %" PRIu64 ", changed by 0x%02x",
-            i % 2 ? "final" : "first",
+            "%s part + %" PRIu64 ", changed by 0x%02x",
+            i % 2 ? "last" : "first",
             at - (i % 2 ? l->final : l->setup_start), change);
         BGuest *dest = patient_dest(w, path);
         bool loaded = false;

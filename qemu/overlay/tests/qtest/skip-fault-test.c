@@ -292,7 +292,7 @@ static char *run_case(FaultWorld *w, const FaultCase *c)
 
 static void run_named_case(FaultWorld *w, const FaultCase *c, int *failed)
 {
-    static const char *const anchors[] = { "", "final map + ", "end + " };
+    static const char *const anchors[] = { "", "last part + ", "end + " };
     g_autofree char *name = g_strdup_printf(
         "%s at %s%" PRIu64 ", %s%s", kind_names[c->kind],
         anchors[c->point.anchor], c->point.offset,
@@ -308,8 +308,8 @@ static void run_named_case(FaultWorld *w, const FaultCase *c, int *failed)
 static int special_points(const FaultLayout *l, RelayPoint *points)
 {
     const uint64_t start[] = {
-        0, 1, 4, 8, l->setup_start, l->setup_start + 1, l->setup_start + 17,
-        l->setup_start + 29, (l->setup_start + l->setup_end) / 2,
+        0, 1, 4, 8, l->setup_start, l->setup_start + 1, l->setup_start + 18,
+        l->setup_start + 30, (l->setup_start + l->setup_end) / 2,
         l->setup_end - 1, l->setup_end,
     };
     const uint64_t state = l->eof - l->final;
@@ -360,7 +360,7 @@ static void test_group(gconstpointer data)
     for (i = 0; i < ARRAY_SIZE(worlds); i++) {
         const FaultLayout *l = &worlds[i]->layout;
 
-        g_test_message("map %" PRIu64 " to %" PRIu64 ", final map %" PRIu64
+        g_test_message("first part %" PRIu64 " to %" PRIu64 ", last %" PRIu64
                        ", end %" PRIu64 " to %" PRIu64, l->setup_start,
                        l->setup_end, l->final, l->eof, l->end);
         make_points(l, points[i]);

@@ -14,6 +14,9 @@
 #define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
 #define WAIT_SECONDS 30
 
+/* As it is in the stream, with its length */
+#define SECTION_NAME "\4skip"
+
 static gint64 deadline(void)
 {
     return g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
@@ -236,9 +239,6 @@ BGuest *dest_new(FaultWorld *w, const char *ram_file)
     close(fd);
     final_path = log_path(dest);
     g_assert_cmpint(rename(path, final_path), ==, 0);
-    if (!w->options.stock) {
-        bg_set_capability(dest, "skip-unpopulated", true);
-    }
     return dest;
 }
 
@@ -368,9 +368,9 @@ static char *check_skipped(FaultWorld *w)
     }
     skipped = bg_skip_stat(w->source, "skipped-pages");
     vetoed = bg_skip_stat(w->source, "vetoed-pages");
-    /* If nothing changes meanwhile, the last part of the map is empty. */
+    /* If nothing changes meanwhile, the last part says nothing. */
     if (!vetoed && bg_skip_stat(w->source, "final-map-bytes") != 13) {
-        return g_strdup("the final map is not empty");
+        return g_strdup("the last part is not empty");
     }
     return skipped + vetoed >= ballooned && vetoed <= read ? NULL
            : g_strdup_printf("%" PRIi64 " pages skipped and %" PRIi64 " sent, "
@@ -444,7 +444,7 @@ static uint64_t find_in(const GByteArray *bytes, uint64_t from,
 /* The first part of the section: where it begins, and its footer ends */
 static void find_setup(FaultLayout *l, const GByteArray *bytes)
 {
-    uint64_t name = find_in(bytes, 0, "\x0b" "balloon-map", 12);
+    uint64_t name = find_in(bytes, 0, SECTION_NAME, strlen(SECTION_NAME));
     uint8_t footer[5] = { 0x7e };
 
     memcpy(footer + 1, bytes->data + name - 4, 4);

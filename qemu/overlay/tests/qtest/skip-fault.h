@@ -26,7 +26,7 @@
 
 /* Where in the stream things are, all but the first as of RELAY_START */
 typedef struct FaultLayout {
-    uint64_t setup_start;       /* first part of section balloon-map */
+    uint64_t setup_start;       /* first part of section skip */
     uint64_t setup_end;
     uint64_t final;             /* RELAY_FINAL */
     uint64_t eof;               /* RELAY_EOF */
@@ -42,7 +42,7 @@ typedef struct FaultWorld {
 
 /**
  * world_new: A guest to come, and a measured stream of it
- * @stock: unmodified QEMU, without balloon map
+ * @stock: unmodified QEMU, which skips nothing
  */
 FaultWorld *world_new(BGBackend backend, bool stock);
 

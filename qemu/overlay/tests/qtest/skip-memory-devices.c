@@ -280,7 +280,7 @@ static void test_plug_during(void)
     g_assert_cmpstr(map, ==, map_there);
     g_assert_cmpuint(rb_map_pages(dest->g, "dimm-ram"), ==,
                      2 * MiB / BALLOON_PAGE);
-    rb_assert_map_let_go(dest->g, "dimm-ram");
+    rb_assert_map_let_go(source->g, dest->g, "dimm-ram");
     rb_assert_same_memory(source->g, dest->g, NULL, 0, 0);
     ml_quit(dest);
     ml_quit(source);

@@ -33,7 +33,7 @@
 #define DISK_PART MAIN_PART, .blurred = true
 
 /* The same, in a private mapping of a named file */
-#define TEMPLATE_PART MAIN_PART, .alone = "private-file", .template = true
+#define TEMPLATE_PART MAIN_PART, .template = true, .full = true
 
 /* ---- Memory backends ---- */
 
@@ -49,31 +49,31 @@ static const MLayout backend_layouts[] = {
       .part = { { MAIN_PART } } },
     { .name = "backend/memfd-private", .each_alone = true,
       .machine = MACHINE("pc", "memory-backend-memfd,share=off"),
-      .part = { { MAIN_PART, .alone = "private-file" } } },
+      .part = { { MAIN_PART } } },
     { .name = "backend/shm", .machine = MACHINE("pc", "memory-backend-shm"),
       .part = { { MAIN_PART } } },
     { .name = "backend/file", .machine = FILE_BACKEND("share=on"),
       .file_size = 16 * MiB,
-      .part = { { DISK_PART, .alone = "named-file" } } },
+      .part = { { DISK_PART, .full = true } } },
     { .name = "backend/file-offset",
       .machine = FILE_BACKEND("share=on,offset=2M"),
       .file_size = 18 * MiB,
-      .part = { { DISK_PART, .alone = "named-file" } } },
+      .part = { { DISK_PART, .full = true } } },
     { .name = "backend/file-private", .machine = FILE_BACKEND("share=off"),
       .file_size = 16 * MiB,
       .part = { { TEMPLATE_PART, .blurred = true } } },
     { .name = "backend/file-readonly",
       .machine = FILE_BACKEND("share=off,readonly=on,rom=off"),
       .file_size = 16 * MiB,
-      .part = { { DISK_PART, .alone = "private-file", .stuck = true } } },
+      .part = { { DISK_PART, .full = true, .stuck = true } } },
     { .name = "backend/tmpfs", .each_alone = true,
       .machine = FILE_BACKEND("share=on"),
       .dir = "/dev/shm", .file_size = 16 * MiB,
-      .part = { { MAIN_PART, .alone = "named-file" } } },
+      .part = { { MAIN_PART, .full = true } } },
     { .name = "backend/tmpfs-offset",
       .machine = FILE_BACKEND("share=on,offset=2M"),
       .dir = "/dev/shm", .file_size = 18 * MiB,
-      .part = { { MAIN_PART, .alone = "named-file" } } },
+      .part = { { MAIN_PART, .full = true } } },
     { .name = "backend/tmpfs-private", .machine = FILE_BACKEND("share=off"),
       .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { TEMPLATE_PART } } },
@@ -83,7 +83,7 @@ static const MLayout backend_layouts[] = {
     { .name = "backend/discard-data",
       .machine = FILE_BACKEND("share=on,discard-data=on"),
       .file_size = 16 * MiB,
-      .part = { { DISK_PART, .alone = "named-file" } } },
+      .part = { { DISK_PART, .full = true } } },
     { .name = "backend/prealloc",
       .machine = MACHINE("pc", "memory-backend-ram,prealloc=on"),
       .part = { { MAIN_PART, .kept = true } } },
@@ -93,7 +93,7 @@ static const MLayout backend_layouts[] = {
     { .name = "backend/prealloc-file",
       .machine = FILE_BACKEND("share=on,prealloc=on"),
       .file_size = 16 * MiB,
-      .part = { { DISK_PART, .kept = true, .alone = "named-file" } } },
+      .part = { { DISK_PART, .kept = true, .full = true } } },
     { .name = "backend/mem-prealloc",
       .machine = "-machine pc -m 16M -mem-prealloc", .ram_id = "pc.ram",
       .part = { { .id = "pc.ram", .addr = 4 * MiB, .offset = 4 * MiB,
@@ -252,12 +252,12 @@ static const MLayout dimm_layouts[] = {
       .args = NVDIMM("share=on"), .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { MAIN_PART },
                 { .id = "nv-ram", .addr = HIGH_START,
-                  .alone = "named-file" } } },
+                  .full = true } } },
     { .name = "nvdimm/private", .machine = SLOTS("q35", "memory-backend-ram"),
       .args = NVDIMM("share=off"), .dir = "/dev/shm", .file_size = 16 * MiB,
       .part = { { MAIN_PART },
                 { .id = "nv-ram", .addr = HIGH_START,
-                  .alone = "private-file", .template = true } } },
+                  .template = true, .full = true } } },
 };
 
 /* ---- Huge pages ---- */
@@ -292,12 +292,12 @@ static const MLayout huge_layouts[] = {
     /* The following ones on hugetlbfs */
     { .name = "huge/file", .machine = HUGE_MACHINE(HUGE_FILE ",share=on"),
       .on_hugetlbfs = true, .huge_bytes = 22 * MiB,
-      .part = { { HUGE_PART, .alone = "named-file" } } },
+      .part = { { HUGE_PART } } },
     { .name = "huge/file-private-parts",
       .machine = HUGE_MACHINE(HUGE_FILE ",share=off"),
       .on_hugetlbfs = true, .by_parts = true,
       .huge_bytes = 22 * MiB,
-      .part = { { HUGE_PART, .alone = "named-file" } } },
+      .part = { { HUGE_PART } } },
 };
 
 /* ---- Pages of the target larger than those of the balloon ---- */

@@ -1,6 +1,6 @@
 /*
- * Tests of migration capability skip-unpopulated: memory that is left alone, or
- * that was in use before
+ * Tests of migration capability skip-unpopulated: files, memory that is left
+ * alone, or that was in use before
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +9,11 @@
 #include "host-memory.h"
 #include "unpopulated-guest.h"
 
-/* ---- What is left alone ---- */
+/* ---- Files ---- */
+
+/* What nobody has written to, in a file that is full otherwise */
+#define HOLE_START (20 * MiB)
+#define HOLE_SIZE (4 * MiB)
 
 static void write_file(const char *path, char c, uint64_t size)
 {
@@ -36,24 +40,55 @@ static uint64_t count_data(const char *path, uint64_t start, uint64_t length)
     return n;
 }
 
-/* A guest whose memory is a file that holds something; where? */
-static void check_file_left_alone(const char *dir, bool shared)
+/* The same, with a hole */
+static void write_file_with_hole(const char *path, char c, uint64_t size)
 {
+    g_autofree char *text = g_strnfill(MiB, c);
+    uint64_t at;
+    int fd;
+
+    write_file(path, c, HOLE_START);
+    fd = open(path, O_RDWR);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, size), ==, 0);
+    for (at = HOLE_START + HOLE_SIZE; at < size; at += MiB) {
+        g_assert_cmpint(pwrite(fd, text, MiB, at), ==, MiB);
+    }
+    close(fd);
+}
+
+/*
+ * A guest whose memory is a file that holds something, but for a hole, of which
+ * the guest uses the first and the last page
+ */
+static void check_file(const char *dir, bool shared, bool exact)
+{
+    const uint64_t unused = HOLE_SIZE - 2 * BALLOON_PAGE;
     g_autofree char *path = hm_temp_path(dir, "ram");
     g_autofree char *file = g_strdup_printf("%s,share=%s", path,
                                             shared ? "on" : "off");
     BGOptions options = { .no_device = true, .ram_file = file };
     BGOptions anon = { .backend = BG_ANON, .no_device = true };
     BGuest *g, *dest;
+    uint64_t size;
     uint8_t byte;
 
-    write_file(path, 'x', RAM_SIZE);
+    write_file_with_hole(path, 'x', RAM_SIZE);
     g = ug_start_scattered(&options);
     dest = ug_start_destination(&anon, true);
     ug_migrate(g, dest);
-    g_assert_cmpint(ug_skipped_pages(g), ==, 0);
-    ug_assert_left_alone(g, "ram0", RAM_SIZE,
-                         shared ? "named-file" : "private-file");
+    g_assert_null(ug_left_alone(g, "ram0", &size));
+    if (exact) {
+        g_assert_cmpint(ug_skipped_pages(g), ==, unused / BALLOON_PAGE);
+        g_assert_cmpuint(count_data(path, HOLE_START + BALLOON_PAGE, unused),
+                         ==, 0);
+        g_assert_cmpuint(bg_count_populated(dest, HOLE_START + BALLOON_PAGE,
+                                            unused), ==, 0);
+    } else {
+        /* It may populate neighbours of what is written to. */
+        g_assert_cmpint(ug_skipped_pages(g), >, unused / BALLOON_PAGE / 2);
+        g_assert_cmpint(ug_skipped_pages(g), <=, unused / BALLOON_PAGE);
+    }
     ug_assert_same_content(g, dest);
     bg_read(dest, 60 * MiB, &byte, 1);
     g_assert_cmphex(byte, ==, 'x');
@@ -64,27 +99,29 @@ static void check_file_left_alone(const char *dir, bool shared)
 
 static void test_private_file(void)
 {
-    check_file_left_alone(g_get_tmp_dir(), false);
+    check_file(g_get_tmp_dir(), false, false);
 }
 
 static void test_private_tmpfs(void)
 {
     if (hm_tmpfs_or_skip()) {
-        check_file_left_alone(hm_find_tmpfs(), false);
+        check_file(hm_find_tmpfs(), false, true);
     }
 }
 
 static void test_named_tmpfs(void)
 {
     if (hm_tmpfs_or_skip()) {
-        check_file_left_alone(hm_find_tmpfs(), true);
+        check_file(hm_find_tmpfs(), true, true);
     }
 }
 
 static void test_named_file(void)
 {
-    check_file_left_alone(g_get_tmp_dir(), true);
+    check_file(g_get_tmp_dir(), true, false);
 }
+
+/* ---- What is left alone ---- */
 
 static void check_all_left_alone(BGBackend backend, const char *reason)
 {
@@ -98,11 +135,6 @@ static void check_all_left_alone(BGBackend backend, const char *reason)
     ug_assert_same_content(g, dest);
     bg_quit(dest);
     bg_quit(g);
-}
-
-static void test_private_memfd(void)
-{
-    check_all_left_alone(BG_PRIVATE_MEMFD, "private-file");
 }
 
 /* ROMs, memory of a device; and main memory is none of these. */
@@ -341,11 +373,10 @@ static void test_loader(gconstpointer data)
 
 void add_alone_tests(void)
 {
-    qtest_add_func(CAPABILITY "/alone/private-file", test_private_file);
-    qtest_add_func(CAPABILITY "/alone/private-tmpfs", test_private_tmpfs);
-    qtest_add_func(CAPABILITY "/alone/private-memfd", test_private_memfd);
-    qtest_add_func(CAPABILITY "/alone/named-file", test_named_file);
-    qtest_add_func(CAPABILITY "/alone/named-tmpfs", test_named_tmpfs);
+    qtest_add_func(CAPABILITY "/file/private", test_private_file);
+    qtest_add_func(CAPABILITY "/file/private-tmpfs", test_private_tmpfs);
+    qtest_add_func(CAPABILITY "/file/shared", test_named_file);
+    qtest_add_func(CAPABILITY "/file/shared-tmpfs", test_named_tmpfs);
     qtest_add_func(CAPABILITY "/alone/not-guest-ram", test_not_guest_ram);
     qtest_add_func(CAPABILITY "/alone/silent-host", test_silent_host);
     qtest_add_func(CAPABILITY "/alone/falls-silent", test_falls_silent);

@@ -51,7 +51,7 @@ struct StreamRelay {
     Pattern final;
 };
 
-static const char section_name[] = "\x0b" "balloon-map";
+static const char section_name[] = "\4skip";
 
 /* End of state, then the section that describes it, of any length */
 static const Pattern eof_pattern = {
@@ -62,11 +62,11 @@ static const Pattern eof_pattern = {
 
 /*
  * Find the last part of the section as soon as its number is known: number,
- * version 1, some flags, pages of 4096 bytes.
+ * version 2, some flags, pages of 4096 bytes.
  */
 static void learn_final_pattern(StreamRelay *r)
 {
-    static const uint8_t header[] = "\0\0\0\1\0\0\0-\0\0\x10\0";
+    static const uint8_t header[] = "\0\0\0\2\0\0\0-\0\0\x10\0";
     static const uint8_t mask[] = "\1\1\1\1\1\1\1\0\1\1\1\1";
     const uint8_t *name;
 

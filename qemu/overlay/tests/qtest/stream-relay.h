@@ -16,7 +16,7 @@
 /* What positions in the stream are counted from */
 typedef enum RelayAnchor {
     RELAY_START,                /* the first byte */
-    RELAY_FINAL,                /* the last part of section balloon-map */
+    RELAY_FINAL,                /* the last part of section skip */
     RELAY_EOF,                  /* the byte that ends the state of the guest */
     RELAY_ANCHORS,
 } RelayAnchor;

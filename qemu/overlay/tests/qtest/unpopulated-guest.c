@@ -39,16 +39,16 @@ bool ug_have_stock(void)
 
 int64_t ug_skipped_pages(BGuest *g)
 {
-    int64_t pages = bg_migrate_stat(g, CAPABILITY, "skipped-pages");
+    QDict *info = bg_query_migrate(g);
+    QDict *skip = qdict_get_qdict(info, CAPABILITY);
+    int64_t pages;
 
-    g_assert_cmpint(bg_migrate_stat(g, CAPABILITY, "skipped-bytes"), ==,
+    g_assert_nonnull(skip);
+    pages = qdict_get_int(skip, "skipped-pages");
+    g_assert_cmpint(qdict_get_int(skip, "skipped-bytes"), ==,
                     pages * ug_target_page());
+    qobject_unref(info);
     return pages;
-}
-
-int64_t ug_zero_pages(BGuest *g)
-{
-    return bg_migrate_stat(g, CAPABILITY, "zero-pages");
 }
 
 gint64 ug_hang_deadline(void)
@@ -74,6 +74,23 @@ void ug_wait_status(BGuest *g, const char *wanted)
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         bg_wait_some(&times);
+    }
+}
+
+void ug_wait_failed(BGuest *g)
+{
+    gint64 end = ug_hang_deadline();
+    bool failed = false;
+
+    while (!failed) {
+        QDict *info = bg_query_migrate(g);
+        const char *status = qdict_get_try_str(info, "status") ?: "none";
+
+        g_assert_cmpstr(status, !=, "completed");
+        failed = !strcmp(status, "failed");
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
     }
 }
 

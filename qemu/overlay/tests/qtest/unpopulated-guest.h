@@ -88,11 +88,6 @@ bool ug_have_stock(void);
 int64_t ug_skipped_pages(BGuest *g);
 
 /**
- * ug_zero_pages: Target pages that were to be sent as zeroes
- */
-int64_t ug_zero_pages(BGuest *g);
-
-/**
  * ug_hang_deadline: When a test that waits has to end, as of
  * g_get_monotonic_time()
  */
@@ -102,6 +97,11 @@ gint64 ug_hang_deadline(void);
  * ug_wait_status: Wait until the migration has a status; it must not fail
  */
 void ug_wait_status(BGuest *g, const char *wanted);
+
+/**
+ * ug_wait_failed: Wait until the migration has failed; it must not complete
+ */
+void ug_wait_failed(BGuest *g);
 
 /**
  * ug_left_alone: Why is RAM block @id left alone?
@@ -217,7 +217,11 @@ void ug_discard(BGuest *g, bool report, uint64_t start, uint64_t length);
 /**
  * ug_discard_parts: Discard a part of what was sent, and use another one of it
  * again; use what was not sent, and discard that
+ *
+ * So UG_PARTS_DISCARDED bytes are dirty, and not populated, in the end.
  */
 void ug_discard_parts(BGuest *g, bool report);
+
+#define UG_PARTS_DISCARDED (PART_SIZE + UNSENT_SIZE)
 
 #endif
