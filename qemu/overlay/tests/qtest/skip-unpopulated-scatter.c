@@ -150,7 +150,7 @@ static BGuest *start_failing_dest(const BGOptions *options, const char *log)
     return dest;
 }
 
-/* It refuses at the beginning, when next to nothing has been sent. */
+/* It refuses at the beginning: at this rate a MiB would take half a minute. */
 static void check_refused_by_stock(BGuest *g, const BGOptions *stock)
 {
     g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "stderr");
@@ -168,8 +168,6 @@ static void check_refused_by_stock(BGuest *g, const BGOptions *stock)
     if (!strstr(messages, "Unknown savevm section or instance 'skip'")) {
         g_error("not the error expected: %s", messages);
     }
-    g_assert_cmpint(bg_migrate_stat(g, "ram", "normal"), <,
-                    MiB / ug_target_page());
 }
 
 /*
@@ -205,25 +203,16 @@ static void test_to_stock(gconstpointer data)
     bg_quit(g);
 }
 
-/* What is populated holds something. */
-static void assert_no_zero_populated(BGuest *g)
-{
-    g_autofree bool *populated = ug_populated_of(g);
-    uint64_t i;
-
-    for (i = 0; i < g->options.ram_size / BALLOON_PAGE; i++) {
-        if (populated[i] && bg_is_zero(g, i * BALLOON_PAGE)) {
-            g_error("address 0x%" PRIx64 " is populated, and zero",
-                    i * BALLOON_PAGE);
-        }
-    }
-}
-
+/*
+ * Unmodified QEMU tells nothing, so that the capability does nothing on the
+ * destination.  From there on it does.
+ */
 static void test_from_stock(gconstpointer data)
 {
     const BGOptions *options = data;
     BGOptions stock = *options;
-    BGuest *g, *dest;
+    BGuest *g, *dest, *next;
+    g_autofree bool *before = NULL;
 
     if (!ug_have_stock()) {
         return;
@@ -234,8 +223,14 @@ static void test_from_stock(gconstpointer data)
     bg_migrate_limit(g, 0);
     bg_migrate_start(g, dest);
     bg_migrate_wait(g, dest);
-    assert_no_zero_populated(dest);
-    ug_assert_same_content(g, dest);
+    before = ug_populated_of(dest);
+    next = ug_start_destination(options, true);
+    ug_migrate(dest, next);
+    g_assert_cmpint(ug_skipped_pages(dest), ==,
+                    ug_count_unpopulated(before, g->options.ram_size));
+    ug_assert_populated_as_before(dest, next, before);
+    ug_assert_same_content(g, next);
+    bg_quit(next);
     bg_quit(dest);
     bg_quit(g);
 }
