@@ -124,6 +124,9 @@ static void test_before_its_turn(gconstpointer data)
     bg_migrate_limit(g, NEXT_TO_NOTHING);
     skipped = ug_skipped_pages(g);
     bg_request_range(g, BG_INFLATE, at, MiB);
+    /* So much that there is no other pass before its turn */
+    bg_migrate_limit(g, 64 * MiB);
+    ug_wait_status(g, "pre-switchover");
     ug_migrate_finish(g, dest);
     g_assert_cmpint(ug_skipped_pages(g), >=, skipped + MiB / BALLOON_PAGE);
     g_assert_cmpuint(bg_count_populated(g, at, MiB), ==, 0);
