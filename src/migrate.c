@@ -153,7 +153,6 @@ static void parse_unpopulated(JsonObject *skip, UnpopulatedStats *stats)
     stats->known = true;
     stats->skipped_pages = get_int(skip, "skipped-pages");
     stats->skipped_bytes = get_int(skip, "skipped-bytes");
-    stats->zero_pages = get_int(skip, "zero-pages");
     if (json_object_has_member(skip, "left-alone")) {
         parse_left_alone(json_object_get_array_member(skip, "left-alone"),
                          stats);

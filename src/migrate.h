@@ -21,9 +21,8 @@ typedef struct LeftAlone {
 /* What query-migrate says of skip-unpopulated. */
 typedef struct UnpopulatedStats {
     bool known;                 /* whether QEMU says anything of it */
-    uint64_t skipped_pages;     /* of 4 KiB, as are the next */
+    uint64_t skipped_pages;     /* of 4 KiB */
     uint64_t skipped_bytes;
-    uint64_t zero_pages;
     LeftAlone left_alone[MIGRATE_LEFT_ALONE_MAX];
     unsigned n_left_alone;
 } UnpopulatedStats;
@@ -48,7 +47,7 @@ typedef struct MigrationStats {
     uint64_t skipped_pages;     /* of 4 KiB */
     uint64_t skipped_bytes;
     uint64_t vetoed_pages;      /* of 4 KiB */
-    uint64_t map_bytes;         /* of the balloon map in the stream */
+    uint64_t map_bytes;         /* of the section of its own in the stream */
     uint64_t final_map_bytes;   /* of these, with the guest stopped */
 } MigrationStats;
 

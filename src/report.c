@@ -131,13 +131,6 @@ static char *unpopulated_skipped_cell(const RunResult *run)
     return optional_cell(stats->known, stats->skipped_pages);
 }
 
-static char *unpopulated_zero_cell(const RunResult *run)
-{
-    const UnpopulatedStats *stats = &run->migration.unpopulated;
-
-    return optional_cell(stats->known, stats->zero_pages);
-}
-
 static char *source_before_cell(const RunResult *run)
 {
     return size_format(run->source_before);
@@ -172,11 +165,10 @@ static const Line lines[] = {
     { "pages sent in full", 0, normal_cell, normal_value },
     { "pages skipped", SKIP_BALLOON, skipped_cell, NULL },
     { "pages vetoed", SKIP_BALLOON, vetoed_cell, NULL },
-    { "balloon map, bytes", SKIP_BALLOON, map_cell, NULL },
+    { "map and words, bytes", SKIP_BALLOON, map_cell, NULL },
     { "  of these stopped", SKIP_BALLOON, final_map_cell, NULL },
     { "unpopulated pages skipped", SKIP_UNPOPULATED,
       unpopulated_skipped_cell, NULL },
-    { "pages sent as zeroes", SKIP_UNPOPULATED, unpopulated_zero_cell, NULL },
     { "source memory, before", 0, source_before_cell, NULL },
     { "source memory, after", 0, source_after_cell, source_after_value },
     { "destination memory", 0, destination_cell, destination_value },
@@ -312,7 +304,6 @@ static void add_unpopulated(JsonBuilder *builder,
     json_builder_begin_object(builder);
     add_int(builder, "skipped-pages", stats->skipped_pages);
     add_int(builder, "skipped-bytes", stats->skipped_bytes);
-    add_int(builder, "zero-pages", stats->zero_pages);
     json_builder_set_member_name(builder, "left-alone");
     json_builder_begin_array(builder);
     for (unsigned i = 0; i < stats->n_left_alone; i++) {

@@ -61,7 +61,7 @@ static void test_report(void)
             .skipped_pages = 12345,
             .left_alone = {
                 { "pc.bios", 256 * SIZE_KIB, "not-guest-ram" },
-                { "ram0", 8 * SIZE_GIB, "named-file" },
+                { "ram0", 8 * SIZE_GIB, "undecided" },
             },
             .n_left_alone = 2,
         },
@@ -76,7 +76,7 @@ static void test_report(void)
     g_assert_nonnull(strstr(text, "unpopulated pages skipped"));
     g_assert_nonnull(strstr(text, "12345\n"));
     g_assert_nonnull(strstr(text, "All of ram0, 8 GiB, was sent: "
-                            "named-file\n"));
+                            "undecided\n"));
     g_assert_null(strstr(text, "pc.bios"));
     g_assert_null(strstr(text, "vetoed"));
 }
