@@ -69,7 +69,7 @@ typedef struct BalloonMapBlock {
 
 static struct {
     VirtIODevice *vdev;
-    /* A migration under way has to send what is discarded */
+    /* A migration under way has to look at what is discarded */
     bool track_discards;
     /* What leaves the map is to be populated; was it emptied since then? */
     bool populate_deflated;

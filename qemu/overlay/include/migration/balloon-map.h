@@ -1,10 +1,11 @@
 /*
  * Balloon map: the balloon bitmaps of all RAM blocks
  *
- * What the guest gave back through virtio-balloon and the host really let go
- * of; and what is owed: given back, and not let go of yet.  The balloon device
- * keeps it up to date; migration reads it.  All functions must be called with
- * the BQL held.
+ * What the guest gave back through virtio-balloon, and was discarded then; and
+ * what is owed: given back, and not discarded yet.  The balloon device keeps it
+ * up to date.  Whether the host has memory for a page by now it does not say.
+ * Migration reads it, sends it along, and never changes it on the source.  All
+ * functions must be called with the BQL held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -147,7 +148,7 @@ void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
 bool balloon_map_populate_deflated(bool on);
 
 /**
- * balloon_map_track_discards: Say whether a migration under way has to send
+ * balloon_map_track_discards: Say whether a migration under way has to look at
  * what is discarded
  *
  * If so, what balloon_map_inflate() and balloon_map_report() discarded is

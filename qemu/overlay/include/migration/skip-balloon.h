@@ -39,7 +39,7 @@ void skip_balloon_stop(void);
 bool skip_balloon_active(void);
 
 /**
- * skip_balloon_count_map_bytes: Account for a part of the map that was sent
+ * skip_balloon_count_map_bytes: Account for a part of the section that was sent
  * @bytes: its size
  * @final: whether the guest was stopped
  */
