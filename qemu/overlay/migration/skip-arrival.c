@@ -24,6 +24,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
+#include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/madvise.h"
@@ -34,6 +35,7 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "hw/virtio/virtio.h"
+#include "migration/colo.h"
 #include "migration/balloon-codec.h"
 #include "migration/balloon-map.h"
 #include "migration/misc.h"
@@ -416,11 +418,12 @@ static void forbid_place(RAMBlock *rb, uint64_t edge, uint64_t huge,
     }
 }
 
-/* Forbid huge pages where the word begins or ends. */
-static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word)
+/* Forbid huge pages where the word begins or ends in [@from, @end). */
+static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
+                              uint64_t from, uint64_t end)
 {
     SkipPages *pages = rb->skip_pages;
-    uint64_t huge, done = 0, from;
+    uint64_t huge, done = 0;
     BalloonRun run;
 
     if (!pages || rb->page_size != qemu_real_host_page_size() ||
@@ -433,7 +436,8 @@ static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word)
         return;
     }
     huge = huge_page_size();
-    for (from = 0; balloon_bitmap_next_run(word, from, &run); from = run.end) {
+    for (; balloon_bitmap_next_run_before(word, from, end, &run);
+         from = run.end) {
         forbid_place(rb, run.start, huge, &done);
         forbid_place(rb, run.end, huge, &done);
     }
@@ -479,12 +483,12 @@ static bool load_word(Arrival *a, const Record *r, Error **errp)
     if (!decode(a, r, rb, a->word, note_stretch, errp)) {
         return false;
     }
-    if (!(a->flags & SKIP_FLAG_END)) {
-        forbid_huge_pages(rb, a->word);
-    }
     for (i = 0; i < a->stretches->len; i++) {
         BalloonRun stretch = g_array_index(a->stretches, BalloonRun, i);
 
+        if (!(a->flags & SKIP_FLAG_END)) {
+            forbid_huge_pages(rb, a->word, stretch.start, stretch.end);
+        }
         if (!drop_named(a, stretch.start, stretch.end, errp)) {
             return false;
         }
@@ -656,7 +660,7 @@ static bool load_empty(Arrival *a, const Record *r, Error **errp)
 
 static bool load_sync(Error **errp)
 {
-    if (!migrate_multifd()) {
+    if (!migrate_multifd() || migrate_mapped_ram() || !qemu_in_coroutine()) {
         error_setg(errp, "there are no channels to be synchronized");
         return false;
     }
@@ -709,6 +713,10 @@ static bool load(QEMUFile *f, Error **errp)
 
     if (!bql_locked() || migration_in_incoming_postcopy()) {
         error_setg(errp, "it comes too late, in postcopy");
+        return false;
+    }
+    if (migration_incoming_colo_enabled()) {
+        error_setg(errp, "it does not go together with COLO");
         return false;
     }
     if (!get_header(f, &flags, errp)) {
@@ -851,7 +859,7 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
 
     if (gaps) {
         add_pages();
-        forbid_huge_pages(rb, gaps);
+        forbid_huge_pages(rb, gaps, 0, balloon_bitmap_size(gaps));
         ret = empty_gaps(rb->idstr, gaps);
         balloon_bitmap_free(gaps);
     }

@@ -34,6 +34,8 @@ static struct {
     bool first_done;
     /* A snapshot is saved by the main loop, with the guest stopped */
     bool savevm;
+    /* RAM blocks have SkipPages for this; else they may be of what arrives */
+    bool has_pages;
 } skip_migration;
 
 bool skip_migration_skips(void)
@@ -124,6 +126,7 @@ static void start(void)
     skip_balloon_start();
     if (skip_balloon_active() || migrate_skip_unpopulated()) {
         skip_pages_add();
+        skip_migration.has_pages = true;
         skip_told_start();
         skip_record_start();
         balloon_map_track_discards(true);
@@ -134,12 +137,14 @@ static void start(void)
 /* With @postcopy, what is sent is still recorded. */
 static void stop(bool postcopy)
 {
+    skip_pass_stop();
     skip_balloon_stop();
     skip_unpopulated_stop();
     balloon_map_track_discards(false);
     balloon_map_populate_deflated(false);
-    if (!postcopy) {
+    if (!postcopy && skip_migration.has_pages) {
         skip_pages_drop();
+        skip_migration.has_pages = false;
     }
 }
 
@@ -199,6 +204,7 @@ void skip_migration_savevm_begin(void)
     /* These are not for snapshots; whoever has them set gets all of it. */
     if (!migrate_mapped_ram() && !migrate_multifd() &&
         !migrate_background_snapshot() && !migrate_postcopy_ram() &&
+        !runstate_check(RUN_STATE_INMIGRATE) &&
         !migration_in_incoming_postcopy()) {
         skip_migration.savevm = true;
         start();

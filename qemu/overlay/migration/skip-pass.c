@@ -121,11 +121,16 @@ static struct {
     uint64_t syncs;
 } passes;
 
+void skip_pass_stop(void)
+{
+    qatomic_set(&passes.due, false);
+}
+
 void skip_pass_reset(void)
 {
     passes.counts = (SkipCounts) { };
     passes.final_made = false;
-    qatomic_set(&passes.due, false);
+    skip_pass_stop();
 }
 
 SkipCounts skip_pass_counts(void)
@@ -185,7 +190,8 @@ static bool time_is_up(const SkipPass *pass)
 /* What is wanted of the block?  It may change whenever the BQL is dropped. */
 static void look_up_wanted(SkipPass *pass)
 {
-    pass->map = skip_balloon_active() ? balloon_map_of_block(pass->rb) : NULL;
+    pass->map = skip_balloon_active() && skip_unpopulated_may_look_at(pass->rb)
+                ? balloon_map_of_block(pass->rb) : NULL;
     if (pass->map && !balloon_bitmap_count(pass->map)) {
         pass->map = NULL;
     }
@@ -567,15 +573,19 @@ static bool skip_next(SkipPass *pass, const BalloonRun *run, uint64_t limit)
 
 /*
  * Track writes to all windows of the block in which anything is dirty.
- * Returns false if the pass cannot go on.
+ * Returns false if the pass cannot go on; sets @all to whether it came to the
+ * end, which it does not if nothing is wanted any more.
  */
-static bool arm_dirty_windows(SkipPass *pass)
+static bool arm_dirty_windows(SkipPass *pass, bool *all)
 {
     uint64_t npages = pages_of_block(pass);
     uint64_t at = 0;
 
-    while (is_anything_wanted(pass) &&
-           (at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
+    *all = false;
+    while ((at = find_next_bit(pass->rb->bmap, npages, at)) < npages) {
+        if (!is_anything_wanted(pass)) {
+            return true;
+        }
         if (!arm_window(pass, at)) {
             return false;
         }
@@ -585,6 +595,7 @@ static bool arm_dirty_windows(SkipPass *pass)
         }
     }
     pass->armed_end = npages;
+    *all = true;
     return true;
 }
 
@@ -616,7 +627,7 @@ static bool try_to_count(SkipPass *pass, bool *go_on)
  */
 static bool count_huge_pages(SkipPass *pass)
 {
-    bool go_on;
+    bool go_on, all;
     int i;
 
     if (pass->rb->page_size == qemu_real_host_page_size() ||
@@ -627,7 +638,11 @@ static bool count_huge_pages(SkipPass *pass)
         populated_scan_count_block(pass->scan, pass->rb);
         return true;
     }
-    go_on = arm_dirty_windows(pass);
+    go_on = arm_dirty_windows(pass, &all);
+    if (!all) {
+        /* What is asked about later has yet to be armed. */
+        return go_on;
+    }
     for (i = 0; go_on && i < COUNT_TRIES && !try_to_count(pass, &go_on); i++) {
         pass->calls += populated_scan_calls(pass->scan);
         populated_scan_free(pass->scan);

@@ -81,22 +81,23 @@ static size_t put_header(QEMUFile *f, uint32_t flags)
     return 12;
 }
 
+/* @id is the name of @rb, which loses it when its device is unplugged. */
 static size_t put_record(QEMUFile *f, SkipSectionRecord type,
-                         const RAMBlock *rb)
+                         const RAMBlock *rb, const char *id)
 {
-    size_t id_len = strlen(rb->idstr);
+    size_t id_len = strlen(id);
 
     qemu_put_byte(f, type);
     qemu_put_byte(f, id_len);
-    qemu_put_buffer(f, (const uint8_t *)rb->idstr, id_len);
+    qemu_put_buffer(f, (const uint8_t *)id, id_len);
     qemu_put_be64(f, skip_section_block_pages(rb));
     return 1 + 1 + id_len + 8;
 }
 
 static size_t put_pages(QEMUFile *f, SkipSectionRecord type, const RAMBlock *rb,
-                        const uint8_t *buf, size_t size)
+                        const char *id, const uint8_t *buf, size_t size)
 {
-    size_t head = put_record(f, type, rb);
+    size_t head = put_record(f, type, rb, id);
 
     qemu_put_be32(f, size);
     qemu_put_buffer(f, buf, size);
@@ -159,6 +160,7 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
                          uint64_t end, bool pause)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    g_autofree char *id = g_strdup(rb->idstr);
     size_t total = 0;
 
     while (chunk < end) {
@@ -167,7 +169,7 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
         if (pause) {
             bql_unlock();
         }
-        total += put_pages(f, SKIP_SECTION_MAP, rb, buf, size);
+        total += put_pages(f, SKIP_SECTION_MAP, rb, id, buf, size);
         if (pause) {
             g_usleep(PAUSE_US);
             bql_lock();
@@ -201,11 +203,14 @@ static size_t put_map_changes(QEMUFile *f, bool pause)
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+    RAMBLOCK_FOREACH(rb) {
         uint64_t start = 0, end;
 
         for (; balloon_map_take_change(rb, &start, &end); start = end) {
-            total += put_chunks(f, rb, start, end, pause);
+            /* What is not, or not any more, is not told about. */
+            if (qemu_ram_is_migratable(rb)) {
+                total += put_chunks(f, rb, start, end, pause);
+            }
         }
     }
     return total;
@@ -216,11 +221,12 @@ static size_t put_map_changes(QEMUFile *f, bool pause)
 static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
 {
     g_autofree uint8_t *buf = NULL;
+    g_autofree char *id = g_strdup(rb->idstr);
     uint64_t end = balloon_codec_chunks(skip_section_block_pages(rb));
     uint64_t chunk = skip_told_next(rb, 0, end);
     size_t total = 0;
 
-    while (chunk < end) {
+    while (*id && chunk < end) {
         size_t size;
 
         if (!buf) {
@@ -232,7 +238,7 @@ static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
         size = skip_told_encode(rb, &chunk,
                                 MIN(end, chunk + SKIP_SECTION_CHUNKS), buf,
                                 BALLOON_CODEC_MAX);
-        total += put_pages(f, SKIP_SECTION_WORD, rb, buf, size);
+        total += put_pages(f, SKIP_SECTION_WORD, rb, id, buf, size);
         chunk = skip_told_next(rb, chunk, end);
     }
     return total;
@@ -259,7 +265,7 @@ static size_t put_empty(QEMUFile *f)
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         if (skip_unpopulated_may_look_at(rb)) {
-            total += put_record(f, SKIP_SECTION_EMPTY, rb);
+            total += put_record(f, SKIP_SECTION_EMPTY, rb, rb->idstr);
         }
     }
     return total;

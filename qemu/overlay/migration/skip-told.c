@@ -15,11 +15,11 @@
  * after it was skipped is not named.
  *
  * What the guest gives back after a pass was made is dirty, and the next pass
- * may be far away.  To read it would populate shared memory, and private memory,
- * too, where the kernel maps no page of zeroes: the migration would undo, on the
- * source, the ballooning that goes on meanwhile.  So what is discarded during
- * the migration is noted, and when such a page is to be sent the host is asked
- * first.  Its dirty bit has been cleared by then and the
+ * may be far away.  To read it would populate shared memory, and private
+ * memory, too, where the kernel maps no page of zeroes: the migration would
+ * undo, on the source, the ballooning that goes on meanwhile.  So what is
+ * discarded during the migration is noted, and when such a page is to be sent
+ * the host is asked first.  Its dirty bit has been cleared by then and the
  * tracking of writes is armed, so the answer is worth as much as reading the
  * page: a write before it populates the page, a write after it makes it dirty
  * again.
@@ -35,9 +35,13 @@
 #include "migration/populated-block.h"
 #include "migration/skip-record.h"
 #include "migration/skip-told.h"
+#include "migration/skip-unpopulated.h"
 #include "migration.h"
 #include "options.h"
 #include "ram.h"
+
+/* Chunks that are looked at in one go: 16 GiB of memory */
+#define SKIP_TOLD_CHUNKS 128
 
 /* Pages skipped when they were to be sent; atomic */
 static uint64_t late;
@@ -150,18 +154,23 @@ static void make_told(SkipPages *pages, uint64_t chunk, uint64_t end)
 uint64_t skip_told_next(RAMBlock *rb, uint64_t chunk, uint64_t end)
 {
     SkipPages *pages = skip_pages_of(rb);
+    bool found = false, more = true;
     BalloonRun run;
-    bool found;
 
-    if (!pages || !pages->pending) {
-        return end;
+    /* The main loop may wait for the lock with the BQL held. */
+    while (pages && pages->pending && more && !found && chunk < end) {
+        uint64_t stop = MIN(chunk + SKIP_TOLD_CHUNKS, end);
+
+        ram_bitmap_lock();
+        more = balloon_bitmap_count(pages->pending);
+        found = more &&
+                balloon_bitmap_next_run_before(pages->pending,
+                                               chunk << BALLOON_CHUNK_SHIFT,
+                                               stop << BALLOON_CHUNK_SHIFT,
+                                               &run);
+        ram_bitmap_unlock(0);
+        chunk = stop;
     }
-    ram_bitmap_lock();
-    found = balloon_bitmap_count(pages->pending) &&
-            balloon_bitmap_next_run_before(pages->pending,
-                                           chunk << BALLOON_CHUNK_SHIFT,
-                                           end << BALLOON_CHUNK_SHIFT, &run);
-    ram_bitmap_unlock(0);
     return found ? run.start >> BALLOON_CHUNK_SHIFT : end;
 }
 
@@ -235,7 +244,7 @@ void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
     SkipPages *pages = rb->skip_pages;
 
     assert(bql_locked());
-    if (!pages || start >= end ||
+    if (!pages || start >= end || !skip_unpopulated_may_look_at(rb) ||
         rb->page_size != qemu_real_host_page_size()) {
         return;
     }
@@ -278,6 +287,9 @@ uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
     end = end_of_discarded(rb, pages, page) << bits;
     populated_scan_window(pages->discarded_scan, end);
     if (populated_scan_next(pages->discarded_scan, first << bits, end, &end)) {
+        /* It is used again, or not decided: do not ask about it once more. */
+        end = MAX(end >> bits, first + 1);
+        bitmap_test_and_clear_atomic(pages->discarded, first, end - first);
         return 0;
     }
     end >>= bits;

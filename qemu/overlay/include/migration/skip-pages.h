@@ -46,8 +46,8 @@ typedef struct SkipPages {
     BalloonBitmap *pending;
     /*
      * Pages that were discarded during the migration, but for huge ones; NULL
-     * if there were none.  Set with the BQL, and read without; nobody clears
-     * it.
+     * if there were none.  Set with the BQL; the thread that sends clears what
+     * turns out to be used again.
      */
     unsigned long *discarded;
     /* Asks about them; the migration thread's, before postcopy */

@@ -25,6 +25,11 @@ typedef struct SkipCounts {
 void skip_pass_reset(void);
 
 /**
+ * skip_pass_stop: No pass is due any more
+ */
+void skip_pass_stop(void);
+
+/**
  * skip_pass_counts: What became of pages since skip_pass_reset()
  *
  * With the BQL held.
