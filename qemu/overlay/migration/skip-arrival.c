@@ -507,12 +507,12 @@ static bool check_device(Error **errp)
     VirtIODevice *vdev = balloon_map_device();
 
     if (!vdev) {
-        error_setg(errp, "the source has memory in its balloon, but there is "
-                   "no virtio-balloon device here");
+        error_setg(errp, "the source has a balloon, but there is no "
+                   "virtio-balloon device here");
         return false;
     }
     if (!virtio_host_has_feature(vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
-        error_setg(errp, "the source has memory in its balloon, but property "
+        error_setg(errp, "the source has a balloon, but property "
                    "'must-tell-host' of the virtio-balloon device is off "
                    "here");
         return false;
@@ -730,6 +730,9 @@ static bool load(QEMUFile *f, Error **errp)
     if (flags & SKIP_FLAG_START) {
         add_pages();
         arrival.begun = true;
+    }
+    if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
+        return false;
     }
     if (flags & (SKIP_FLAG_START | SKIP_FLAG_NO_MAP)) {
         balloon_map_reset();

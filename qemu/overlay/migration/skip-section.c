@@ -284,12 +284,13 @@ static int finish(QEMUFile *f, size_t bytes, bool final)
 
 static int save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
-    size_t bytes = put_header(f, SKIP_FLAG_START);
     /* A snapshot is saved by the main loop, for which nobody else waits. */
     bool pause = !skip_migration_in_savevm();
+    size_t bytes;
 
-    skip_migration_first_pass();
     sends_map = !migrate_background_snapshot() && balloon_map_takes_parts();
+    bytes = put_header(f, SKIP_FLAG_START | (sends_map ? SKIP_FLAG_MAP : 0));
+    skip_migration_first_pass();
     if (sends_map) {
         bytes += put_map(f, pause);
     }

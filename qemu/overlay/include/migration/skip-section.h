@@ -42,7 +42,10 @@
 #define SKIP_FLAG_END 2
 /* What arrived of the map before does not count: it is empty */
 #define SKIP_FLAG_NO_MAP 4
-#define SKIP_FLAGS (SKIP_FLAG_START | SKIP_FLAG_END | SKIP_FLAG_NO_MAP)
+/* In the first part: the source has a balloon, whose map comes, too */
+#define SKIP_FLAG_MAP 8
+#define SKIP_FLAGS (SKIP_FLAG_START | SKIP_FLAG_END | SKIP_FLAG_NO_MAP | \
+                    SKIP_FLAG_MAP)
 
 typedef enum SkipSectionRecord {
     SKIP_SECTION_LAST,

@@ -477,8 +477,8 @@ static void test_malformed(void)
 
     check_malformed(&s, header, "\0\0\0\3", 4,
                     "skip: format 3 is not known");
-    check_malformed(&s, header + 4, "\0\0\0\x09", 4,
-                    "skip: flags 0x8 are not known");
+    check_malformed(&s, header + 4, "\0\0\0\x19", 4,
+                    "skip: flags 0x10 are not known");
     check_malformed(&s, header + 4, "\0\0\0\0", 4,
                     "skip: its beginning is missing");
     check_malformed(&s, header + 8, "\0\0\x20\0", 4,
@@ -664,16 +664,16 @@ static void test_no_property(void)
 {
     BGOptions options = { .no_must_tell_host = true };
 
-    check_mismatch(&options, "skip: the source has memory in its balloon, but "
-                   "property 'must-tell-host'");
+    check_mismatch(&options, "skip: the source has a balloon, but property "
+                   "'must-tell-host'");
 }
 
 static void test_no_device(void)
 {
     BGOptions options = { .no_device = true };
 
-    check_mismatch(&options, "skip: the source has memory in its balloon, but "
-                   "there is no virtio-balloon device");
+    check_mismatch(&options, "skip: the source has a balloon, but there is no "
+                   "virtio-balloon device");
 }
 
 static void test_less_ram(void)
