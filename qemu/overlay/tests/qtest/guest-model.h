@@ -36,7 +36,7 @@ void model_deflate(GuestModel *m, BGuest *g, uint64_t start, uint64_t length);
 /**
  * model_may_be_read: A range that is in the balloon may have been read by QEMU
  *
- * That populates shared memory, with zeroes.
+ * That populates it, with zeroes.
  */
 void model_may_be_read(GuestModel *m, uint64_t start, uint64_t length);
 

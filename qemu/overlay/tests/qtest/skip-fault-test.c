@@ -185,6 +185,13 @@ static char *migrate_to_point(FaultWorld *w, const FaultCase *c,
         return g_strdup("the migration ends before the guest works");
     }
     world_work(w);
+    if (early) {
+        /*
+         * QEMU waits to write the first pages that are in use, and reads them
+         * once it can.
+         */
+        model_may_be_read(w->model, USED_START, MiB / 8);
+    }
     relay_until(relay, c->point, deed(c->kind));
     relay_wait(relay);
     return relay_reached(relay) ? NULL
