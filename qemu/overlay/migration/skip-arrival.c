@@ -13,9 +13,9 @@
  * zeroes that arrives need not be written: a page that is told is not received
  * any more, as the bitmap of received pages has it.
  *
- * What was loaded into memory next to what is told must not make the host give
- * a huge page to both, so huge pages are forbidden at the edges of words until
- * the last part.
+ * What is loaded into memory next to what is told, or later on in the midst of
+ * it, must not make the host give a huge page to both, so huge pages are
+ * forbidden there until the last part.
  *
  * For the format see migration/skip-section.h.
  *
@@ -404,21 +404,25 @@ static uint64_t huge_page_size(void)
     return HUGE_PAGE_SIZE_DEFAULT;
 }
 
-static void forbid_place(RAMBlock *rb, uint64_t edge, uint64_t huge,
+static void forbid_place(RAMBlock *rb, const BalloonRun *run, uint64_t huge,
                          uint64_t *done)
 {
-    uint64_t offset = edge << BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t start = QEMU_ALIGN_DOWN(offset, huge);
-    uint64_t end = MIN(start + huge, rb->used_length);
+    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t end = run->end << BALLOON_BITMAP_PAGE_SHIFT;
 
-    if (offset != start && start >= *done) {
+    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
+    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
+    if (start < end) {
         qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
         *done = end;
         rb->skip_pages->places++;
     }
 }
 
-/* Forbid huge pages where the word begins or ends in [@from, @end). */
+/*
+ * Forbid huge pages in all that the word names in [@from, @end), and where that
+ * begins or ends: a page in the midst of it may still be sent.
+ */
 static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
                               uint64_t from, uint64_t end)
 {
@@ -430,7 +434,7 @@ static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
         pages->places > HUGE_PAGE_PLACES_MAX) {
         return;
     }
-    if (pages->places + 2 * balloon_bitmap_runs(word) > HUGE_PAGE_PLACES_MAX) {
+    if (pages->places + balloon_bitmap_runs(word) > HUGE_PAGE_PLACES_MAX) {
         qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
         pages->places = HUGE_PAGE_PLACES_MAX + 1;
         return;
@@ -438,8 +442,7 @@ static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
     huge = huge_page_size();
     for (; balloon_bitmap_next_run_before(word, from, end, &run);
          from = run.end) {
-        forbid_place(rb, run.start, huge, &done);
-        forbid_place(rb, run.end, huge, &done);
+        forbid_place(rb, &run, huge, &done);
     }
     trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
 }

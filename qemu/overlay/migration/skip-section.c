@@ -67,6 +67,16 @@
  */
 #define DROP_SHARE 16
 
+/*
+ * How often to wait for a turn when nothing else is left to be sent: QEMU gives
+ * none while the bandwidth limit is exceeded, and ram, which goes first, may
+ * exceed it in each iteration, by nothing but synchronizing multifd.
+ */
+#define TURNS_MAX 10
+
+/* Turns that were waited for since the last part; the migration thread's */
+static int turns;
+
 /* The map was sent, and how many of its blocks had gone; with the BQL */
 static bool sends_map;
 static uint64_t map_removals;
@@ -288,6 +298,7 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     bool pause = !skip_migration_in_savevm();
     size_t bytes;
 
+    turns = 0;
     sends_map = !migrate_background_snapshot() && balloon_map_takes_parts();
     bytes = put_header(f, SKIP_FLAG_START | (sends_map ? SKIP_FLAG_MAP : 0));
     skip_migration_first_pass();
@@ -313,6 +324,7 @@ static int save_iterate(QEMUFile *f, void *opaque)
     size_t bytes = put_header(f, 0);
     size_t words;
 
+    turns = 0;
     if (sends_map && balloon_map_changed()) {
         BQL_LOCK_GUARD();
         bytes += put_map_changes(f, !skip_migration_in_savevm());
@@ -344,19 +356,28 @@ static int save_complete(QEMUFile *f, void *opaque)
 
 /*
  * Under a bandwidth limit ram goes first and alone, so it may take long until
- * there is an iteration of this section.  The switch to postcopy does not wait
- * for it: END has what is still pending then.
+ * there is an iteration of this section, or there is none at all.  The switch to
+ * postcopy does not wait for it, nor does anything for long: END has what is
+ * still pending then.
  */
 static void add_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
     SkipPending pending = skip_told_pending();
+    uint64_t bytes = pending.bytes +
+                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE;
 
     if (sends_map) {
-        *can_postcopy += balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
+        bytes += balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
     }
-    *can_postcopy += pending.bytes +
-                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE;
+    if (!bytes) {
+        turns = 0;
+    } else if (!*must_precopy && !*can_postcopy) {
+        turns++;
+    }
+    if (turns <= TURNS_MAX) {
+        *can_postcopy += bytes;
+    }
 }
 
 static bool is_active(void *opaque)
