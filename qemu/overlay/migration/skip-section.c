@@ -356,7 +356,7 @@ static int save_complete(QEMUFile *f, void *opaque)
 
 /*
  * Under a bandwidth limit ram goes first and alone, so it may take long until
- * there is an iteration of this section, or there is none at all.  The switch to
+ * there is an iteration of this section, if there is one at all.  The switch to
  * postcopy does not wait for it, nor does anything for long: END has what is
  * still pending then.
  */
