@@ -819,7 +819,7 @@ bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
 
 /* ---- Files of mapped-ram ---- */
 
-/* Returns NULL if there are none. */
+/* Returns NULL if there are none.  @npages is what the file says. */
 static BalloonBitmap *find_gaps(const RAMBlock *rb, const unsigned long *held,
                                 uint64_t npages)
 {
@@ -827,6 +827,7 @@ static BalloonBitmap *find_gaps(const RAMBlock *rb, const unsigned long *held,
     BalloonBitmap *gaps = NULL;
     uint64_t start, end = 0;
 
+    npages = MIN(npages, rb->used_length >> qemu_target_page_bits());
     while ((start = find_next_zero_bit(held, npages, end)) < npages) {
         end = find_next_bit(held, npages, start);
         if (!gaps) {
