@@ -549,8 +549,9 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
         g_assert_cmpint(skipped + vetoed * target_page(), >=, given);
         if (is_exact(layout)) {
             g_assert_cmpint(skipped, ==, given - populated);
-            g_assert_true(populated ? vetoed * target_page() % populated == 0
-                                    : vetoed == 0);
+            /* The last ones may be sent before another pass sees them. */
+            g_assert_cmpint(vetoed * target_page(), >=, populated);
+            g_assert_true(populated || !vetoed);
         }
     }
     for (part = layout->part; part->id; part++) {
