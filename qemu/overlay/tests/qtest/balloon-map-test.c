@@ -771,21 +771,31 @@ static void record_off(bool stock, char **bytes, gsize *size)
     unlink(path);
 }
 
-/*
- * With the capability off, the stream is the same to the byte, provided that
- * the guest's clock stands.
- */
-static void test_same_bytes(void)
+static bool streams_are_equal(void)
 {
     g_autofree char *stock = NULL;
     g_autofree char *ours = NULL;
     gsize stock_size, size;
 
+    record_off(true, &stock, &stock_size);
+    record_off(false, &ours, &size);
+    g_assert_cmpuint(size, >, 4 * MiB / 2);
+    return size == stock_size && !memcmp(ours, stock, size);
+}
+
+/*
+ * With the capability off, the stream is the same to the byte, provided that
+ * the guest's clock stands.  It is cut into sections by the clock of the host,
+ * so on a busy machine it takes some attempts to see that.
+ */
+static void test_same_bytes(void)
+{
+    int attempts = 60;
+
     if (have_stock()) {
-        record_off(true, &stock, &stock_size);
-        record_off(false, &ours, &size);
-        g_assert_cmpuint(size, >, 4 * MiB / 2);
-        g_assert_cmpmem(ours, size, stock, stock_size);
+        while (!streams_are_equal()) {
+            g_assert_cmpint(--attempts, >, 0);
+        }
     }
 }
 

@@ -633,7 +633,8 @@ static void test_other_process(const Case *c)
     m->page[addr / BALLOON_PAGE].value = 77;
     m->page[addr / BALLOON_PAGE].touched = true;
     hop(g, dest);
-    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), ==, 1);
+    /* Each pass counts it that finds it dirty. */
+    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, 1);
     g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES - 1);
     bm_check(m, dest);
     bm_free(m);

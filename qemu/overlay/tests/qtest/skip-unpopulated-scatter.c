@@ -290,7 +290,7 @@ static bool streams_are_equal(BGBackend backend)
  */
 static void test_off(gconstpointer data)
 {
-    int attempts = 20;
+    int attempts = 60;
 
     if (ug_have_stock()) {
         while (!streams_are_equal(GPOINTER_TO_INT(data))) {
