@@ -239,12 +239,13 @@ void skip_told_sent(RAMBlock *rb, unsigned long page)
 void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
 {
     int bits = qemu_target_page_bits();
-    uint64_t start = DIV_ROUND_UP(offset, UINT64_C(1) << bits);
-    uint64_t end = (offset + length) >> bits;
+    /* A part of a target page may complete it. */
+    uint64_t start = offset >> bits;
+    uint64_t end = DIV_ROUND_UP(offset + length, UINT64_C(1) << bits);
     SkipPages *pages = rb->skip_pages;
 
     assert(bql_locked());
-    if (!pages || start >= end || !skip_unpopulated_may_look_at(rb) ||
+    if (!pages || !skip_unpopulated_may_look_at(rb) ||
         rb->page_size != qemu_real_host_page_size()) {
         return;
     }

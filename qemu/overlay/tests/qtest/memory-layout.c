@@ -368,8 +368,13 @@ static uint64_t expected_map(const MLayout *layout, const char *id)
     const MLPart *part;
 
     for (part = layout->part; part->id; part++) {
-        if (!strcmp(part->id, id) && !part->stuck) {
-            given += 4 * ml_slice(part);
+        if (strcmp(part->id, id) || part->stuck) {
+            continue;
+        }
+        given += 4 * ml_slice(part);
+        if (layout->by_parts && unit_of(part) == target_page()) {
+            /* Every other page of the host, which lets go of each */
+            given += ml_slice(part) / 2;
         }
     }
     return given / BALLOON_PAGE;
