@@ -353,10 +353,14 @@ static void test_lie_before(gconstpointer data)
         bg_fill(g, lies[i], BALLOON_PAGE, 100 + i);
     }
     dest = migrate(g);
-    /* Transparent huge pages may have populated more than was written. */
+    /*
+     * Transparent huge pages may have populated more than was written.  Each
+     * pass counts what it finds dirty; one more was made at the beginning.
+     */
     g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, ARRAY_SIZE(lies));
     g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), <=,
-                    ARRAY_SIZE(lies) * (2 * MiB / BALLOON_PAGE));
+                    ARRAY_SIZE(lies) * (2 * MiB / BALLOON_PAGE) *
+                    (1 + bg_migrate_stat(g, "ram", "dirty-sync-count")));
     g_assert_cmpint(bg_skip_stat(g, "skipped-pages") +
                     bg_skip_stat(g, "vetoed-pages"), >=, BALLOON_PAGES);
     /* The map is what the guest said. */
