@@ -298,11 +298,23 @@ uint64_t balloon_map_discards(void)
     return balloon_map.discards;
 }
 
+static bool is_empty(void)
+{
+    BalloonMapBlock *block;
+
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (balloon_bitmap_count(block->bitmap)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool balloon_map_discards_failed(void)
 {
     assert(bql_locked());
     return balloon_map.failed && !balloon_map.succeeded &&
-           balloon_map_is_empty();
+           is_empty();
 }
 
 bool balloon_map_inhibited(void)
@@ -658,19 +670,6 @@ bool balloon_map_populate_deflated(bool on)
     }
     balloon_map.populate_deflated = on;
     return complete;
-}
-
-bool balloon_map_is_empty(void)
-{
-    BalloonMapBlock *block;
-
-    assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        if (balloon_bitmap_count(block->bitmap)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void balloon_map_changes_reset(void)

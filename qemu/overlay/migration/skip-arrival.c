@@ -185,14 +185,17 @@ static bool get_record(QEMUFile *f, Arrival *a, Record *r, Error **errp)
     return true;
 }
 
+static RAMBlock *look_up_block(const char *id)
+{
+    RCU_READ_LOCK_GUARD();
+    return qemu_ram_block_by_name(id);
+}
+
 /* Find the RAM block of a record. */
 static RAMBlock *find_block(const Record *r, Error **errp)
 {
-    RAMBlock *rb;
+    RAMBlock *rb = look_up_block(r->id);
 
-    WITH_RCU_READ_LOCK_GUARD() {
-        rb = qemu_ram_block_by_name(r->id);
-    }
     if (!rb || !qemu_ram_is_migratable(rb)) {
         error_setg(errp, "there is no RAM block '%s' here", r->id);
         return NULL;
@@ -538,24 +541,19 @@ static bool load_map(Arrival *a, const Record *r, Error **errp)
 
 /* ---- Empty RAM blocks ---- */
 
-/* Returns NULL, and @ret set, if the RAM block has gone. */
-static RAMBlock *look_up_block(const char *id, int *ret)
+static void set_cannot_be_emptied(Error **errp, const char *id, int error)
 {
-    RAMBlock *rb;
-
-    RCU_READ_LOCK_GUARD();
-    rb = qemu_ram_block_by_name(id);
-    *ret = rb ? 0 : -ENOENT;
-    return rb;
+    error_setg_errno(errp, error, "RAM block '%s' may hold something of an "
+                     "earlier use, and cannot be emptied", id);
 }
 
 /* Make [@start, @end) of a RAM block, offsets in bytes, read as zero. */
 static int empty_range(const char *id, uint64_t start, uint64_t end,
                        SkipDropReason reason, SkipTurns *turns)
 {
-    int ret;
-    RAMBlock *rb = look_up_block(id, &ret);
+    RAMBlock *rb = look_up_block(id);
     SkipDrop *drop = rb ? skip_drop_new(rb, reason) : NULL;
+    int ret = rb ? 0 : -ENOENT;
 
     while (ret >= 0 && start < end) {
         ret = skip_drop_step(drop, start, end, &start);
@@ -648,8 +646,7 @@ static bool load_empty(Arrival *a, const Record *r, Error **errp)
                   : empty_range(r->id, 0, rb->used_length, SKIP_DROP_STALE,
                                 &a->turns);
     if (ret) {
-        error_setg_errno(errp, -ret, "RAM block '%s' may hold something of an "
-                         "earlier use, and cannot be emptied", r->id);
+        set_cannot_be_emptied(errp, r->id, -ret);
         return false;
     }
     rb = find_block(r, errp);
@@ -871,8 +868,7 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
         balloon_bitmap_free(gaps);
     }
     if (ret) {
-        error_setg_errno(errp, -ret, "RAM block '%s' may hold something of an "
-                         "earlier use, and cannot be emptied", rb->idstr);
+        set_cannot_be_emptied(errp, rb->idstr, -ret);
     }
     return !ret;
 }

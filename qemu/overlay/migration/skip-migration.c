@@ -43,11 +43,6 @@ bool skip_migration_skips(void)
     return skip_balloon_active() || skip_unpopulated_active();
 }
 
-bool skip_migration_tells(void)
-{
-    return !migrate_mapped_ram();
-}
-
 /* ---- Passes ---- */
 
 void skip_migration_before_sync(void)

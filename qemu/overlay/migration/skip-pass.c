@@ -416,8 +416,7 @@ static uint64_t end_of_question(const SkipPass *pass, const BalloonRun *run,
 /* Those of the dirty pages of a word that @mask has */
 static void skip_word(SkipPass *pass, size_t word, unsigned long mask)
 {
-    RAMBlock *rb = pass->rb;
-    unsigned long bits = rb->bmap[word] & mask;
+    unsigned long bits = pass->rb->bmap[word] & mask;
     unsigned long given = bits & given_in_word(pass, word);
 
     if (!pass->all) {
@@ -426,33 +425,19 @@ static void skip_word(SkipPass *pass, size_t word, unsigned long mask)
     if (!bits) {
         return;
     }
-    rb->bmap[word] &= ~bits;
-    if (rb->file_bmap) {
-        /*
-         * With mapped-ram: what the file may have for these pages is not to
-         * be loaded.  Other threads note other pages in the same words.
-         */
-        qatomic_and(&rb->file_bmap[word], ~bits);
-    }
     pass->cleared += ctpopl(bits);
     pass->counts.skipped += ctpopl(given);
     pass->counts.unpopulated += ctpopl(bits & ~given);
-    skip_told_skip_word(rb, word, bits);
+    skip_told_skip_word(pass->rb, word, bits);
 }
 
 /* Pages that are all dirty and wanted, and all in the map or all not */
 static void skip_run(SkipPass *pass, uint64_t start, uint64_t end, bool given)
 {
-    RAMBlock *rb = pass->rb;
-
-    bitmap_clear(rb->bmap, start, end - start);
-    if (rb->file_bmap) {
-        bitmap_test_and_clear_atomic(rb->file_bmap, start, end - start);
-    }
     pass->cleared += end - start;
     *(given ? &pass->counts.skipped : &pass->counts.unpopulated) +=
         end - start;
-    skip_told_skip(rb, start, end);
+    skip_told_skip(pass->rb, start, end);
 }
 
 /*

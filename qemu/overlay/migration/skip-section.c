@@ -127,12 +127,6 @@ static size_t put_sync(QEMUFile *f, bool needed)
     return 1;
 }
 
-static size_t put_last(QEMUFile *f)
-{
-    qemu_put_byte(f, SKIP_SECTION_LAST);
-    return 1;
-}
-
 /* ---- The map ---- */
 
 /*
@@ -285,7 +279,8 @@ static size_t put_empty(QEMUFile *f)
 
 static int finish(QEMUFile *f, size_t bytes, bool final)
 {
-    bytes += put_last(f);
+    qemu_put_byte(f, SKIP_SECTION_LAST);
+    bytes++;
     skip_balloon_count_map_bytes(bytes, final);
     ram_transferred_add(bytes);
     trace_skip_section_save(bytes, final);
@@ -305,7 +300,7 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     if (sends_map) {
         bytes += put_map(f, pause);
     }
-    if (skip_migration_tells()) {
+    if (!migrate_mapped_ram()) {
         bytes += put_empty(f);
         if (pause) {
             bql_unlock();

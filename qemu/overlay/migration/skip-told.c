@@ -34,14 +34,12 @@
 #include "migration/balloon-codec.h"
 #include "migration/populated-block.h"
 #include "migration/skip-record.h"
+#include "migration/skip-section.h"
 #include "migration/skip-told.h"
 #include "migration/skip-unpopulated.h"
 #include "migration.h"
 #include "options.h"
 #include "ram.h"
-
-/* Chunks that are looked at in one go: 16 GiB of memory */
-#define SKIP_TOLD_CHUNKS 128
 
 /* Pages skipped when they were to be sent; atomic */
 static uint64_t late;
@@ -75,6 +73,14 @@ void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
     SkipPages *pages = skip_pages_of(rb);
     int shift = page_shift();
 
+    bitmap_clear(rb->bmap, start, end - start);
+    if (rb->file_bmap) {
+        /*
+         * With mapped-ram: what the file may have for these pages is not to
+         * be loaded.  Other threads note other pages in the same words.
+         */
+        bitmap_test_and_clear_atomic(rb->file_bmap, start, end - start);
+    }
     skip_record_skipped(rb, start, end);
     while (pages && pages->pending &&
            (start = find_next_zero_bit(pages->told, end, start)) < end) {
@@ -91,6 +97,10 @@ void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits)
     SkipPages *pages = skip_pages_of(rb);
     uint64_t page = word * (uint64_t)BITS_PER_LONG;
 
+    rb->bmap[word] &= ~bits;
+    if (rb->file_bmap) {
+        qatomic_and(&rb->file_bmap[word], ~bits);
+    }
     skip_record_skipped_word(rb, word, bits);
     if (!pages || !pages->pending) {
         return;
@@ -159,7 +169,7 @@ uint64_t skip_told_next(RAMBlock *rb, uint64_t chunk, uint64_t end)
 
     /* The main loop may wait for the lock with the BQL held. */
     while (pages && pages->pending && more && !found && chunk < end) {
-        uint64_t stop = MIN(chunk + SKIP_TOLD_CHUNKS, end);
+        uint64_t stop = MIN(chunk + SKIP_SECTION_CHUNKS, end);
 
         ram_bitmap_lock();
         more = balloon_bitmap_count(pages->pending);
@@ -295,10 +305,6 @@ uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
     }
     end >>= bits;
     if (end > first) {
-        bitmap_clear(rb->bmap, first, end - first);
-        if (rb->file_bmap) {
-            bitmap_test_and_clear_atomic(rb->file_bmap, first, end - first);
-        }
         skip_told_skip(rb, first, end);
         qatomic_set(&late, late + end - first);
     }

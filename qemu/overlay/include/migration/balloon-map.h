@@ -166,11 +166,6 @@ void balloon_map_track_discards(bool on);
 uint64_t balloon_map_discards(void);
 
 /**
- * balloon_map_is_empty: Is no page in the map?
- */
-bool balloon_map_is_empty(void);
-
-/**
  * balloon_map_changes_reset: Forget what changed so far
  */
 void balloon_map_changes_reset(void);

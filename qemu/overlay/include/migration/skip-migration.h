@@ -30,13 +30,6 @@ bool skip_migration_caps_check(const bool *caps, Error **errp);
 bool skip_migration_skips(void);
 
 /**
- * skip_migration_tells: Does it tell the destination by words?
- *
- * A file of mapped-ram tells by the bitmap of its pages.
- */
-bool skip_migration_tells(void);
-
-/**
  * skip_migration_first_pass: Make the first pass, unless it was made
  *
  * To be called once all of RAM is set up and before any of it is sent, by

@@ -24,7 +24,7 @@ typedef struct SkipPending {
 void skip_told_start(void);
 
 /**
- * skip_told_skip: Note that pages are skipped
+ * skip_told_skip: Clear the dirty bits of pages, which are to be told
  * @rb: the RAM block
  * @start: first target page
  * @end: target page after the last one
@@ -34,12 +34,12 @@ void skip_told_start(void);
 void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end);
 
 /**
- * skip_told_skip_word: Note that some of adjacent pages are skipped
+ * skip_told_skip_word: The same for some of the pages of a word
  * @rb: the RAM block
  * @word: of a bitmap of target pages
- * @bits: a bit for each page that is
+ * @bits: a bit for each of these pages
  *
- * The same as skip_told_skip().
+ * With the lock of the dirty bitmap held.
  */
 void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits);
 
