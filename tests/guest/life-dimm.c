@@ -97,15 +97,25 @@ static bool wait_plugged(Life *life, uint64_t before, GError **error)
     return true;
 }
 
+/*
+ * How many pages of the DIMM does the guest check, and how many bytes of it are
+ * in the balloon?
+ */
+static bool in_dimm(Life *life, uint64_t *pages, uint64_t *map,
+                    GError **error)
+{
+    return guest_number(life, "plugged",
+                        "SB PLUGGED pages=%" G_GUINT64_FORMAT, pages, error) &&
+           life_map_bytes(life->vm, BLOCK, map, error);
+}
+
 /* Not nothing, or the rest would test little. */
 static bool check_in_dimm(Life *life, GError **error)
 {
     uint64_t pages;
     uint64_t map;
 
-    if (!guest_number(life, "plugged", "SB PLUGGED pages=%" G_GUINT64_FORMAT,
-                      &pages, error) ||
-        !life_map_bytes(life->vm, BLOCK, &map, error)) {
+    if (!in_dimm(life, &pages, &map, error)) {
         return false;
     }
     g_test_message("of the DIMM, %" G_GUINT64_FORMAT " MiB are in the balloon"
@@ -170,9 +180,7 @@ static bool check_no_dimm(Life *life, GError **error)
     uint64_t pages;
     uint64_t map;
 
-    if (!guest_number(life, "plugged", "SB PLUGGED pages=%" G_GUINT64_FORMAT,
-                      &pages, error) ||
-        !life_map_bytes(life->vm, BLOCK, &map, error)) {
+    if (!in_dimm(life, &pages, &map, error)) {
         return false;
     }
     FAIL_UNLESS(!map && !pages, "of a DIMM that is gone, %" G_GUINT64_FORMAT

@@ -857,3 +857,42 @@ int64_t bg_skip_stat(BGuest *source, const char *name)
     qobject_unref(skip);
     return value;
 }
+
+void bg_wait_status(BGuest *g, const char *status, int seconds)
+{
+    gint64 end = g_get_monotonic_time() + seconds * (gint64)G_USEC_PER_SEC;
+    unsigned int times = 0;
+    bool reached = false;
+
+    while (!reached) {
+        QDict *info = bg_query_migrate(g);
+        const char *now = qdict_get_try_str(info, "status") ?: "none";
+
+        reached = !strcmp(now, status);
+        if (!reached && (!strcmp(now, "completed") ||
+                         !strcmp(now, "failed"))) {
+            g_error("migration %s: %s", now,
+                    qdict_get_try_str(info, "error-desc") ?: "");
+        }
+        qobject_unref(info);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        bg_wait_some(&times);
+    }
+}
+
+int bg_divert_stderr(const char *path)
+{
+    int saved = dup(STDERR_FILENO);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    dup2(fd, STDERR_FILENO);
+    close(fd);
+    return saved;
+}
+
+void bg_restore_stderr(int saved)
+{
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+}

@@ -295,4 +295,25 @@ QDict *bg_skip_info(BGuest *source);
  */
 int64_t bg_skip_stat(BGuest *source, const char *name);
 
+/**
+ * bg_wait_status: Wait until the migration of @g has a status
+ * @seconds: for how long, at most
+ *
+ * It is an error if it ends with another one.
+ */
+void bg_wait_status(BGuest *g, const char *status, int seconds);
+
+/**
+ * bg_divert_stderr: Send what is written to stderr, also by QEMUs that are
+ * started now, to a file
+ *
+ * Returns: what bg_restore_stderr() takes
+ */
+int bg_divert_stderr(const char *path);
+
+/**
+ * bg_restore_stderr: Write to stderr again what is written there
+ */
+void bg_restore_stderr(int saved);
+
 #endif

@@ -14,6 +14,9 @@
 #define MiB (UINT64_C(1) << 20)
 #define GiB (UINT64_C(1) << 30)
 
+/* When to give up */
+#define HANG_SECONDS 60
+
 static BGuest *start_driven(const BGOptions *options)
 {
     BGuest *g = bg_start(options);
@@ -276,24 +279,6 @@ static char *temp_path(const char *name)
                            name);
 }
 
-/* Send what is written to stderr, also by QEMUs started now, to a file. */
-static int divert_stderr(const char *path)
-{
-    int saved = dup(STDERR_FILENO);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-    g_assert_cmpint(fd, >=, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
-    return saved;
-}
-
-static void restore_stderr(int saved)
-{
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-}
-
 /* Where in a stream a part of the section lies, its header and footer in */
 typedef struct Part {
     size_t start;
@@ -333,21 +318,6 @@ static void find_parts(Stream *s)
     s->final.end = find_bytes(s, s->final.start, mark, 5) + 5;
 }
 
-static void wait_status(BGuest *g, const char *status)
-{
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(g);
-        const char *now = qdict_get_try_str(info, "status");
-
-        g_assert_cmpstr(now, !=, "failed");
-        reached = now && !strcmp(now, status);
-        qobject_unref(info);
-        g_usleep(1000);
-    }
-}
-
 /* Record a migration with a map, and with changes of it meanwhile. */
 static void record(Stream *s)
 {
@@ -365,7 +335,7 @@ static void record(Stream *s)
     bg_set_capability(g, "pause-before-switchover", true);
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
-    wait_status(g, "pre-switchover");
+    bg_wait_status(g, "pre-switchover", HANG_SECONDS);
     /* The last part is about this. */
     bg_request_range(g, BG_INFLATE, 20 * MiB, MiB);
     qtest_qmp_assert_success(
@@ -399,9 +369,9 @@ static bool feed(const Stream *s, size_t size, char **messages)
     BGuest *g;
 
     g_assert_true(g_file_set_contents(path, s->bytes, size, NULL));
-    saved = divert_stderr(log);
+    saved = bg_divert_stderr(log);
     g = bg_start(&options);
-    restore_stderr(saved);
+    bg_restore_stderr(saved);
 
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate-incoming',"
@@ -580,9 +550,9 @@ static void test_in_postcopy(void)
     QDict *rsp;
     char *machine;
 
-    saved = divert_stderr(log);
+    saved = bg_divert_stderr(log);
     g = bg_start(&options);
-    restore_stderr(saved);
+    bg_restore_stderr(saved);
     rsp = qtest_qmp(g->qts, "{ 'execute': 'qom-get', 'arguments': {"
                     " 'path': '/machine', 'property': 'type' } }");
     machine = g_strdup(qdict_get_str(rsp, "return"));
@@ -623,9 +593,9 @@ static void check_mismatch(const BGOptions *dest_options, const char *message)
     bg_fill(g, BG_RAM_START, 16 * MiB, 1);
     bg_request_range(g, BG_INFLATE, 32 * MiB, 16 * MiB);
 
-    saved = divert_stderr(log);
+    saved = bg_divert_stderr(log);
     dest = bg_start_incoming(&like);
-    restore_stderr(saved);
+    bg_restore_stderr(saved);
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
 
     migrate_start(g, dest, 4 * MiB);

@@ -758,16 +758,13 @@ static bool may_lock(void)
     return ret;
 }
 
-/* Send what is written to stderr, also by QEMUs started now, to a file. */
 static int divert_stderr(char **path)
 {
-    int saved = dup(STDERR_FILENO);
     int fd = g_file_open_tmp("balloon-owed-XXXXXX", path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
-    dup2(fd, STDERR_FILENO);
     close(fd);
-    return saved;
+    return bg_divert_stderr(*path);
 }
 
 /* Returns what has been written, and how many lines of it are of QEMU. */
@@ -777,8 +774,7 @@ static char *restore_stderr(int saved, char *path, int *lines)
     char *text = NULL;
     int i;
 
-    dup2(saved, STDERR_FILENO);
-    close(saved);
+    bg_restore_stderr(saved);
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
     unlink(path);
     g_free(path);

@@ -352,27 +352,6 @@ static void start_outgoing(BPair *p)
 
 /* ---- The migration ---- */
 
-void bp_wait_status(BPair *p, const char *status)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-    unsigned int times = 0;
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(p->source);
-        const char *now = qdict_get_try_str(info, "status") ?: "none";
-
-        reached = !strcmp(now, status);
-        if (!reached && !strcmp(now, "failed")) {
-            g_error("migration failed: %s",
-                    qdict_get_try_str(info, "error-desc") ?: "");
-        }
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
-}
-
 /* Wait until the dirty bitmap is synchronized once more. */
 static void wait_another_pass(BPair *p)
 {
@@ -427,7 +406,7 @@ void bp_finish(BPair *p)
 {
     bp_set_parameters(p->source, RELEASED);
     if (has_capability(p, "pause-before-switchover")) {
-        bp_wait_status(p, "pre-switchover");
+        bg_wait_status(p->source, "pre-switchover", HANG_SECONDS);
         qtest_qmp_assert_success(
             p->source->qts, "{ 'execute': 'migrate-continue',"
             " 'arguments': { 'state': 'pre-switchover' } }");

@@ -95,11 +95,6 @@ void bp_free(BPair *p);
 void bp_set_parameters(BGuest *g, const char *json);
 
 /**
- * bp_wait_status: Wait until the migration of the source has a status
- */
-void bp_wait_status(BPair *p, const char *status);
-
-/**
  * bp_test_path: What a test is called
  * @program: the name of the program
  * @name: of the case

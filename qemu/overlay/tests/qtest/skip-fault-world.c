@@ -220,23 +220,22 @@ void guest_kill(BGuest *g)
 BGuest *dest_new(FaultWorld *w, const char *ram_file)
 {
     BGuest like = { .options = w->options };
-    int saved = dup(STDERR_FILENO);
     g_autofree char *path = NULL;
     g_autofree char *final_path = NULL;
     int fd = g_file_open_tmp("skip-fault-XXXXXX", &path, NULL);
     BGuest *dest;
+    int saved;
 
     /* Hundreds of them say why they fail, and the test looks at that. */
     g_assert_cmpint(fd, >=, 0);
-    dup2(fd, STDERR_FILENO);
+    close(fd);
+    saved = bg_divert_stderr(path);
     if (ram_file) {
         like.options.ram_file = ram_file;
         like.options.backend = BG_ANON; /* ask the page tables what it has */
     }
     dest = bg_start_incoming(&like);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    close(fd);
+    bg_restore_stderr(saved);
     final_path = log_path(dest);
     g_assert_cmpint(rename(path, final_path), ==, 0);
     return dest;

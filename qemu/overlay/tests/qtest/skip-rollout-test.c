@@ -136,16 +136,11 @@ static BGuest *start_dest(const Case *c, Host host,
 /* The same of one that is going to fail; what it says goes to @log. */
 static BGuest *start_failing_dest(const Case *c, Host host, const char *log)
 {
-    int saved = dup(STDERR_FILENO);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int saved = bg_divert_stderr(log);
     BGuest *dest;
 
-    g_assert_cmpint(fd, >=, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
     dest = start_dest(c, host, none);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
+    bg_restore_stderr(saved);
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
     return dest;
 }
@@ -296,27 +291,6 @@ static bool offers_must_tell_host(BGuest *g)
     return on;
 }
 
-static void wait_status(BGuest *source, const char *status)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(source);
-        const char *now = qdict_get_try_str(info, "status") ?: "none";
-
-        reached = !strcmp(now, status);
-        if (!reached && (!strcmp(now, "completed") ||
-                         !strcmp(now, "failed"))) {
-            g_error("migration %s: %s", now,
-                    qdict_get_try_str(info, "error-desc") ?: "");
-        }
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
 /* Migrate, with the capabilities that @source was started with. */
 static void hop(BGuest *source, BGuest *dest)
 {
@@ -435,7 +409,7 @@ static void migrate_unheard(BGuest *g, BGuest *dest)
         " 'arguments': { 'uri': 'fd:relay' } }");
     relay_until(relay, RELAY_NEVER, RELAY_HOLD);
     g_assert_false(relay_wait(relay));
-    wait_status(g, "completed");
+    bg_wait_status(g, "completed", HANG_SECONDS);
 
     fd = relay_connect(dest->socket);
     stream = relay_bytes(relay);
@@ -461,7 +435,7 @@ static void test_trap(const Case *c)
         bg_migrate_limit(g, 0);
         bg_migrate_start(g, dest);
         end_failing_dest(dest, log, "virtio-balloon");
-        wait_status(g, "failed");
+        bg_wait_status(g, "failed", HANG_SECONDS);
     } else {
         migrate_unheard(g, dest);
         end_failing_dest(dest, log, "virtio-balloon");
@@ -495,7 +469,7 @@ static void test_refused(const Case *c)
     bg_migrate_start(g, dest);
     end_failing_dest(dest, log, c->host == UNMODIFIED ? "'skip'"
                                                       : "'must-tell-host'");
-    wait_status(g, "failed");
+    bg_wait_status(g, "failed", HANG_SECONDS);
 
     /* The source has not been told why. */
     info = bg_query_migrate(g);

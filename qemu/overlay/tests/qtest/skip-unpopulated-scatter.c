@@ -136,16 +136,11 @@ static void test_to_private_memfd(void)
 /* With what it says while it fails going to a file */
 static BGuest *start_failing_dest(const BGOptions *options, const char *log)
 {
-    int saved = dup(STDERR_FILENO);
-    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int saved = bg_divert_stderr(log);
     BGuest *dest;
 
-    g_assert_cmpint(fd, >=, 0);
-    dup2(fd, STDERR_FILENO);
-    close(fd);
     dest = ug_start_destination(options, false);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
+    bg_restore_stderr(saved);
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
     return dest;
 }

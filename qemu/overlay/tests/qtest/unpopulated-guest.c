@@ -56,25 +56,9 @@ gint64 ug_hang_deadline(void)
     return g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
 }
 
-void ug_wait_status(BGuest *g, const char *wanted)
+void ug_wait_status(BGuest *g, const char *status)
 {
-    gint64 end = ug_hang_deadline();
-    unsigned int times = 0;
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(g);
-        const char *status = qdict_get_try_str(info, "status") ?: "none";
-
-        reached = !strcmp(status, wanted);
-        if (!reached && !strcmp(status, "failed")) {
-            g_error("migration failed: %s",
-                    qdict_get_try_str(info, "error-desc") ?: "");
-        }
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    bg_wait_status(g, status, HANG_SECONDS);
 }
 
 void ug_wait_failed(BGuest *g)

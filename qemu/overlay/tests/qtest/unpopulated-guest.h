@@ -94,9 +94,10 @@ int64_t ug_skipped_pages(BGuest *g);
 gint64 ug_hang_deadline(void);
 
 /**
- * ug_wait_status: Wait until the migration has a status; it must not fail
+ * ug_wait_status: Wait until the migration of @g has a status, see
+ * bg_wait_status()
  */
-void ug_wait_status(BGuest *g, const char *wanted);
+void ug_wait_status(BGuest *g, const char *status);
 
 /**
  * ug_wait_failed: Wait until the migration has failed; it must not complete
