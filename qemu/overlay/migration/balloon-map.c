@@ -81,8 +81,6 @@ static struct {
     bool failed;
     /* See balloon_map_hold() */
     bool held;
-    /* How many blocks have gone with their RAM block */
-    uint64_t removals;
     /* Chunks that changed, of all blocks; read without a lock, too */
     uint64_t changed;
     /* Lets go of what is owed; exists as long as the device does */
@@ -205,7 +203,6 @@ static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
 
     if (block) {
         drop_block(block);
-        balloon_map.removals++;
     }
 }
 
@@ -680,12 +677,6 @@ void balloon_map_changes_reset(void)
     QLIST_FOREACH(block, &balloon_map.blocks, next) {
         forget_changes(block);
     }
-}
-
-uint64_t balloon_map_removals(void)
-{
-    assert(bql_locked());
-    return balloon_map.removals;
 }
 
 uint64_t balloon_map_changed(void)

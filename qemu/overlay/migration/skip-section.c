@@ -77,9 +77,9 @@
 /* Turns that were waited for since the last part; the migration thread's */
 static int turns;
 
-/* The map was sent, and how many of its blocks had gone; with the BQL */
+/* The map was sent, of as many RAM blocks; with the BQL */
 static bool sends_map;
-static uint64_t map_removals;
+static int map_blocks;
 
 /* ---- Records ---- */
 
@@ -182,13 +182,28 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
     return total;
 }
 
+/*
+ * RAM blocks that the guest may have given something back of.  An ejected DIMM
+ * does not count, even if its RAM block still exists: it has no name any more.
+ */
+static int count_blocks(void)
+{
+    RAMBlock *rb;
+    int n = 0;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        n += skip_unpopulated_is_guest_ram(rb);
+    }
+    return n;
+}
+
 static size_t put_map(QEMUFile *f, bool pause)
 {
     size_t total = 0;
     RAMBlock *rb;
 
     balloon_map_changes_reset();
-    map_removals = balloon_map_removals();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_MIGRATABLE(rb) {
         const BalloonBitmap *bitmap = balloon_map_of_block(rb);
@@ -295,6 +310,7 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
 
     turns = 0;
     sends_map = !migrate_background_snapshot() && balloon_map_takes_parts();
+    map_blocks = count_blocks();
     bytes = put_header(f, SKIP_FLAG_START | (sends_map ? SKIP_FLAG_MAP : 0));
     skip_migration_first_pass();
     if (sends_map) {
@@ -336,7 +352,7 @@ static int save_iterate(QEMUFile *f, void *opaque)
 static int save_complete(QEMUFile *f, void *opaque)
 {
     bool anew = sends_map && (!balloon_map_device() ||
-                              map_removals != balloon_map_removals());
+                              map_blocks != count_blocks());
     size_t bytes = put_header(f, SKIP_FLAG_END | (anew ? SKIP_FLAG_NO_MAP : 0));
 
     skip_migration_last_pass();

@@ -171,11 +171,6 @@ uint64_t balloon_map_discards(void);
 void balloon_map_changes_reset(void);
 
 /**
- * balloon_map_removals: How many RAM blocks have gone together with their map
- */
-uint64_t balloon_map_removals(void);
-
-/**
  * balloon_map_changed: How many chunks (see BALLOON_CHUNK_PAGES) changed, and
  * were not taken note of since
  *

@@ -711,14 +711,19 @@ static void test_read_only(gconstpointer data)
 
 /* ---- RAM blocks that go ---- */
 
+/* As the guest's ACPI code does */
 static void eject_dimm(BGuest *g)
 {
-    gint64 end = ug_hang_deadline();
-
-    /* As the guest's ACPI code does */
     qtest_outl(g->qts, 0xa00, 0);
     qtest_outb(g->qts, 0xa14, 1 << 3);
     qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+}
+
+static void remove_dimm(BGuest *g)
+{
+    gint64 end = ug_hang_deadline();
+
+    eject_dimm(g);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
                              " 'arguments': { 'id': 'dimm-ram' } }");
     /* The RAM block goes when the last reader of the memory map is done. */
@@ -753,7 +758,7 @@ static void test_ejected_on_source(void)
         g->qts, "{ 'execute': 'migrate', 'arguments': {"
         " 'uri': 'exec:cat > /dev/null' } }");
     bg_migrate_wait_pass(g, 1);
-    eject_dimm(g);
+    remove_dimm(g);
     wait_lines(log, "skip_pass_pages_free", 1);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
     ug_wait_status(g, "cancelled");
@@ -763,6 +768,42 @@ static void test_ejected_on_source(void)
     g_assert_cmpuint(count_lines(log, "skip_pass_pages_free"), ==, blocks);
     bg_quit(g);
     unlink(log);
+}
+
+/*
+ * The guest ejects a DIMM after the destination got its part of the map.  The
+ * RAM block goes at once, or stays for as long as whoever manages the guest
+ * keeps its object.
+ */
+static void test_ejected_with_map(gconstpointer data)
+{
+    bool stays = GPOINTER_TO_INT(data);
+    BGOptions options = { .backend = BG_ANON, .args = DIMM_ARGS };
+    BGuest *g = bg_start(&options);
+    BGuest *dest;
+
+    bg_driver_start(g, MUST_TELL_HOST);
+    dest = bg_start_incoming(g);
+    bg_fill(g, DIMM_START, 16 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, DIMM_START + 32 * MiB, 16 * MiB);
+    bg_request_range(g, BG_INFLATE, 32 * MiB, 8 * MiB);
+    qtest_qmp_device_del_send(g->qts, "dimm0");
+    bg_set_capability(g, "skip-balloon", true);
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    bg_migrate_start(g, dest);
+    ug_wait_status(g, "active");
+    if (stays) {
+        eject_dimm(g);
+    } else {
+        remove_dimm(g);
+    }
+    bg_migrate_limit(g, 0);
+    /* What was yet to be sent of it counts as if it still were. */
+    ug_set_migrate_parameter(g, "downtime-limit", "2000000");
+    bg_migrate_wait(g, dest);
+    g_assert_cmpuint(bg_map_pages(dest, NULL), ==, 8 * MiB / BALLOON_PAGE);
+    bg_quit(dest);
+    bg_quit(g);
 }
 
 static int connect_to(const char *path)
@@ -811,7 +852,7 @@ static void test_gone_on_destination(gconstpointer data)
     wait_lines(log, "qemu_loadvm_state_section_startfull", 1);
 
     qtest_qmp_device_del_send(g->qts, "dimm0");
-    eject_dimm(g);
+    remove_dimm(g);
     put_page(stream, 1);
     put_be(stream, LAST, 1);
     send_all(fd, stream);
@@ -847,7 +888,11 @@ int main(int argc, char **argv)
                         test_read_only);
     qtest_add_data_func("skip-drop/read-only/word", GINT_TO_POINTER(WORD),
                         test_read_only);
-    qtest_add_func("skip-drop/gone/source", test_ejected_on_source);
+    qtest_add_func("skip-drop/gone/source/pages", test_ejected_on_source);
+    qtest_add_data_func("skip-drop/gone/source/map/removed",
+                        GINT_TO_POINTER(false), test_ejected_with_map);
+    qtest_add_data_func("skip-drop/gone/source/map/ejected",
+                        GINT_TO_POINTER(true), test_ejected_with_map);
     qtest_add_data_func("skip-drop/gone/destination/map",
                         GINT_TO_POINTER(MAP), test_gone_on_destination);
     qtest_add_data_func("skip-drop/gone/destination/word",
