@@ -26,15 +26,6 @@
 /* The same: a pass over what the guest writes to takes more than 0.1 s */
 #define STEADY (6 * MiB)
 
-/*
- * With these the migration ends only when less than a page is left to send,
- * and there is one always.  Neither may make that nothing at all: QEMU then
- * would not look for pages that were written to.
- */
-#define HELD "{ 'downtime-limit': 1000, 'avail-switchover-bandwidth': 2000 }"
-#define RELEASED "{ 'downtime-limit': 2000, 'max-bandwidth': 0, "\
-                 "'avail-switchover-bandwidth': 1000000000 }"
-
 #define FIRMWARE_SIZE (64 * KiB)
 #define RESET_VECTOR (FIRMWARE_SIZE - 16)
 
@@ -74,6 +65,11 @@ void bp_init(void)
                                     getpid());
     g_assert_true(g_file_set_contents(firmware_path, (const char *)image,
                                       FIRMWARE_SIZE, NULL));
+}
+
+const char *bp_firmware(void)
+{
+    return firmware_path;
 }
 
 void bp_cleanup(void)
@@ -363,8 +359,7 @@ static void wait_another_pass(BPair *p)
     bg_migrate_wait_pass(p->source, n + 1);
 }
 
-/* Without the guest writing nothing would hold the migration. */
-static void wait_until_it_runs(BGuest *g)
+void bp_wait_until_it_runs(BGuest *g)
 {
     uint8_t before, now;
 
@@ -385,8 +380,8 @@ static void set_bandwidth(BPair *p, uint64_t bytes)
 void bp_migrate(BPair *p)
 {
     lay_wire(p);
-    wait_until_it_runs(p->source);
-    bp_set_parameters(p->source, HELD);
+    bp_wait_until_it_runs(p->source);
+    bp_set_parameters(p->source, BP_HELD);
     set_bandwidth(p, SLOW);
     if (!is_file(p)) {
         start_incoming(p);
@@ -404,7 +399,7 @@ void bp_migrate(BPair *p)
 
 void bp_finish(BPair *p)
 {
-    bp_set_parameters(p->source, RELEASED);
+    bp_set_parameters(p->source, BP_RELEASED);
     if (has_capability(p, "pause-before-switchover")) {
         bg_wait_status(p->source, "pre-switchover", HANG_SECONDS);
         qtest_qmp_assert_success(
@@ -492,7 +487,7 @@ static void check_counts(BPair *p)
 static void use_destination(BPair *p)
 {
     qtest_qmp_assert_success(p->dest->qts, "{ 'execute': 'cont' }");
-    wait_until_it_runs(p->dest);
+    bp_wait_until_it_runs(p->dest);
     bm_deflate(p->model, p->dest, PART(GIVEN_BACK), PART_SIZE);
     bm_fill(p->model, p->dest, PART(GIVEN_BACK), PART_SIZE / 4, 6);
     bm_inflate(p->model, p->dest, PART(FILLED), PART_SIZE);

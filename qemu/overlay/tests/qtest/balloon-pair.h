@@ -14,6 +14,15 @@
 #include "balloon-guest.h"
 #include "balloon-model.h"
 
+/*
+ * With these the migration ends only when less than a page is left to send,
+ * and there is one always.  Neither may make that nothing at all: QEMU then
+ * would not look for pages that were written to.
+ */
+#define BP_HELD "{ 'downtime-limit': 1000, 'avail-switchover-bandwidth': 2000 }"
+#define BP_RELEASED "{ 'downtime-limit': 2000, 'max-bandwidth': 0, "\
+                    "'avail-switchover-bandwidth': 1000000000 }"
+
 /* What the stream goes over */
 typedef enum BPWire {
     BP_UNIX,
@@ -108,6 +117,18 @@ char *bp_test_path(const char *program, const char *name, BGBackend backend,
  * bp_init: Make what bp_start() needs; for main()
  */
 void bp_init(void);
+
+/**
+ * bp_firmware: The path of the firmware that makes a guest write for ever
+ */
+const char *bp_firmware(void);
+
+/**
+ * bp_wait_until_it_runs: Wait until such a guest has begun to write
+ *
+ * Without that nothing would hold the migration.
+ */
+void bp_wait_until_it_runs(BGuest *g);
 
 /**
  * bp_cleanup: Remove what bp_init() made
