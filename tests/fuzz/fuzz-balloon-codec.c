@@ -11,10 +11,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
-#include <glib.h>
-
-#include "migration/balloon-codec.h"
+#include "qemu/osdep.h"
+#include "migration/skip/balloon-codec.h"
 #include "fuzz.h"
 
 #define HEADER 5

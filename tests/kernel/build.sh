@@ -27,7 +27,7 @@ need_packages build-essential pkgconf libglib2.0-dev dpkg-dev cpio xz-utils
 
 OUT=$BUILD/kernel/$SUITE
 OURS=$ROOT/qemu/overlay
-SOURCES=("$ROOT/tests/kernel/kernel-init.c" "$OURS"/migration/populated{,-file,-tables}.c)
+SOURCES=("$ROOT/tests/kernel/kernel-init.c" "$OURS"/migration/skip/populated{,-file,-tables}.c)
 mkdir -p "$OUT"
 exec 8>"$OUT/lock"
 flock 8
@@ -35,7 +35,7 @@ source=$(kernel_deb)
 
 # Anything that the result depends on, by content where it is ours.
 inputs=$(printf '%s\n' "$source" &&
-    sha256sum "${SOURCES[@]}" "$OURS"/{,include/}migration/populated*.h "$ROOT"/{tests/kernel/build,scripts/kernel}.sh)
+    sha256sum "${SOURCES[@]}" "$OURS"/migration/skip/populated*.h "$ROOT"/tests/unit/include/qemu/osdep.h "$ROOT"/{tests/kernel/build,scripts/kernel}.sh)
 if [[ -e $OUT/initramfs.cpio.gz && $(cat "$OUT/inputs" 2>/dev/null || true) == "$inputs" ]]; then
     exit 0
 fi
@@ -46,7 +46,7 @@ initramfs_begin "$OUT/initramfs" "${MODULES[@]}"
 # GLib is linked statically, of which the linker says that it would look users up in vain.
 read -ra glib < <(pkg-config --cflags --static --libs glib-2.0)
 logged "kernel-init-$SUITE" gcc -static -O2 -std=gnu11 -D_GNU_SOURCE -UNDEBUG -Wall -Wextra -Werror \
-    -I "$OURS/include" -I "$OURS/migration" -o "$OUT/initramfs/init" "${SOURCES[@]}" "${glib[@]}"
+    -I "$ROOT/tests/unit/include" -I "$OURS" -o "$OUT/initramfs/init" "${SOURCES[@]}" "${glib[@]}"
 cp "$VMLINUZ" "$OUT/vmlinuz"
 initramfs_end "$OUT/initramfs" "$OUT/initramfs.cpio.gz"
 rm -rf "$KERNEL"

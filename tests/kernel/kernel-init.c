@@ -19,28 +19,19 @@
 #define _GNU_SOURCE
 #endif
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
+#include "qemu/osdep.h"
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <glib.h>
-
-#include "migration/populated.h"
+#include "migration/skip/populated.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21

@@ -7,10 +7,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
-#include <glib.h>
-
-#include "migration/balloon-bitmap.h"
+#include "qemu/osdep.h"
+#include "migration/skip/balloon-bitmap.h"
 
 #define WORD 64
 

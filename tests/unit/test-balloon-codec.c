@@ -7,10 +7,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
-#include <glib.h>
-
-#include "migration/balloon-codec.h"
+#include "qemu/osdep.h"
+#include "migration/skip/balloon-codec.h"
 
 #define CHUNK BALLOON_CHUNK_PAGES
 #define MIN_ROOM BALLOON_CODEC_MIN_ROOM

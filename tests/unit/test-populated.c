@@ -12,23 +12,17 @@
 #define _GNU_SOURCE
 #endif
 
+#include "qemu/osdep.h"
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <unistd.h>
-#include <glib.h>
 
-#include "migration/populated.h"
+#include "migration/skip/populated.h"
 
 #ifndef MFD_HUGETLB
 #define MFD_HUGETLB 0x0004U

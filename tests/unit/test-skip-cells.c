@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <glib.h>
-#include <string.h>
-
-#include "migration/skip-cells.h"
+#include "qemu/osdep.h"
+#include "migration/skip/cells.h"
 
 static void test_shift(void)
 {

@@ -19,7 +19,7 @@
 #include "exec/address-spaces.h"
 #include "hw/virtio/balloon-request.h"
 #include "hw/virtio/virtio-access.h"
-#include "migration/balloon-map.h"
+#include "hw/virtio/balloon-map.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
 

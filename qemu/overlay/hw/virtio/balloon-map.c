@@ -1,0 +1,797 @@
+/*
+ * Balloon map: the balloon bitmaps of all RAM blocks
+ *
+ * A bitmap belongs to a RAM block, not to a range of ram_addr_t, which may
+ * differ on the other host, and covers it up to its maximum length, so that
+ * a resize does not have to move it.  It comes into being with the first page
+ * of the block that the guest gives back.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/queue.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-skip-balloon.h"
+#include "exec/memory.h"
+#include "exec/ramblock.h"
+#include "hw/virtio/virtio.h"
+#include "migration/skip/balloon-codec.h"
+#include "hw/virtio/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/skip/hooks.h"
+#include "migration/skip/told.h"
+#include "system/runstate.h"
+#include "system/system.h"
+#include "migration/ram.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "migration/skip/trace.h"
+
+/* Bounds the work and the answer of one query-balloon-map */
+#define QUERY_RUNS_DEFAULT 1024
+#define QUERY_RUNS_MAX 65536
+
+/* How often to look whether owed memory can be let go of, at last */
+#define OWED_POLL_MS 100
+
+/* How long to let go of it in one go, and to leave the BQL to others then */
+#define OWED_SLICE_NS (2 * SCALE_MS)
+#define OWED_PAUSE_MS 1
+
+/* Balloon pages that are let go of between two looks at the clock: 2 MiB */
+#define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+
+typedef struct BalloonMapBlock {
+    RAMBlock *rb;
+    BalloonBitmap *bitmap;
+    /*
+     * Owed: pages that the guest gave back and the host has not let go of yet,
+     * either since discarding was inhibited, or since the guest kept other
+     * pages of the same huge page, which the host can only let go of as a
+     * whole.  NULL until there are such pages.  Another host does not learn of
+     * them: there they stay populated.
+     */
+    BalloonBitmap *owed;
+    /*
+     * Where whole pages of the host may be owed because discarding was
+     * inhibited; empty if it does not end above its start
+     */
+    BalloonRun due;
+    /* A bit for each chunk: it changed, and nobody took note of that yet */
+    unsigned long *changed;
+    QLIST_ENTRY(BalloonMapBlock) next;
+} BalloonMapBlock;
+
+static struct {
+    VirtIODevice *vdev;
+    /* A migration under way has to look at what is discarded */
+    bool track_discards;
+    /* What leaves the map is to be populated; was it emptied since then? */
+    bool populate_deflated;
+    bool emptied;
+    /* How often something has been discarded */
+    uint64_t discards;
+    /* Did discarding for the balloon ever succeed, or fail? */
+    bool succeeded;
+    bool failed;
+    /* See balloon_map_hold() */
+    bool held;
+    /* Chunks that changed, of all blocks; read without a lock, too */
+    uint64_t changed;
+    /* Lets go of what is owed; exists as long as the device does */
+    QEMUTimer *owed_timer;
+    QLIST_HEAD(, BalloonMapBlock) blocks;
+} balloon_map;
+
+static uint64_t to_page(uint64_t bytes)
+{
+    return bytes >> BALLOON_BITMAP_PAGE_SHIFT;
+}
+
+static BalloonMapBlock *find_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (block->rb == rb) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static BalloonMapBlock *find_block_by_host(void *host)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (block->rb->host == host) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t block_chunks(const BalloonMapBlock *block)
+{
+    return balloon_codec_chunks(balloon_bitmap_size(block->bitmap));
+}
+
+static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    if (!block) {
+        block = g_new0(BalloonMapBlock, 1);
+        block->rb = rb;
+        block->bitmap = balloon_bitmap_new(to_page(rb->max_length));
+        block->changed = bitmap_new(block_chunks(block));
+        QLIST_INSERT_HEAD(&balloon_map.blocks, block, next);
+    }
+    return block;
+}
+
+static void forget_changes(BalloonMapBlock *block)
+{
+    uint64_t chunks = block_chunks(block);
+
+    qatomic_set(&balloon_map.changed, balloon_map.changed -
+                bitmap_count_one(block->changed, chunks));
+    bitmap_zero(block->changed, chunks);
+}
+
+static void drop_block(BalloonMapBlock *block)
+{
+    QLIST_REMOVE(block, next);
+    forget_changes(block);
+    balloon_bitmap_free(block->bitmap);
+    balloon_bitmap_free(block->owed);
+    g_free(block->changed);
+    g_free(block);
+}
+
+static void note_change(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    uint64_t chunk = page >> BALLOON_CHUNK_SHIFT;
+    uint64_t end = ((page + npages - 1) >> BALLOON_CHUNK_SHIFT) + 1;
+
+    while ((chunk = find_next_zero_bit(block->changed, end, chunk)) < end) {
+        set_bit(chunk, block->changed);
+        qatomic_set(&balloon_map.changed, balloon_map.changed + 1);
+    }
+}
+
+/* Take a range out of the map.  Returns true if any page of it was in. */
+static bool clear_range(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    if (!balloon_bitmap_clear(block->bitmap, page, npages)) {
+        return false;
+    }
+    note_change(block, page, npages);
+    return true;
+}
+
+static void clear_owed(BalloonMapBlock *block, uint64_t page,
+                       uint64_t npages)
+{
+    if (block->owed) {
+        balloon_bitmap_clear(block->owed, page, npages);
+    }
+}
+
+static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+{
+    if (!block->owed) {
+        block->owed = balloon_bitmap_new(balloon_bitmap_size(block->bitmap));
+    }
+    balloon_bitmap_set(block->owed, page, npages);
+}
+
+static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
+                                      size_t size, size_t max_size)
+{
+    BalloonMapBlock *block = find_block_by_host(host);
+
+    if (block) {
+        drop_block(block);
+    }
+}
+
+static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
+                                      size_t old_size, size_t new_size)
+{
+    BalloonMapBlock *block = find_block_by_host(host);
+
+    if (block && new_size < old_size) {
+        clear_range(block, to_page(new_size), to_page(old_size - new_size));
+        clear_owed(block, to_page(new_size), to_page(old_size - new_size));
+    }
+}
+
+static RAMBlockNotifier balloon_map_ram_notifier = {
+    .ram_block_removed = balloon_map_block_removed,
+    .ram_block_resized = balloon_map_block_resized,
+};
+
+/* Take a range out of the map: the guest uses it again. */
+static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+{
+    if (clear_range(block, page, npages) && balloon_map.populate_deflated) {
+        balloon_map_populate(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                             (page + npages) << BALLOON_BITMAP_PAGE_SHIFT);
+    }
+}
+
+static void empty_block(BalloonMapBlock *block)
+{
+    if (balloon_bitmap_count(block->bitmap)) {
+        balloon_map.emptied = true;
+        note_change(block, 0, balloon_bitmap_size(block->bitmap));
+    }
+    balloon_bitmap_clear_all(block->bitmap);
+    balloon_bitmap_free(block->owed);
+    block->owed = NULL;
+    block->due = (BalloonRun) { };
+}
+
+static void let_go_of_owed(void *opaque);
+
+void balloon_map_attach(VirtIODevice *vdev)
+{
+    assert(bql_locked());
+    assert(!balloon_map.vdev);
+    balloon_map.vdev = vdev;
+    balloon_map.succeeded = false;
+    balloon_map.failed = false;
+    balloon_map.owed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, let_go_of_owed,
+                                          NULL);
+    ram_block_notifier_add(&balloon_map_ram_notifier);
+}
+
+void balloon_map_detach(VirtIODevice *vdev)
+{
+    BalloonMapBlock *block, *next;
+
+    assert(bql_locked());
+    if (balloon_map.vdev != vdev) {
+        return;
+    }
+    balloon_map_reset();
+    QLIST_FOREACH_SAFE(block, &balloon_map.blocks, next, next) {
+        drop_block(block);
+    }
+    ram_block_notifier_remove(&balloon_map_ram_notifier);
+    timer_free(balloon_map.owed_timer);
+    balloon_map.owed_timer = NULL;
+    balloon_map.vdev = NULL;
+}
+
+VirtIODevice *balloon_map_device(void)
+{
+    assert(bql_locked());
+    return balloon_map.vdev;
+}
+
+bool balloon_map_takes_parts(void)
+{
+    assert(bql_locked());
+    return balloon_map.vdev &&
+           virtio_vdev_has_feature(balloon_map.vdev,
+                                   VIRTIO_BALLOON_F_MUST_TELL_HOST);
+}
+
+uint64_t balloon_map_discards(void)
+{
+    assert(bql_locked());
+    return balloon_map.discards;
+}
+
+static bool is_empty(void)
+{
+    BalloonMapBlock *block;
+
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (balloon_bitmap_count(block->bitmap)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool balloon_map_discards_failed(void)
+{
+    assert(bql_locked());
+    return balloon_map.failed && !balloon_map.succeeded &&
+           is_empty();
+}
+
+bool balloon_map_inhibited(void)
+{
+    assert(bql_locked());
+    /*
+     * Postcopy cannot deal with concurrent discards, and a background
+     * snapshot has to save what a page held.
+     */
+    return ram_block_discard_is_disabled() ||
+           migration_in_incoming_postcopy() || migration_in_bg_snapshot();
+}
+
+/* madvise() fails there; on hugetlbfs nothing is locked, and it is not used. */
+static bool is_locked(const RAMBlock *rb)
+{
+    return should_mlock(mlock_state) &&
+           rb->page_size == qemu_real_host_page_size();
+}
+
+static bool is_shared_file(const RAMBlock *rb)
+{
+    return rb->fd >= 0 && (rb->flags & RAM_SHARED);
+}
+
+bool balloon_map_can_discard(const RAMBlock *rb)
+{
+    return !is_locked(rb) || is_shared_file(rb);
+}
+
+/*
+ * The same as ram_block_discard_range(), for memory that is locked: a hole in
+ * the file takes the memory out of the page tables as well.
+ */
+static int punch_hole(RAMBlock *rb, uint64_t offset, uint64_t length)
+{
+    int ret = -ENOSYS;
+
+#ifdef CONFIG_FALLOCATE_PUNCH_HOLE
+    ret = fallocate(rb->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    rb->fd_offset + offset, length) ? -errno : 0;
+#endif
+    if (ret) {
+        error_report_once("Memory that the guest gives back is not let go "
+                          "of: %s: %s", rb->idstr, strerror(-ret));
+    }
+    return ret;
+}
+
+static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
+{
+    int ret;
+
+    if (!balloon_map_can_discard(rb)) {
+        warn_report_once("Memory that the guest gives back is not let go of, "
+                         "since it is locked. Use memory-backend-memfd for "
+                         "it, or no -overcommit mem-lock");
+        return false;
+    }
+    balloon_map.discards++;
+    if (balloon_map.track_discards) {
+        skip_told_note_discard(rb, offset, length);
+    }
+    ret = is_locked(rb) ? punch_hole(rb, offset, length)
+                        : ram_block_discard_range(rb, offset, length);
+    if (balloon_map.track_discards) {
+        /*
+         * Only now, or the old content might be sent once more instead.  What
+         * could not be discarded may be gone all the same, in part or, where
+         * the hole was punched and madvise() failed then, as a whole.
+         */
+        ram_mark_dirty_range(rb, offset, length);
+    }
+    return !ret;
+}
+
+/* Discard whole pages of the host; what could be discarded is in the map. */
+static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
+{
+    BalloonMapBlock *block;
+
+    if (!discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
+                 npages << BALLOON_BITMAP_PAGE_SHIFT)) {
+        balloon_map.failed = true;
+    } else if (balloon_map.vdev) {
+        balloon_map.succeeded = true;
+        block = find_or_add_block(rb);
+        balloon_bitmap_set(block->bitmap, page, npages);
+        note_change(block, page, npages);
+    }
+}
+
+/*
+ * Find the next pages in [@from, @end) that are owed and are whole pages of
+ * the host.  @from is the start of one.  Looks at each huge page once, up to
+ * its first gap.
+ */
+static bool next_whole(const BalloonMapBlock *block, uint64_t from,
+                       uint64_t end, BalloonRun *run)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+
+    while (block->owed &&
+           balloon_bitmap_next_run_before(block->owed, from, end, run)) {
+        from = QEMU_ALIGN_DOWN(run->end, unit) + unit;
+        if (balloon_run_shrink(run, unit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_in_owed(BalloonMapBlock *block, const BalloonRun *run)
+{
+    /* Nothing would be won by trying again what cannot be discarded. */
+    clear_owed(block, run->start, run->end - run->start);
+    put_in(block->rb, run->start, run->end - run->start);
+}
+
+/*
+ * Note parts of huge pages as given back, and put in the huge pages that they
+ * complete.
+ */
+static void put_in_parts(BalloonMapBlock *block, uint64_t page,
+                         uint64_t npages)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
+    uint64_t from = QEMU_ALIGN_DOWN(page, unit);
+    BalloonRun run;
+
+    set_owed(block, page, npages);
+    for (; next_whole(block, from, end, &run); from = run.end) {
+        put_in_owed(block, &run);
+    }
+}
+
+static bool is_due(const BalloonMapBlock *block)
+{
+    return block->due.start < block->due.end && block->owed &&
+           balloon_bitmap_count(block->owed);
+}
+
+/* Look after @ms at what is due, if anything is. */
+static void schedule_owed(int64_t ms)
+{
+    BalloonMapBlock *block;
+
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        if (is_due(block)) {
+            timer_mod(balloon_map.owed_timer,
+                      qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms);
+            return;
+        }
+    }
+}
+
+/* Note pages that must not be discarded now. */
+static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
+    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
+    BalloonRun whole;
+
+    set_owed(block, page, npages);
+    if (!next_whole(block, start, end, &whole)) {
+        return;
+    }
+    if (is_due(block)) {
+        start = MIN(start, block->due.start);
+        end = MAX(end, block->due.end);
+    }
+    block->due = (BalloonRun) { .start = start, .end = end };
+    if (!timer_pending(balloon_map.owed_timer)) {
+        schedule_owed(OWED_POLL_MS);
+    }
+}
+
+/* Returns false if there is more to do, but no time for it. */
+static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
+{
+    uint64_t piece = MAX(OWED_PIECE_PAGES, to_page(block->rb->page_size));
+
+    while (is_due(block)) {
+        uint64_t end = MIN(QEMU_ALIGN_DOWN(block->due.start, piece) + piece,
+                           block->due.end);
+        BalloonRun run;
+
+        if (next_whole(block, block->due.start, end, &run)) {
+            put_in_owed(block, &run);
+            end = run.end;
+        }
+        block->due.start = end;
+        if (get_clock() >= until) {
+            return false;
+        }
+    }
+    block->due = (BalloonRun) { };
+    return true;
+}
+
+/*
+ * Nobody tells when discarding is not inhibited any more, so this looks at
+ * times, as long as anything is due.
+ *
+ * With the guest stopped nothing is done: a migration may be about to end, or
+ * has ended, and another QEMU may have the guest, and share its memory.
+ */
+static void let_go_of_owed(void *opaque)
+{
+    int64_t begin = get_clock();
+    BalloonMapBlock *block;
+    bool done = true;
+
+    if (balloon_map_inhibited() || balloon_map.held ||
+        !runstate_is_running()) {
+        schedule_owed(OWED_POLL_MS);
+        return;
+    }
+    trace_skip_bql_begin("owed");
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        done = done && let_go_of_due(block, begin + OWED_SLICE_NS);
+    }
+    trace_skip_bql_end("owed", (get_clock() - begin) / SCALE_US);
+    if (!done) {
+        schedule_owed(OWED_PAUSE_MS);
+    }
+}
+
+void balloon_map_hold(bool on)
+{
+    assert(bql_locked());
+    balloon_map.held = on;
+    if (!on) {
+        schedule_owed(0);
+    }
+}
+
+void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
+{
+    BalloonMapBlock *block = find_block(rb);
+    bool inhibited = balloon_map_inhibited();
+
+    if (balloon_map_takes_parts() && (inhibited || balloon_map.held)) {
+        owe(find_or_add_block(rb), to_page(offset), to_page(length));
+    } else if (inhibited) {
+        /* It may be in use again by the time that this is over. */
+        return;
+    } else if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
+        if (block) {
+            clear_owed(block, to_page(offset), to_page(length));
+        }
+        put_in(rb, to_page(offset), to_page(length));
+    } else {
+        assert(balloon_map_takes_parts());
+        put_in_parts(find_or_add_block(rb), to_page(offset), to_page(length));
+    }
+}
+
+void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
+{
+    assert(bql_locked());
+    discard(rb, offset, length);
+}
+
+/*
+ * Keep owing pages that are in the map, which their huge page is about to
+ * leave.  The guest has not taken them back.
+ */
+static void keep_owed(BalloonMapBlock *block, uint64_t start, uint64_t end)
+{
+    BalloonRun run;
+
+    for (; balloon_bitmap_next_run_before(block->bitmap, start, end, &run);
+         start = run.end) {
+        set_owed(block, run.start, run.end - run.start);
+    }
+}
+
+void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
+{
+    RAMBlock *rb = mr->ram_block;
+    BalloonMapBlock *block = find_block(rb);
+
+    if (block) {
+        uint64_t unit = to_page(rb->page_size);
+        uint64_t first = to_page(offset);
+        uint64_t last = to_page(QEMU_ALIGN_UP(offset + length,
+                                              BALLOON_BITMAP_PAGE_SIZE));
+        uint64_t start = QEMU_ALIGN_DOWN(first, unit);
+        uint64_t end = QEMU_ALIGN_UP(last, unit);
+
+        if (balloon_map_takes_parts()) {
+            keep_owed(block, start, first);
+            keep_owed(block, last, end);
+        }
+        clear_owed(block, first, last - first);
+        /* Whoever uses a part of a huge page populates all of it. */
+        take_out(block, start, end - start);
+    }
+}
+
+void balloon_map_reset(void)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        trace_balloon_map_reset(block->rb->idstr,
+                                balloon_bitmap_count(block->bitmap),
+                                balloon_bitmap_runs(block->bitmap));
+        empty_block(block);
+    }
+}
+
+const BalloonBitmap *balloon_map_of_block(RAMBlock *rb)
+{
+    BalloonMapBlock *block = find_block(rb);
+
+    return block ? block->bitmap : NULL;
+}
+
+BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb)
+{
+    return find_or_add_block(rb)->bitmap;
+}
+
+void balloon_map_track_discards(bool on)
+{
+    assert(bql_locked());
+    balloon_map.track_discards = on;
+}
+
+void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    uint64_t size = rb->page_size;
+    uint64_t offset;
+
+    for (offset = QEMU_ALIGN_DOWN(start, size); offset < end; offset += size) {
+        /* Reading is enough. */
+        (void)qatomic_read(rb->host + offset);
+    }
+}
+
+bool balloon_map_populate_deflated(bool on)
+{
+    bool complete = !balloon_map.populate_deflated || !balloon_map.emptied;
+
+    assert(bql_locked());
+    if (on && !balloon_map.populate_deflated) {
+        balloon_map.emptied = false;
+    }
+    balloon_map.populate_deflated = on;
+    return complete;
+}
+
+void balloon_map_changes_reset(void)
+{
+    BalloonMapBlock *block;
+
+    assert(bql_locked());
+    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+        forget_changes(block);
+    }
+}
+
+uint64_t balloon_map_changed(void)
+{
+    return qatomic_read(&balloon_map.changed);
+}
+
+bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
+{
+    BalloonMapBlock *block = find_block(rb);
+    uint64_t chunks;
+
+    if (!block) {
+        return false;
+    }
+    chunks = block_chunks(block);
+    *start = find_next_bit(block->changed, chunks, *start);
+    if (*start == chunks) {
+        return false;
+    }
+    *end = find_next_zero_bit(block->changed, chunks, *start);
+    bitmap_clear(block->changed, *start, *end - *start);
+    qatomic_set(&balloon_map.changed, balloon_map.changed - (*end - *start));
+    return true;
+}
+
+/*
+ * List runs of @bitmap from page @from on, @max_runs at most.  Returns the
+ * page to go on from, or the size of the bitmap if there is nothing left.
+ */
+static uint64_t list_runs(const BalloonBitmap *bitmap, uint64_t from,
+                          uint32_t max_runs, BalloonMapRunList **runs)
+{
+    BalloonRun run;
+    uint32_t n;
+
+    for (n = 0; n < max_runs; n++) {
+        BalloonMapRun *value;
+
+        if (!balloon_bitmap_next_run(bitmap, from, &run)) {
+            return balloon_bitmap_size(bitmap);
+        }
+        value = g_new0(BalloonMapRun, 1);
+        value->offset = run.start << BALLOON_BITMAP_PAGE_SHIFT;
+        value->length = (run.end - run.start) << BALLOON_BITMAP_PAGE_SHIFT;
+        QAPI_LIST_APPEND(runs, value);
+        from = run.end;
+    }
+    return balloon_bitmap_next_run(bitmap, from, &run)
+           ? run.start : balloon_bitmap_size(bitmap);
+}
+
+static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
+                                   uint32_t max_runs)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    BalloonMapInfo *info = g_new0(BalloonMapInfo, 1);
+    uint64_t next;
+
+    info->id = g_strdup(rb->idstr);
+    info->size = rb->used_length;
+    if (!bitmap) {
+        return info;
+    }
+    info->pages = balloon_bitmap_count(bitmap);
+    info->run_count = balloon_bitmap_runs(bitmap);
+    next = list_runs(bitmap, to_page(offset), max_runs, &info->runs);
+    if (next < balloon_bitmap_size(bitmap)) {
+        info->has_next_offset = true;
+        info->next_offset = next << BALLOON_BITMAP_PAGE_SHIFT;
+    }
+    return info;
+}
+
+BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
+                                          uint64_t offset, bool has_max_runs,
+                                          uint32_t max_runs, Error **errp)
+{
+    BalloonMapInfoList *list = NULL, **tail = &list;
+    RAMBlock *rb;
+
+    if (!balloon_map_device()) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE,
+                  "No balloon device has been activated");
+        return NULL;
+    }
+    if (has_offset && !id) {
+        error_setg(errp, "Parameter 'offset' needs parameter 'id'");
+        return NULL;
+    }
+    if (!has_max_runs) {
+        max_runs = QUERY_RUNS_DEFAULT;
+    } else if (max_runs > QUERY_RUNS_MAX) {
+        error_setg(errp, "Parameter 'max-runs' must be at most %d",
+                   QUERY_RUNS_MAX);
+        return NULL;
+    }
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        BalloonMapInfo *info;
+        BalloonMapRunList *run;
+
+        if (id ? strcmp(id, rb->idstr) : !rb->idstr[0]) {
+            continue;
+        }
+        info = query_block(rb, has_offset ? offset : 0, max_runs);
+        for (run = info->runs; run; run = run->next) {
+            max_runs--;
+        }
+        QAPI_LIST_APPEND(tail, info);
+    }
+    if (id && !list) {
+        error_setg(errp, "There is no RAM block '%s'", id);
+    }
+    return list;
+}

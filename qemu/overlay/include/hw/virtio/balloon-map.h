@@ -1,0 +1,206 @@
+/*
+ * Balloon map: the balloon bitmaps of all RAM blocks
+ *
+ * What the guest gave back through virtio-balloon, and was discarded then; and
+ * what is owed: given back, and not discarded yet.  The balloon device keeps it
+ * up to date.  Whether the host has memory for a page by now it does not say.
+ * Migration reads it, sends it along, and never changes it on the source.  All
+ * functions must be called with the BQL held.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_BALLOON_MAP_H
+#define MIGRATION_BALLOON_MAP_H
+
+#include "exec/cpu-common.h"
+#include "exec/hwaddr.h"
+#include "migration/skip/balloon-bitmap.h"
+#include "qemu/typedefs.h"
+
+/**
+ * balloon_map_attach: Start to keep a balloon map, for a device being realized
+ * @vdev: the virtio-balloon device; there can be one at a time
+ */
+void balloon_map_attach(VirtIODevice *vdev);
+
+/**
+ * balloon_map_detach: Drop the balloon map, for a device being unrealized
+ * @vdev: the device; nothing happens if it is not the attached one
+ */
+void balloon_map_detach(VirtIODevice *vdev);
+
+/**
+ * balloon_map_device: The attached virtio-balloon device, or NULL
+ */
+VirtIODevice *balloon_map_device(void);
+
+/**
+ * balloon_map_takes_parts: May pages be owed, parts of huge pages for instance?
+ *
+ * Only to a driver that negotiated MUST_TELL_HOST.  Any other may use a page
+ * again before it tells, and would lose what it wrote when the page is
+ * discarded later: with the rest of its huge page, or when discarding is not
+ * inhibited any more.
+ */
+bool balloon_map_takes_parts(void);
+
+/**
+ * balloon_map_inhibited: Must nothing be discarded for the guest now?
+ *
+ * So it is while postcopy arrives, while a background snapshot is taken, and
+ * while a device needs guest memory to stay where it is.
+ */
+bool balloon_map_inhibited(void);
+
+/**
+ * balloon_map_hold: Put off discarding what can be owed, or stop to do so
+ * @on: whether to put it off; calls are not counted
+ *
+ * What the guest gives back meanwhile is owed, and discarded by the main loop
+ * at once when this is over.  What cannot be owed, since the driver did not
+ * negotiate MUST_TELL_HOST, or reported it to be free, is discarded all the
+ * same: balloon_map_discards() tells.
+ */
+void balloon_map_hold(bool on);
+
+/**
+ * balloon_map_can_discard: Can the host let go of memory of a RAM block?
+ *
+ * It cannot if the memory is locked, but for shared memory of a file, and for
+ * huge pages.
+ */
+bool balloon_map_can_discard(const RAMBlock *rb);
+
+/**
+ * balloon_map_discards_failed: Did all that was tried for the balloon fail?
+ *
+ * So there is nothing in the map though the guest gave something back.
+ */
+bool balloon_map_discards_failed(void);
+
+/**
+ * balloon_map_inflate: Discard memory that the guest gave back
+ * @rb: the RAM block
+ * @offset: offset in the block, in bytes
+ * @length: bytes
+ *
+ * @offset and @length are multiples of the page size of @rb or, if
+ * balloon_map_takes_parts(), of a balloon page.  A huge page is discarded once
+ * all its balloon pages were given back, by whatever calls and in whatever
+ * order, and none was taken back since.
+ *
+ * If balloon_map_inhibited(), nothing is discarded now.  If moreover
+ * balloon_map_takes_parts(), the pages are owed: those that have not been
+ * taken back by then are discarded when it is over.
+ *
+ * Only what could be discarded enters the map.  An error has been reported
+ * already, and the guest need not care.
+ */
+void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
+
+/**
+ * balloon_map_report: Discard memory that the guest reported to be free
+ * @rb: the RAM block
+ * @offset: offset in the block, in bytes, a multiple of the page size of @rb
+ * @length: bytes, a multiple of the page size of @rb
+ *
+ * It does not enter the map: the guest may use it without telling.  For the
+ * same reason the caller has to see to it that discarding is not inhibited:
+ * this could not be made up for.  Errors are as of balloon_map_inflate().
+ */
+void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length);
+
+/**
+ * balloon_map_deflate: Note that the guest takes memory back
+ * @mr: RAM memory region
+ * @offset: offset in the region, in bytes
+ * @length: bytes
+ *
+ * A huge page leaves the map as a whole.  If balloon_map_takes_parts(), giving
+ * back again what was taken back is enough for it to be discarded again.
+ * Whether discarding is inhibited makes no difference.
+ */
+void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
+
+/**
+ * balloon_map_reset: Empty the map: whatever runs in the guest next does not
+ * know of the pages that its predecessor gave back.  Nothing is owed then.
+ */
+void balloon_map_reset(void);
+
+/**
+ * balloon_map_populate: Make the host back a range, without changing it
+ * @rb: the RAM block
+ * @start: offset in bytes
+ * @end: offset in bytes
+ *
+ * Needs no lock but what keeps @rb alive.
+ */
+void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
+
+/**
+ * balloon_map_populate_deflated: Whether to populate what leaves the map
+ *
+ * Returns: false if that was on, and the map was emptied meanwhile: then this
+ * was not done
+ */
+bool balloon_map_populate_deflated(bool on);
+
+/**
+ * balloon_map_track_discards: Say whether a migration under way has to look at
+ * what is discarded
+ *
+ * If so, what balloon_map_inflate() and balloon_map_report() discarded is
+ * marked dirty.  A migration that takes unpopulated memory for zeroes, and
+ * skips it, needs that: it may have sent the old content, and nothing else
+ * tells it that a page which the guest did not write to has changed.
+ */
+void balloon_map_track_discards(bool on);
+
+/**
+ * balloon_map_discards: How often memory has been discarded for the guest
+ *
+ * Nothing has been discarded in between if two answers are equal.
+ */
+uint64_t balloon_map_discards(void);
+
+/**
+ * balloon_map_changes_reset: Forget what changed so far
+ */
+void balloon_map_changes_reset(void);
+
+/**
+ * balloon_map_changed: How many chunks (see BALLOON_CHUNK_PAGES) changed, and
+ * were not taken note of since
+ *
+ * No lock is needed.
+ */
+uint64_t balloon_map_changed(void);
+
+/**
+ * balloon_map_take_change: Find chunks that changed, and take note of that
+ * @rb: the RAM block
+ * @start: chunk to start at; set to the first one that changed
+ * @end: set to the chunk after the last adjacent one that changed
+ *
+ * Returns: false if no chunk at or after @start has changed
+ */
+bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
+
+/**
+ * balloon_map_of_block_for_load: The bitmap of a RAM block, to be filled
+ *
+ * Returns: the bitmap, owned by the balloon map
+ */
+BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb);
+
+/**
+ * balloon_map_of_block: The bitmap of a RAM block
+ *
+ * Returns: the bitmap, owned by the balloon map; NULL if no page of @rb is,
+ * or was, in the balloon
+ */
+const BalloonBitmap *balloon_map_of_block(RAMBlock *rb);
+
+#endif

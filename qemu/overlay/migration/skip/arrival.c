@@ -1,0 +1,875 @@
+/*
+ * The section of a migration that skips pages: the destination
+ *
+ * The stream says what is zero, and is not sent.  What this process holds there
+ * is dropped: what was sent before the guest gave it back, and what memory held
+ * before the migration, for the machine put something into it, an older file is
+ * behind it, or a snapshot is loaded into a process that has run for long.
+ * Nothing else is dropped.
+ *
+ * The first part says of which RAM blocks all is either sent or zero.  Where
+ * memory can be let go of they are emptied then, before the first page.  From
+ * then on a page that was not received is zero and not populated, and a page of
+ * zeroes that arrives need not be written: a page that is told is not received
+ * any more, as the bitmap of received pages has it.
+ *
+ * What is loaded into memory next to what is told, or later on in the midst of
+ * it, must not make the host give a huge page to both, so huge pages are
+ * forbidden there until the last part.
+ *
+ * For the format see migration/skip/section.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/coroutine.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/madvise.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "exec/memory.h"
+#include "exec/target_page.h"
+#include "hw/virtio/virtio.h"
+#include "migration/colo.h"
+#include "hw/virtio/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/migration.h"
+#include "migration/multifd.h"
+#include "migration/options.h"
+#include "migration/qemu-file.h"
+#include "migration/ram.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "arrival.h"
+#include "balloon-codec.h"
+#include "drop.h"
+#include "hooks.h"
+#include "pages.h"
+#include "section.h"
+#include "turns.h"
+#include "unpopulated.h"
+#include "trace.h"
+
+#define HUGE_PAGE_SIZE_PATH "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+#define HUGE_PAGE_SIZE_DEFAULT (2 * MiB)
+
+/*
+ * Places of a RAM block where huge pages are forbidden; each costs a mapping of
+ * its own.  If there are more, they are forbidden in all of it.
+ */
+#define HUGE_PAGE_PLACES_MAX 1024
+
+/* Balloon pages that are looked at in one go */
+#define PIECE_PAGES ((256 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+
+/*
+ * Protected by the BQL, but for @begun, which is read by the threads that
+ * postcopy starts once all parts have been loaded.
+ */
+static struct {
+    bool begun;
+    /* There are SkipPages for it, since that or before */
+    bool has_pages;
+    /* The page that is being loaded: was it not received before? */
+    RAMBlock *rb;
+    bool first;
+} arrival;
+
+bool skip_arrival_begun(void)
+{
+    return arrival.begun;
+}
+
+static void add_pages(void)
+{
+    if (!arrival.has_pages) {
+        skip_pages_add();
+        arrival.has_pages = true;
+    }
+}
+
+/* ---- Records ---- */
+
+/* A record of a RAM block, as it was read */
+typedef struct Record {
+    SkipSectionRecord type;
+    char id[256];
+    uint64_t pages;
+    uint32_t size;
+} Record;
+
+/* What loading a part of the section works with */
+typedef struct Arrival {
+    uint32_t flags;
+    uint8_t *buf;
+    SkipTurns turns;
+    /* Of the RAM block under way */
+    char *id;
+    SkipDrop *drop;
+    /* The same for what the guest gave back: that is let go of in any case */
+    SkipDrop *drop_given;
+    /* The word under way, and stretches of it, as BalloonRun */
+    BalloonBitmap *word;
+    GArray *stretches;
+    uint64_t dropped;
+} Arrival;
+
+static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
+{
+    uint32_t version = qemu_get_be32(f);
+    uint32_t page_size;
+
+    *flags = qemu_get_be32(f);
+    page_size = qemu_get_be32(f);
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    if (version != SKIP_SECTION_VERSION) {
+        error_setg(errp, "format %" PRIu32 " is not known, only %d is",
+                   version, SKIP_SECTION_VERSION);
+        return false;
+    }
+    if (*flags & ~SKIP_FLAGS) {
+        error_setg(errp, "flags 0x%" PRIx32 " are not known",
+                   *flags & ~SKIP_FLAGS);
+        return false;
+    }
+    if (page_size != BALLOON_BITMAP_PAGE_SIZE) {
+        error_setg(errp, "balloon pages of %" PRIu32 " bytes are not known",
+                   page_size);
+        return false;
+    }
+    return true;
+}
+
+static bool names_pages(SkipSectionRecord type)
+{
+    return type == SKIP_SECTION_MAP || type == SKIP_SECTION_WORD;
+}
+
+static bool get_record(QEMUFile *f, Arrival *a, Record *r, Error **errp)
+{
+    int id_len;
+
+    r->type = qemu_get_byte(f);
+    if (qemu_file_get_error(f)) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    if (r->type > SKIP_SECTION_SYNC) {
+        error_setg(errp, "records of kind %d are not known", r->type);
+        return false;
+    }
+    if (r->type == SKIP_SECTION_LAST || r->type == SKIP_SECTION_SYNC) {
+        return true;
+    }
+    id_len = qemu_get_byte(f);
+    qemu_get_buffer(f, (uint8_t *)r->id, id_len);
+    r->id[id_len] = 0;
+    r->pages = qemu_get_be64(f);
+    r->size = names_pages(r->type) ? qemu_get_be32(f) : 0;
+    if (!qemu_file_get_error(f) && r->size > BALLOON_CODEC_MAX) {
+        error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too many",
+                   r->size, r->id);
+        return false;
+    }
+    if (qemu_file_get_error(f) ||
+        qemu_get_buffer(f, a->buf, r->size) != r->size) {
+        error_setg(errp, "the stream is cut short");
+        return false;
+    }
+    return true;
+}
+
+static RAMBlock *look_up_block(const char *id)
+{
+    RCU_READ_LOCK_GUARD();
+    return qemu_ram_block_by_name(id);
+}
+
+/* Find the RAM block of a record. */
+static RAMBlock *find_block(const Record *r, Error **errp)
+{
+    RAMBlock *rb = look_up_block(r->id);
+
+    if (!rb || !qemu_ram_is_migratable(rb)) {
+        error_setg(errp, "there is no RAM block '%s' here", r->id);
+        return NULL;
+    }
+    if (r->pages != skip_section_block_pages(rb)) {
+        error_setg(errp, "RAM block '%s' has %" PRIu64 " pages on the source "
+                   "and %" PRIu64 " here", r->id, r->pages,
+                   skip_section_block_pages(rb));
+        return NULL;
+    }
+    if (rb->flags & RAM_READONLY) {
+        error_setg(errp, "RAM block '%s' is read-only here", r->id);
+        return NULL;
+    }
+    if (r->type != SKIP_SECTION_MAP &&
+        (migrate_ram_is_ignored(rb) || !rb->skip_pages)) {
+        error_setg(errp, "RAM block '%s' is not sent", r->id);
+        return NULL;
+    }
+    return rb;
+}
+
+static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
+                   BalloonBitmap *bitmap,
+                   void (*touched)(uint64_t start, uint64_t npages,
+                                   void *opaque),
+                   Error **errp)
+{
+    BalloonCodecError err = balloon_codec_decode(bitmap, a->buf, r->size,
+                                                 touched, a->stretches);
+    BalloonRun run;
+
+    if (err) {
+        error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
+                   r->id, balloon_codec_error(err));
+        return false;
+    }
+    if (balloon_bitmap_next_run(bitmap, rb->used_length
+                                >> BALLOON_BITMAP_PAGE_SHIFT, &run)) {
+        error_setg(errp, "pages beyond the end of RAM block '%s' are named",
+                   r->id);
+        return false;
+    }
+    return true;
+}
+
+/* ---- Drop ---- */
+
+static void end_block(Arrival *a)
+{
+    skip_drop_free(a->drop);
+    skip_drop_free(a->drop_given);
+    balloon_bitmap_free(a->word);
+    g_free(a->id);
+    a->drop = NULL;
+    a->drop_given = NULL;
+    a->word = NULL;
+    a->id = NULL;
+}
+
+/* Turn to @rb; consecutive records are mostly of the same one. */
+static void begin_block(Arrival *a, RAMBlock *rb)
+{
+    if (!a->drop || skip_drop_block(a->drop) != rb) {
+        end_block(a);
+        a->drop = skip_drop_new(rb, SKIP_DROP_STALE);
+        if (skip_drop_stays_populated(rb)) {
+            a->drop_given = skip_drop_new(rb, SKIP_DROP_GIVEN_BACK);
+        }
+        a->id = g_strdup(rb->idstr);
+        a->word = balloon_bitmap_new(skip_section_block_pages(rb));
+    }
+    a->dropped = 0;
+}
+
+/* Others had a turn, or the stream was read. */
+static void look_again(Arrival *a)
+{
+    skip_drop_look_again(a->drop);
+    if (a->drop_given) {
+        skip_drop_look_again(a->drop_given);
+    }
+}
+
+/*
+ * Let the main loop run if it has waited for long.  It may unplug the block;
+ * returns false, with @errp set, if it did.
+ */
+static bool take_turns(Arrival *a, Error **errp)
+{
+    if (!skip_turns_take(&a->turns)) {
+        return true;
+    }
+    if (!skip_drop_block(a->drop)) {
+        error_setg(errp, "RAM block '%s' went, or was resized, while it was "
+                   "loaded", a->id);
+        return false;
+    }
+    look_again(a);
+    return true;
+}
+
+/* Which drop is for @page?  Shortens @end to where that changes. */
+static SkipDrop *choose_drop(Arrival *a, uint64_t page, uint64_t *end)
+{
+    const BalloonBitmap *map =
+        balloon_map_of_block(skip_drop_block(a->drop));
+    BalloonRun run;
+
+    if (!a->drop_given || !map ||
+        !balloon_bitmap_next_run_before(map, page, *end, &run)) {
+        return a->drop;
+    }
+    *end = run.start > page ? run.start : run.end;
+    return run.start > page ? a->drop : a->drop_given;
+}
+
+/* Drop a piece of @run, and set @page to where it ends. */
+static bool drop_step(Arrival *a, const BalloonRun *run, uint64_t *page,
+                      Error **errp)
+{
+    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t end = run->end;
+    SkipDrop *drop = choose_drop(a, run->start, &end);
+    uint64_t next;
+    int ret = skip_drop_step(drop, start, end << BALLOON_BITMAP_PAGE_SHIFT,
+                             &next);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
+                         a->id);
+        return false;
+    }
+    a->dropped += ret ? next - start : 0;
+    *page = next >> BALLOON_BITMAP_PAGE_SHIFT;
+    return true;
+}
+
+/* Drop what the word names in [@page, @end). */
+static bool drop_named(Arrival *a, uint64_t page, uint64_t end, Error **errp)
+{
+    BalloonRun run;
+
+    end = MIN(end, skip_drop_block(a->drop)->used_length
+                   >> BALLOON_BITMAP_PAGE_SHIFT);
+    while (page < end) {
+        uint64_t stop = MIN(end, page + PIECE_PAGES);
+        uint64_t start = page << BALLOON_BITMAP_PAGE_SHIFT;
+        uint64_t next = skip_drop_find(a->drop, start,
+                                       stop << BALLOON_BITMAP_PAGE_SHIFT);
+
+        /* The runs may be many, and there is mostly nothing in them. */
+        if (next > start) {
+            page = next >> BALLOON_BITMAP_PAGE_SHIFT;
+        } else if (!balloon_bitmap_next_run_before(a->word, page, stop,
+                                                   &run)) {
+            page = stop;
+        } else if (!drop_step(a, &run, &page, errp)) {
+            return false;
+        }
+        if (!take_turns(a, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What is named in [@start, @end) does not count as received any more. */
+static void note_not_received(Arrival *a, RAMBlock *rb, uint64_t start,
+                              uint64_t end)
+{
+    int bits = qemu_target_page_bits();
+    int shift = bits - BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t at = start >> shift;
+    uint64_t limit = MIN(end >> shift, rb->used_length >> bits);
+
+    /* Little was received of what is named, and runs of that may be many. */
+    while ((at = find_next_bit(rb->receivedmap, limit, at)) < limit) {
+        BalloonRun run;
+
+        if (!balloon_bitmap_next_run_before(a->word, at << shift,
+                                            limit << shift, &run)) {
+            return;
+        }
+        at = DIV_ROUND_UP(run.start, UINT64_C(1) << shift);
+        if (at < run.end >> shift) {
+            bitmap_test_and_clear_atomic(rb->receivedmap, at,
+                                         (run.end >> shift) - at);
+            at = run.end >> shift;
+        } else {
+            at++;
+        }
+    }
+}
+
+/* ---- Huge pages ---- */
+
+/* Size of a transparent huge page, in bytes */
+static uint64_t huge_page_size(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t size;
+
+    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
+        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
+        is_power_of_2(size)) {
+        return size;
+    }
+    return HUGE_PAGE_SIZE_DEFAULT;
+}
+
+static void forbid_place(RAMBlock *rb, const BalloonRun *run, uint64_t huge,
+                         uint64_t *done)
+{
+    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
+    uint64_t end = run->end << BALLOON_BITMAP_PAGE_SHIFT;
+
+    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
+    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
+    if (start < end) {
+        qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
+        *done = end;
+        rb->skip_pages->places++;
+    }
+}
+
+/*
+ * Forbid huge pages in all that the word names in [@from, @end), and where that
+ * begins or ends: a page in the midst of it may still be sent.
+ */
+static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
+                              uint64_t from, uint64_t end)
+{
+    SkipPages *pages = rb->skip_pages;
+    uint64_t huge, done = 0;
+    BalloonRun run;
+
+    if (!pages || rb->page_size != qemu_real_host_page_size() ||
+        pages->places > HUGE_PAGE_PLACES_MAX) {
+        return;
+    }
+    if (pages->places + balloon_bitmap_runs(word) > HUGE_PAGE_PLACES_MAX) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
+        pages->places = HUGE_PAGE_PLACES_MAX + 1;
+        return;
+    }
+    huge = huge_page_size();
+    for (; balloon_bitmap_next_run_before(word, from, end, &run);
+         from = run.end) {
+        forbid_place(rb, &run, huge, &done);
+    }
+    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
+}
+
+static void allow_huge_pages(void)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = rb->skip_pages;
+
+        if (pages && pages->places) {
+            pages->places = 0;
+            qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
+        }
+    }
+}
+
+/* ---- Words ---- */
+
+static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
+{
+    GArray *stretches = opaque;
+    BalloonRun stretch = { .start = page, .end = page + npages };
+
+    g_array_append_val(stretches, stretch);
+}
+
+static bool load_word(Arrival *a, const Record *r, Error **errp)
+{
+    RAMBlock *rb = find_block(r, errp);
+    guint i;
+
+    if (!rb) {
+        return false;
+    }
+    begin_block(a, rb);
+    look_again(a);
+    g_array_set_size(a->stretches, 0);
+    if (!decode(a, r, rb, a->word, note_stretch, errp)) {
+        return false;
+    }
+    for (i = 0; i < a->stretches->len; i++) {
+        BalloonRun stretch = g_array_index(a->stretches, BalloonRun, i);
+
+        if (!(a->flags & SKIP_FLAG_END)) {
+            forbid_huge_pages(rb, a->word, stretch.start, stretch.end);
+        }
+        if (!drop_named(a, stretch.start, stretch.end, errp)) {
+            return false;
+        }
+        note_not_received(a, rb, stretch.start, stretch.end);
+        balloon_bitmap_clear(a->word, stretch.start,
+                             stretch.end - stretch.start);
+    }
+    trace_skip_arrival_word(a->id, r->size, a->dropped);
+    return take_turns(a, errp);
+}
+
+/* ---- The map ---- */
+
+static bool check_device(Error **errp)
+{
+    VirtIODevice *vdev = balloon_map_device();
+
+    if (!vdev) {
+        error_setg(errp, "the source has a balloon, but there is no "
+                   "virtio-balloon device here");
+        return false;
+    }
+    if (!virtio_host_has_feature(vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+        error_setg(errp, "the source has a balloon, but property "
+                   "'must-tell-host' of the virtio-balloon device is off "
+                   "here");
+        return false;
+    }
+    return true;
+}
+
+static bool load_map(Arrival *a, const Record *r, Error **errp)
+{
+    RAMBlock *rb = find_block(r, errp);
+
+    if (!rb || !check_device(errp) ||
+        !decode(a, r, rb, balloon_map_of_block_for_load(rb), NULL, errp)) {
+        return false;
+    }
+    /* Each record looks up everything anew. */
+    skip_turns_take(&a->turns);
+    return true;
+}
+
+/* ---- Empty RAM blocks ---- */
+
+static void set_cannot_be_emptied(Error **errp, const char *id, int error)
+{
+    error_setg_errno(errp, error, "RAM block '%s' may hold something of an "
+                     "earlier use, and cannot be emptied", id);
+}
+
+/* Make [@start, @end) of a RAM block, offsets in bytes, read as zero. */
+static int empty_range(const char *id, uint64_t start, uint64_t end,
+                       SkipDropReason reason, SkipTurns *turns)
+{
+    RAMBlock *rb = look_up_block(id);
+    SkipDrop *drop = rb ? skip_drop_new(rb, reason) : NULL;
+    int ret = rb ? 0 : -ENOENT;
+
+    while (ret >= 0 && start < end) {
+        ret = skip_drop_step(drop, start, end, &start);
+        if (skip_turns_take(turns)) {
+            skip_drop_look_again(drop);
+        }
+    }
+    skip_drop_free(drop);
+    return MIN(ret, 0);
+}
+
+static int note_section(MemoryRegionSection *section, void *opaque)
+{
+    BalloonRun stretch = {
+        .start = section->offset_within_region,
+        .end = section->offset_within_region + int128_get64(section->size),
+    };
+
+    g_array_append_val((GArray *)opaque, stretch);
+    return 0;
+}
+
+static void note_discarded(MemoryRegionSection *section, void *opaque)
+{
+    note_section(section, opaque);
+}
+
+static int empty_stretches(const char *id, const GArray *stretches,
+                           SkipDropReason reason, SkipTurns *turns)
+{
+    int ret = 0;
+    guint i;
+
+    for (i = 0; !ret && i < stretches->len; i++) {
+        const BalloonRun *stretch = &g_array_index(stretches, BalloonRun, i);
+
+        ret = empty_range(id, stretch->start, stretch->end, reason, turns);
+    }
+    return ret;
+}
+
+/*
+ * What is not plugged must not be populated.  Which memory is plugged the
+ * device learns only when its state is loaded, and until then it keeps what a
+ * file held before.  So the lists stay true while this takes turns.
+ */
+static int empty_managed(const char *id, RAMBlock *rb, SkipTurns *turns)
+{
+    g_autoptr(GArray) plugged = g_array_new(false, false, sizeof(BalloonRun));
+    g_autoptr(GArray) unplugged = g_array_new(false, false,
+                                              sizeof(BalloonRun));
+    RamDiscardManager *manager =
+        memory_region_get_ram_discard_manager(rb->mr);
+    MemoryRegionSection section = {
+        .mr = rb->mr,
+        .size = rb->mr->size,
+    };
+    int ret;
+
+    ram_discard_manager_replay_discarded(manager, &section, note_discarded,
+                                         unplugged);
+    ram_discard_manager_replay_populated(manager, &section, note_section,
+                                         plugged);
+    ret = empty_stretches(id, unplugged, SKIP_DROP_UNPLUGGED, turns);
+    return ret ? ret : empty_stretches(id, plugged, SKIP_DROP_STALE, turns);
+}
+
+/*
+ * What has to stay populated would have to be read as a whole; there each page
+ * is looked at that is told, or arrives as zeroes.
+ */
+static bool load_empty(Arrival *a, const Record *r, Error **errp)
+{
+    RAMBlock *rb = find_block(r, errp);
+    bool managed = rb && memory_region_has_ram_discard_manager(rb->mr);
+    int ret;
+
+    if (!rb) {
+        return false;
+    }
+    if (!(a->flags & SKIP_FLAG_START)) {
+        error_setg(errp, "RAM block '%s' is to be emptied too late", r->id);
+        return false;
+    }
+    if (!managed && !skip_drop_lets_go(rb, SKIP_DROP_STALE)) {
+        return true;
+    }
+    trace_skip_arrival_empty(r->id);
+    ret = managed ? empty_managed(r->id, rb, &a->turns)
+                  : empty_range(r->id, 0, rb->used_length, SKIP_DROP_STALE,
+                                &a->turns);
+    if (ret) {
+        set_cannot_be_emptied(errp, r->id, -ret);
+        return false;
+    }
+    rb = find_block(r, errp);
+    if (rb) {
+        rb->skip_pages->emptied = true;
+    }
+    return rb;
+}
+
+/* ---- Parts ---- */
+
+static bool load_sync(Error **errp)
+{
+    if (!migrate_multifd() || migrate_mapped_ram() || !qemu_in_coroutine()) {
+        error_setg(errp, "there are no channels to be synchronized");
+        return false;
+    }
+    multifd_recv_sync_main();
+    return true;
+}
+
+static bool load_record(Arrival *a, const Record *r, Error **errp)
+{
+    switch (r->type) {
+    case SKIP_SECTION_MAP:
+        return load_map(a, r, errp);
+    case SKIP_SECTION_WORD:
+        return load_word(a, r, errp);
+    case SKIP_SECTION_EMPTY:
+        return load_empty(a, r, errp);
+    default:
+        return load_sync(errp);
+    }
+}
+
+static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
+{
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    g_autoptr(GArray) stretches = g_array_new(false, false,
+                                              sizeof(BalloonRun));
+    Arrival a = {
+        .flags = flags,
+        .buf = buf,
+        .stretches = stretches,
+    };
+    bool ok, last;
+    Record r;
+
+    skip_turns_begin(&a.turns, "arrival");
+    do {
+        skip_turns_read_begin(&a.turns);
+        ok = get_record(f, &a, &r, errp);
+        skip_turns_read_end(&a.turns);
+        last = ok && r.type == SKIP_SECTION_LAST;
+    } while (ok && !last && (ok = load_record(&a, &r, errp)));
+    end_block(&a);
+    skip_turns_end(&a.turns);
+    return ok;
+}
+
+static bool load(QEMUFile *f, Error **errp)
+{
+    uint32_t flags;
+
+    if (!bql_locked() || migration_in_incoming_postcopy()) {
+        error_setg(errp, "it comes too late, in postcopy");
+        return false;
+    }
+    if (migration_incoming_colo_enabled()) {
+        error_setg(errp, "it does not go together with COLO");
+        return false;
+    }
+    if (!get_header(f, &flags, errp)) {
+        return false;
+    }
+    if (arrival.begun == !!(flags & SKIP_FLAG_START)) {
+        error_setg(errp, arrival.begun ? "it begins twice"
+                                       : "its beginning is missing");
+        return false;
+    }
+    if (flags & SKIP_FLAG_START) {
+        add_pages();
+        arrival.begun = true;
+    }
+    if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
+        return false;
+    }
+    if (flags & (SKIP_FLAG_START | SKIP_FLAG_NO_MAP)) {
+        balloon_map_reset();
+    }
+    if (!load_records(f, flags, errp)) {
+        return false;
+    }
+    if (flags & SKIP_FLAG_END) {
+        allow_huge_pages();
+    }
+    return true;
+}
+
+int skip_arrival_load(QEMUFile *f, void *opaque, int version_id)
+{
+    Error *err = NULL;
+
+    if (!load(f, &err)) {
+        if (bql_locked()) {
+            allow_huge_pages();
+            balloon_map_reset();
+        }
+        error_reportf_err(err, SKIP_SECTION_NAME ": ");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* The load may have failed elsewhere, and the process go on. */
+int skip_arrival_cleanup(void *opaque)
+{
+    arrival.begun = false;
+    if (arrival.has_pages) {
+        allow_huge_pages();
+        skip_pages_drop();
+        arrival.has_pages = false;
+    }
+    return 0;
+}
+
+/* ---- Pages of zeroes ---- */
+
+void skip_arrival_page(RAMBlock *rb, void *host)
+{
+    arrival.rb = rb;
+    arrival.first = !ramblock_recv_bitmap_test(rb, host);
+}
+
+bool skip_arrival_zero(void *host)
+{
+    SkipPages *pages = skip_pages_of(arrival.rb);
+    uint64_t offset = (uint8_t *)host - arrival.rb->host;
+
+    return arrival.begun && pages && pages->emptied &&
+           (arrival.first ||
+            skip_drop_page(arrival.rb, offset, qemu_target_page_size()));
+}
+
+bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
+{
+    uint64_t size = qemu_target_page_size();
+    SkipPages *pages;
+    bool first;
+
+    RCU_READ_LOCK_GUARD();
+    pages = arrival.begun ? skip_pages_of(rb) : NULL;
+    if (!pages) {
+        return false;
+    }
+    first = !ramblock_recv_bitmap_test_byte_offset(rb, offset);
+    if (pages->emptied) {
+        /* Not received, it is zero, as the caller takes it to be. */
+        return !first && skip_drop_page(rb, offset, size);
+    }
+    if (!buffer_is_zero(rb->host + offset, size)) {
+        memset(rb->host + offset, 0, size);
+    }
+    ramblock_recv_bitmap_set_offset(rb, offset);
+    return true;
+}
+
+/* ---- Files of mapped-ram ---- */
+
+/* Returns NULL if there are none.  @npages is what the file says. */
+static BalloonBitmap *find_gaps(const RAMBlock *rb, const unsigned long *held,
+                                uint64_t npages)
+{
+    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    BalloonBitmap *gaps = NULL;
+    uint64_t start, end = 0;
+
+    npages = MIN(npages, rb->used_length >> qemu_target_page_bits());
+    while ((start = find_next_zero_bit(held, npages, end)) < npages) {
+        end = find_next_bit(held, npages, start);
+        if (!gaps) {
+            gaps = balloon_bitmap_new(skip_section_block_pages(rb));
+        }
+        balloon_bitmap_set(gaps, start << shift, (end - start) << shift);
+    }
+    return gaps;
+}
+
+/* Drop what was held where there are gaps. */
+static int empty_gaps(const char *id, const BalloonBitmap *gaps)
+{
+    BalloonRun run;
+    SkipTurns turns;
+    uint64_t from;
+    int ret = 0;
+
+    skip_turns_begin(&turns, "gaps");
+    for (from = 0; !ret && balloon_bitmap_next_run(gaps, from, &run);
+         from = run.end) {
+        ret = empty_range(id, run.start << BALLOON_BITMAP_PAGE_SHIFT,
+                          run.end << BALLOON_BITMAP_PAGE_SHIFT,
+                          SKIP_DROP_STALE, &turns);
+    }
+    skip_turns_end(&turns);
+    return ret;
+}
+
+bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
+                       uint64_t npages, Error **errp)
+{
+    BalloonBitmap *gaps = skip_unpopulated_may_look_at(rb)
+                          ? find_gaps(rb, held, npages) : NULL;
+    int ret = 0;
+
+    if (gaps) {
+        add_pages();
+        forbid_huge_pages(rb, gaps, 0, balloon_bitmap_size(gaps));
+        ret = empty_gaps(rb->idstr, gaps);
+        balloon_bitmap_free(gaps);
+    }
+    if (ret) {
+        set_cannot_be_emptied(errp, rb->idstr, -ret);
+    }
+    return !ret;
+}

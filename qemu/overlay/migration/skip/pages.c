@@ -1,0 +1,87 @@
+/*
+ * What a migration that skips pages knows of the pages of a RAM block
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "exec/memory.h"
+#include "exec/ramlist.h"
+#include "migration/misc.h"
+#include "migration/ram.h"
+#include "pages.h"
+#include "trace.h"
+
+static void free_pages(SkipPages *pages)
+{
+    trace_skip_pass_pages_free(pages);
+    g_free(pages->told);
+    balloon_bitmap_free(pages->pending);
+    g_free(pages->discarded);
+    populated_scan_free(pages->discarded_scan);
+    g_free(pages->seen);
+    g_free(pages);
+}
+
+static void drop_pages_of(RAMBlock *rb)
+{
+    SkipPages *pages = rb->skip_pages;
+
+    if (pages) {
+        qatomic_rcu_set(&rb->skip_pages, NULL);
+        call_rcu(pages, free_pages, rcu);
+    }
+}
+
+void skip_pages_drop(void)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        drop_pages_of(rb);
+    }
+}
+
+void skip_pages_add(void)
+{
+    RAMBlock *rb;
+
+    skip_pages_drop();
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = g_new0(SkipPages, 1);
+
+        trace_skip_pass_pages_new(rb->idstr, pages);
+        qatomic_rcu_set(&rb->skip_pages, pages);
+    }
+}
+
+/*
+ * The guest may eject a DIMM while it migrates, if it was asked to before.  (It
+ * is the only one to do that: a migration under way inhibits the request.)
+ */
+static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
+                          size_t max_size)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        if (rb->host == host) {
+            drop_pages_of(rb);
+        }
+    }
+}
+
+static RAMBlockNotifier ram_notifier = {
+    .ram_block_removed = block_removed,
+};
+
+void skip_pages_init(void)
+{
+    ram_block_notifier_add(&ram_notifier);
+}

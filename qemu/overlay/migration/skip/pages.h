@@ -1,0 +1,104 @@
+/*
+ * What a migration that skips pages knows of the pages of a RAM block
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef MIGRATION_SKIP_PAGES_H
+#define MIGRATION_SKIP_PAGES_H
+
+#include "exec/ramblock.h"
+#include "balloon-bitmap.h"
+#include "populated.h"
+#include "qemu/rcu.h"
+
+/*
+ * A bit for each target page in all bitmaps, but for @pending.
+ *
+ * RAMBlock.skip_pages is set and reset with the BQL: at the beginning and the
+ * end of a migration, and when the RAM block goes.  Whoever reads it without
+ * does so once, by skip_pages_of(), in an RCU critical section, during which
+ * what it points to stays.
+ */
+typedef struct SkipPages {
+    struct rcu_head rcu;
+
+    /* ---- Source ---- */
+
+    /* Capability skip-unpopulated: any page may be skipped */
+    bool all_wanted;
+    /* It is not to look here any more: the host does not tell */
+    bool given_up;
+    /* The host did not tell of some pages of the balloon map */
+    bool undecided;
+    /* Not all of it was populated for a background snapshot */
+    bool spared;
+    /*
+     * Pages that the destination knows to be zero, and that were not sent
+     * since.  Protected by the lock of the dirty bitmap.
+     */
+    unsigned long *told;
+    /*
+     * Pages that were skipped, which the destination has yet to be told; in
+     * balloon pages.  NULL if it never is: a file of mapped-ram tells by its
+     * own bitmap.  Protected by the lock of the dirty bitmap.
+     */
+    BalloonBitmap *pending;
+    /*
+     * Pages that were discarded during the migration, but for huge ones; NULL
+     * if there were none.  Set with the BQL; the thread that sends clears what
+     * turns out to be used again.
+     */
+    unsigned long *discarded;
+    /* Asks about them; the migration thread's, before postcopy */
+    PopulatedScan *discarded_scan;
+    /* Where this migration is recorded, see record.h */
+    struct SkipRecord *record;
+    /*
+     * Pages that were sent with their content.  Set atomically by the threads
+     * that send; nobody clears it.
+     */
+    unsigned long *seen;
+
+    /* ---- Destination ---- */
+
+    /*
+     * Nothing was left of what it held when the migration began.  Set before
+     * the first page arrives.
+     */
+    bool emptied;
+    /* Places where huge pages are forbidden; with the BQL */
+    int places;
+} SkipPages;
+
+/**
+ * skip_pages_of: What the migration under way knows of the pages of @rb
+ *
+ * Returns: NULL if it does not skip any in it
+ */
+static inline SkipPages *skip_pages_of(const RAMBlock *rb)
+{
+    return qatomic_rcu_read(&rb->skip_pages);
+}
+
+/**
+ * skip_pages_init: Take note of RAM blocks that go; once
+ */
+void skip_pages_init(void);
+
+/**
+ * skip_pages_add: Begin to keep this for all RAM blocks that are migrated
+ *
+ * With the BQL held.  What there was of an earlier migration goes.
+ */
+void skip_pages_add(void);
+
+/**
+ * skip_pages_drop: Throw it away, for all RAM blocks
+ *
+ * With the BQL held.  Other threads may still be looking at it, in an RCU
+ * critical section.
+ */
+void skip_pages_drop(void);
+
+#endif

@@ -1,0 +1,422 @@
+/*
+ * The section of a migration that skips pages: the source
+ *
+ * Its three parts are
+ *
+ *   START  at setup, once the first pass has been made: the balloon map; the
+ *          first word; the RAM blocks of which all is sent or zero
+ *   PART   while the guest runs: what is pending, and the chunks of the map
+ *          that changed
+ *   END    with the guest stopped: the same, which is what the last pass made
+ *          of it.  So downtime knows neither the size of the balloon nor how
+ *          much was ballooned during the migration.
+ *
+ * A section of QEMU's stream comes behind that of ram, in each iteration.  What
+ * is pending counts as yet to be migrated, so that there is an iteration, and
+ * the destination has dropped it, before the guest is stopped.
+ *
+ * In postcopy ram has no last part before the switch.  Then END makes the last
+ * synchronization and pass by itself, before the destination is told what is
+ * dirty: a page that was sent and has been given back since is not among it,
+ * nor is it missing there.
+ *
+ * With multifd pages and words have no order but a synchronization of the
+ * channels.  Before a word all that was sent has to be there, and behind it
+ * nothing must be written to what it names before it has been dropped.  Behind
+ * START only the latter, and before END ram has seen to the former.
+ *
+ *      channel    pages -> SYNC                SYNC -> pages
+ *                            |                  |
+ *      main       ...  SYNC record,  word,  SYNC record  ...
+ *
+ * A file of mapped-ram tells by the bitmap of its pages what is zero, and a
+ * background snapshot has one word, of its only pass, and no map: the guest may
+ * take back pages while that is saved.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "exec/ramblock.h"
+#include "hw/virtio/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/register.h"
+#include "migration/migration.h"
+#include "migration/multifd.h"
+#include "migration/options.h"
+#include "migration/qemu-file.h"
+#include "migration/ram.h"
+#include "arrival.h"
+#include "balloon-codec.h"
+#include "balloon.h"
+#include "control.h"
+#include "hooks.h"
+#include "section.h"
+#include "told.h"
+#include "unpopulated.h"
+#include "trace.h"
+
+/* How long to leave the BQL to others; a mutex is not fair to who waits */
+#define PAUSE_US 100
+
+/*
+ * To drop what had been sent takes the destination about a sixteenth of the
+ * time that sending it took.
+ */
+#define DROP_SHARE 16
+
+/*
+ * How often to wait for a turn when nothing else is left to be sent: QEMU gives
+ * none while the bandwidth limit is exceeded, and ram, which goes first, may
+ * exceed it in each iteration, by nothing but synchronizing multifd.
+ */
+#define TURNS_MAX 10
+
+/* Turns that were waited for since the last part; the migration thread's */
+static int turns;
+
+/* The map was sent, of as many RAM blocks; with the BQL */
+static bool sends_map;
+static int map_blocks;
+
+/* ---- Records ---- */
+
+static size_t put_header(QEMUFile *f, uint32_t flags)
+{
+    qemu_put_be32(f, SKIP_SECTION_VERSION);
+    qemu_put_be32(f, flags);
+    qemu_put_be32(f, BALLOON_BITMAP_PAGE_SIZE);
+    return 12;
+}
+
+/* @id is the name of @rb, which loses it when its device is unplugged. */
+static size_t put_record(QEMUFile *f, SkipSectionRecord type,
+                         const RAMBlock *rb, const char *id)
+{
+    size_t id_len = strlen(id);
+
+    qemu_put_byte(f, type);
+    qemu_put_byte(f, id_len);
+    qemu_put_buffer(f, (const uint8_t *)id, id_len);
+    qemu_put_be64(f, skip_section_block_pages(rb));
+    return 1 + 1 + id_len + 8;
+}
+
+static size_t put_pages(QEMUFile *f, SkipSectionRecord type, const RAMBlock *rb,
+                        const char *id, const uint8_t *buf, size_t size)
+{
+    size_t head = put_record(f, type, rb, id);
+
+    qemu_put_be32(f, size);
+    qemu_put_buffer(f, buf, size);
+    return head + 4 + size;
+}
+
+static size_t put_sync(QEMUFile *f, bool needed)
+{
+    if (!needed || !migrate_multifd()) {
+        return 0;
+    }
+    if (multifd_ram_sync()) {
+        qemu_file_set_error(f, -EIO);
+    }
+    qemu_put_byte(f, SKIP_SECTION_SYNC);
+    qemu_fflush(f);
+    return 1;
+}
+
+/* ---- The map ---- */
+
+/*
+ * Encode chunks of the map from @chunk on, as many as fit.  Returns the size.
+ *
+ * The longest run takes a few bytes, but to find its end takes time, here and
+ * on the destination, so there is a limit to that, too.
+ */
+static size_t encode_map(RAMBlock *rb, uint64_t *chunk, uint64_t end,
+                         uint8_t *buf)
+{
+    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    int64_t begin = get_clock();
+    uint64_t after = 0;
+    size_t size = 0;
+
+    trace_skip_bql_begin("map");
+    if (bitmap) {
+        size = balloon_codec_encode(bitmap, chunk,
+                                    MIN(end, *chunk + SKIP_SECTION_CHUNKS),
+                                    &after, buf, BALLOON_CODEC_MAX);
+    } else {
+        /* The device was unplugged while others had the BQL. */
+        *chunk = end;
+    }
+    trace_skip_bql_end("map", (get_clock() - begin) / SCALE_US);
+    return size;
+}
+
+/*
+ * Send the chunks [@chunk, @end) of the map of @rb, with the BQL held.  With
+ * @pause, let others have it while a piece is written, which may take long.
+ */
+static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
+                         uint64_t end, bool pause)
+{
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    g_autofree char *id = g_strdup(rb->idstr);
+    size_t total = 0;
+
+    while (chunk < end) {
+        size_t size = encode_map(rb, &chunk, end, buf);
+
+        if (pause) {
+            bql_unlock();
+        }
+        total += put_pages(f, SKIP_SECTION_MAP, rb, id, buf, size);
+        if (pause) {
+            g_usleep(PAUSE_US);
+            bql_lock();
+        }
+    }
+    return total;
+}
+
+/*
+ * RAM blocks that the guest may have given something back of.  An ejected DIMM
+ * does not count, even if its RAM block still exists: it has no name any more.
+ */
+static int count_blocks(void)
+{
+    RAMBlock *rb;
+    int n = 0;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        n += skip_unpopulated_is_guest_ram(rb);
+    }
+    return n;
+}
+
+static size_t put_map(QEMUFile *f, bool pause)
+{
+    size_t total = 0;
+    RAMBlock *rb;
+
+    balloon_map_changes_reset();
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+
+        if (bitmap && balloon_bitmap_count(bitmap)) {
+            total += put_chunks(f, rb, 0, balloon_codec_chunks(
+                                    balloon_bitmap_size(bitmap)), pause);
+        }
+    }
+    return total;
+}
+
+static size_t put_map_changes(QEMUFile *f, bool pause)
+{
+    size_t total = 0;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        uint64_t start = 0, end;
+
+        for (; balloon_map_take_change(rb, &start, &end); start = end) {
+            /* What is not, or not any more, is not told about. */
+            if (qemu_ram_is_migratable(rb)) {
+                total += put_chunks(f, rb, start, end, pause);
+            }
+        }
+    }
+    return total;
+}
+
+/* ---- Words ---- */
+
+static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
+{
+    g_autofree uint8_t *buf = NULL;
+    g_autofree char *id = g_strdup(rb->idstr);
+    uint64_t end = balloon_codec_chunks(skip_section_block_pages(rb));
+    uint64_t chunk = skip_told_next(rb, 0, end);
+    size_t total = 0;
+
+    while (*id && chunk < end) {
+        size_t size;
+
+        if (!buf) {
+            buf = g_malloc(BALLOON_CODEC_MAX);
+        }
+        /* Once, before the first one */
+        total += put_sync(f, *sync);
+        *sync = false;
+        size = skip_told_encode(rb, &chunk,
+                                MIN(end, chunk + SKIP_SECTION_CHUNKS), buf,
+                                BALLOON_CODEC_MAX);
+        total += put_pages(f, SKIP_SECTION_WORD, rb, id, buf, size);
+        chunk = skip_told_next(rb, chunk, end);
+    }
+    return total;
+}
+
+/* With @sync, the channels are synchronized before the first word. */
+static size_t put_words(QEMUFile *f, bool sync)
+{
+    size_t total = 0;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        total += put_words_of(f, rb, &sync);
+    }
+    return total;
+}
+
+static size_t put_empty(QEMUFile *f)
+{
+    size_t total = 0;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        if (skip_unpopulated_may_look_at(rb)) {
+            total += put_record(f, SKIP_SECTION_EMPTY, rb, rb->idstr);
+        }
+    }
+    return total;
+}
+
+/* ---- Parts ---- */
+
+static int finish(QEMUFile *f, size_t bytes, bool final)
+{
+    qemu_put_byte(f, SKIP_SECTION_LAST);
+    bytes++;
+    skip_balloon_count_map_bytes(bytes, final);
+    ram_transferred_add(bytes);
+    trace_skip_section_save(bytes, final);
+    return qemu_file_get_error(f);
+}
+
+static int save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    /* A snapshot is saved by the main loop, for which nobody else waits. */
+    bool pause = !skip_migration_in_savevm();
+    size_t bytes;
+
+    turns = 0;
+    sends_map = !migrate_background_snapshot() && balloon_map_takes_parts();
+    map_blocks = count_blocks();
+    bytes = put_header(f, SKIP_FLAG_START | (sends_map ? SKIP_FLAG_MAP : 0));
+    skip_migration_first_pass();
+    if (sends_map) {
+        bytes += put_map(f, pause);
+    }
+    if (!migrate_mapped_ram()) {
+        bytes += put_empty(f);
+        if (pause) {
+            bql_unlock();
+        }
+        bytes += put_words(f, false);
+        bytes += put_sync(f, true);
+        if (pause) {
+            bql_lock();
+        }
+    }
+    return finish(f, bytes, false);
+}
+
+static int save_iterate(QEMUFile *f, void *opaque)
+{
+    size_t bytes = put_header(f, 0);
+    size_t words;
+
+    turns = 0;
+    if (sends_map && balloon_map_changed()) {
+        BQL_LOCK_GUARD();
+        bytes += put_map_changes(f, !skip_migration_in_savevm());
+    }
+    words = put_words(f, true);
+    bytes += words + put_sync(f, words);
+    return finish(f, bytes, false) ?: 1;
+}
+
+/*
+ * The destination still has the map of a balloon that was unplugged meanwhile,
+ * or of a DIMM that the guest ejected.  Then it gets all of it anew.
+ */
+static int save_complete(QEMUFile *f, void *opaque)
+{
+    bool anew = sends_map && (!balloon_map_device() ||
+                              map_blocks != count_blocks());
+    size_t bytes = put_header(f, SKIP_FLAG_END | (anew ? SKIP_FLAG_NO_MAP : 0));
+
+    skip_migration_last_pass();
+    if (anew) {
+        bytes += put_map(f, false);
+    } else if (sends_map) {
+        bytes += put_map_changes(f, false);
+    }
+    bytes += put_words(f, false);
+    return finish(f, bytes, true);
+}
+
+/*
+ * Under a bandwidth limit ram goes first and alone, so it may take long until
+ * there is an iteration of this section, if there is one at all.  The switch to
+ * postcopy does not wait for it, nor does anything for long: END has what is
+ * still pending then.
+ */
+static void add_pending(void *opaque, uint64_t *must_precopy,
+                        uint64_t *can_postcopy)
+{
+    SkipPending pending = skip_told_pending();
+    uint64_t bytes = pending.bytes +
+                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE;
+
+    if (sends_map) {
+        bytes += balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
+    }
+    if (!bytes) {
+        turns = 0;
+    } else if (!*must_precopy && !*can_postcopy) {
+        turns++;
+    }
+    if (turns <= TURNS_MAX) {
+        *can_postcopy += bytes;
+    }
+}
+
+static bool is_active(void *opaque)
+{
+    return skip_migration_skips();
+}
+
+static bool is_active_iterate(void *opaque)
+{
+    return skip_told_pending().pages || (sends_map && balloon_map_changed());
+}
+
+static const SaveVMHandlers handlers = {
+    .save_setup = save_setup,
+    .save_live_iterate = save_iterate,
+    .save_live_complete_precopy = save_complete,
+    .state_pending_estimate = add_pending,
+    .state_pending_exact = add_pending,
+    .is_active = is_active,
+    .is_active_iterate = is_active_iterate,
+    .load_state = skip_arrival_load,
+    .load_cleanup = skip_arrival_cleanup,
+};
+
+void skip_section_register(void)
+{
+    register_savevm_live(SKIP_SECTION_NAME, 0, SKIP_SECTION_VERSION, &handlers,
+                         NULL);
+}

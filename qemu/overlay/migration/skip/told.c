@@ -1,0 +1,313 @@
+/*
+ * The told set: what the destination knows to be zero
+ *
+ * A page that is skipped has to be told: the destination may hold something of
+ * it, which was sent before, or was there before the migration.
+ *
+ *                 a pass skips it           a word names it
+ *      (to be sent) ----------> (pending) ------------------> (told)
+ *            ^                      |                            |
+ *            +----------------------+----------------------------+
+ *                 it is dirty, not to be skipped, and is sent
+ *
+ * The thread that sends pages is the one that writes words, so the order of
+ * both in the stream is the order in which this happens, and what was sent
+ * after it was skipped is not named.
+ *
+ * What the guest gives back after a pass was made is dirty, and the next pass
+ * may be far away.  To read it would populate shared memory, and private
+ * memory, too, where the kernel maps no page of zeroes: the migration would
+ * undo, on the source, the ballooning that goes on meanwhile.  So what is
+ * discarded during the migration is noted, and when such a page is to be sent
+ * the host is asked first.  Its dirty bit has been cleared by then and the
+ * tracking of writes is armed, so the answer is worth as much as reading the
+ * page: a write before it populates the page, a write after it makes it dirty
+ * again.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/main-loop.h"
+#include "exec/target_page.h"
+#include "migration/migration.h"
+#include "migration/options.h"
+#include "migration/ram.h"
+#include "balloon-codec.h"
+#include "hooks.h"
+#include "populated-block.h"
+#include "record.h"
+#include "section.h"
+#include "told.h"
+#include "unpopulated.h"
+
+/* Pages skipped when they were to be sent; atomic */
+static uint64_t late;
+
+/* Balloon pages of a target page, as a shift */
+static int page_shift(void)
+{
+    return qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+}
+
+void skip_told_start(void)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    qatomic_set(&late, 0);
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = rb->skip_pages;
+
+        pages->told = bitmap_new(rb->max_length >> qemu_target_page_bits());
+        if (!migrate_mapped_ram()) {
+            pages->pending = balloon_bitmap_new(rb->max_length >>
+                                                BALLOON_BITMAP_PAGE_SHIFT);
+        }
+    }
+}
+
+void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    SkipPages *pages = skip_pages_of(rb);
+    int shift = page_shift();
+
+    bitmap_clear(rb->bmap, start, end - start);
+    if (rb->file_bmap) {
+        /*
+         * With mapped-ram: what the file may have for these pages is not to
+         * be loaded.  Other threads note other pages in the same words.
+         */
+        bitmap_test_and_clear_atomic(rb->file_bmap, start, end - start);
+    }
+    skip_record_skipped(rb, start, end);
+    while (pages && pages->pending &&
+           (start = find_next_zero_bit(pages->told, end, start)) < end) {
+        uint64_t stop = find_next_bit(pages->told, end, start);
+
+        balloon_bitmap_set(pages->pending, start << shift,
+                           (stop - start) << shift);
+        start = stop;
+    }
+}
+
+void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits)
+{
+    SkipPages *pages = skip_pages_of(rb);
+    uint64_t page = word * (uint64_t)BITS_PER_LONG;
+
+    rb->bmap[word] &= ~bits;
+    if (rb->file_bmap) {
+        qatomic_and(&rb->file_bmap[word], ~bits);
+    }
+    skip_record_skipped_word(rb, word, bits);
+    if (!pages || !pages->pending) {
+        return;
+    }
+    bits &= ~pages->told[word];
+    if (!page_shift()) {
+        balloon_bitmap_or_word(pages->pending, page, bits);
+        return;
+    }
+    for (; bits; bits &= bits - 1) {
+        balloon_bitmap_set(pages->pending, (page + ctzl(bits)) << page_shift(),
+                           1 << page_shift());
+    }
+}
+
+/* ---- Words ---- */
+
+/* Those of the pages of a word of a bitmap of target pages that are pending */
+static unsigned long pending_in_word(const SkipPages *pages, size_t word)
+{
+    uint64_t page = word * (uint64_t)BITS_PER_LONG;
+    unsigned long bits = 0;
+    int i;
+
+    if (!page_shift()) {
+        return balloon_bitmap_word(pages->pending, page);
+    }
+    for (i = 0; i < BITS_PER_LONG; i++) {
+        if (balloon_bitmap_test(pages->pending, (page + i) << page_shift())) {
+            bits |= 1UL << i;
+        }
+    }
+    return bits;
+}
+
+/* What is pending in the chunks [@chunk, @end) has been told. */
+static void make_told(SkipPages *pages, uint64_t chunk, uint64_t end)
+{
+    uint64_t page = chunk << BALLOON_CHUNK_SHIFT;
+    uint64_t limit = MIN(end << BALLOON_CHUNK_SHIFT,
+                         balloon_bitmap_size(pages->pending));
+    BalloonRun run;
+
+    while (balloon_bitmap_next_run_before(pages->pending, page, limit, &run)) {
+        size_t word = BIT_WORD(run.start >> page_shift());
+
+        if (run.end - run.start < BALLOON_CHUNK_PAGES) {
+            /* The runs may be many: take all that are in the same word. */
+            pages->told[word] |= pending_in_word(pages, word);
+            page = (word + UINT64_C(1)) * BITS_PER_LONG << page_shift();
+        } else {
+            bitmap_set(pages->told, run.start >> page_shift(),
+                       (run.end - run.start) >> page_shift());
+            page = run.end;
+        }
+    }
+    page = chunk << BALLOON_CHUNK_SHIFT;
+    balloon_bitmap_clear(pages->pending, page, limit - page);
+}
+
+uint64_t skip_told_next(RAMBlock *rb, uint64_t chunk, uint64_t end)
+{
+    SkipPages *pages = skip_pages_of(rb);
+    bool found = false, more = true;
+    BalloonRun run;
+
+    /* The main loop may wait for the lock with the BQL held. */
+    while (pages && pages->pending && more && !found && chunk < end) {
+        uint64_t stop = MIN(chunk + SKIP_SECTION_CHUNKS, end);
+
+        ram_bitmap_lock();
+        more = balloon_bitmap_count(pages->pending);
+        found = more &&
+                balloon_bitmap_next_run_before(pages->pending,
+                                               chunk << BALLOON_CHUNK_SHIFT,
+                                               stop << BALLOON_CHUNK_SHIFT,
+                                               &run);
+        ram_bitmap_unlock(0);
+        chunk = stop;
+    }
+    return found ? run.start >> BALLOON_CHUNK_SHIFT : end;
+}
+
+size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint64_t end,
+                        uint8_t *buf, size_t size)
+{
+    SkipPages *pages = skip_pages_of(rb);
+    uint64_t first = *chunk, after = 0;
+
+    if (!pages || !pages->pending) {
+        /* The guest ejected it meanwhile. */
+        *chunk = end;
+        return 0;
+    }
+    ram_bitmap_lock();
+    size = balloon_codec_encode(pages->pending, chunk, end, &after, buf, size);
+    make_told(pages, first, *chunk);
+    ram_bitmap_unlock(0);
+    return size;
+}
+
+SkipPending skip_told_pending(void)
+{
+    SkipPending sum = { };
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = skip_pages_of(rb);
+
+        if (pages && pages->pending) {
+            ram_bitmap_lock();
+            sum.pages += balloon_bitmap_count(pages->pending);
+            /* A run takes some bytes, but no more than its bits do. */
+            sum.bytes += MIN(4 * balloon_bitmap_runs(pages->pending),
+                             balloon_bitmap_size(pages->pending) / 8);
+            ram_bitmap_unlock(0);
+        }
+    }
+    return sum;
+}
+
+/* ---- Sending ---- */
+
+uint64_t skip_told_late(void)
+{
+    return qatomic_read(&late);
+}
+
+void skip_told_sent(RAMBlock *rb, unsigned long page)
+{
+    SkipPages *pages = skip_pages_of(rb);
+
+    if (test_bit(page, pages->told)) {
+        clear_bit(page, pages->told);
+        /* What was sent before it was told is not what it is changed from. */
+        ram_xbzrle_zero_page(rb, page);
+    }
+    if (pages->pending &&
+        balloon_bitmap_test(pages->pending, (uint64_t)page << page_shift())) {
+        balloon_bitmap_clear(pages->pending, (uint64_t)page << page_shift(),
+                             1 << page_shift());
+    }
+}
+
+void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
+{
+    int bits = qemu_target_page_bits();
+    /* A part of a target page may complete it. */
+    uint64_t start = offset >> bits;
+    uint64_t end = DIV_ROUND_UP(offset + length, UINT64_C(1) << bits);
+    SkipPages *pages = rb->skip_pages;
+
+    assert(bql_locked());
+    if (!pages || !skip_unpopulated_may_look_at(rb) ||
+        rb->page_size != qemu_real_host_page_size()) {
+        return;
+    }
+    if (!pages->discarded) {
+        qatomic_store_release(&pages->discarded,
+                              bitmap_new(rb->max_length >> bits));
+    }
+    bitmap_set_atomic(pages->discarded, start, end - start);
+}
+
+/* Where pages from @page on that are alike end: dirty, discarded, and armed */
+static uint64_t end_of_discarded(const RAMBlock *rb, const SkipPages *pages,
+                                 uint64_t page)
+{
+    uint64_t armed = MIN(((page >> rb->clear_bmap_shift) + 1)
+                         << rb->clear_bmap_shift,
+                         rb->used_length >> qemu_target_page_bits());
+    uint64_t end = find_next_zero_bit(pages->discarded, armed, page);
+
+    return find_next_zero_bit(rb->bmap, end, page + 1);
+}
+
+uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
+{
+    SkipPages *pages = skip_pages_of(rb);
+    int bits = qemu_target_page_bits();
+    uint64_t first = page;
+    uint64_t end;
+
+    /*
+     * With preempt two threads send then.  Nor is there a need: the guest is
+     * stopped, and the last pass has looked at everything.
+     */
+    if (migration_in_postcopy()) {
+        return 0;
+    }
+    if (!pages->discarded_scan) {
+        pages->discarded_scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    }
+    end = end_of_discarded(rb, pages, page) << bits;
+    populated_scan_window(pages->discarded_scan, end);
+    if (populated_scan_next(pages->discarded_scan, first << bits, end, &end)) {
+        /* It is used again, or not decided: do not ask about it once more. */
+        end = MAX(end >> bits, first + 1);
+        bitmap_test_and_clear_atomic(pages->discarded, first, end - first);
+        return 0;
+    }
+    end >>= bits;
+    if (end > first) {
+        skip_told_skip(rb, first, end);
+        qatomic_set(&late, late + end - first);
+    }
+    return end - first;
+}
