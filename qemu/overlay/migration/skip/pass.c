@@ -191,7 +191,7 @@ static bool time_is_up(const SkipPass *pass)
 /* What is wanted of the block?  It may change whenever the BQL is dropped. */
 static void look_up_wanted(SkipPass *pass)
 {
-    pass->map = skip_balloon_active() && skip_unpopulated_may_look_at(pass->rb)
+    pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb)
                 ? balloon_map_of_block(pass->rb) : NULL;
     if (pass->map && !balloon_bitmap_count(pass->map)) {
         pass->map = NULL;

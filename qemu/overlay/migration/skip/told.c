@@ -256,7 +256,7 @@ void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
     SkipPages *pages = rb->skip_pages;
 
     assert(bql_locked());
-    if (!pages || !skip_unpopulated_may_look_at(rb) ||
+    if (!pages || !skip_unpopulated_can_ask(rb) ||
         rb->page_size != qemu_real_host_page_size()) {
         return;
     }

@@ -63,10 +63,14 @@ bool skip_unpopulated_is_guest_ram(const RAMBlock *rb)
 
 /* ---- Which RAM blocks ---- */
 
+bool skip_unpopulated_can_ask(const RAMBlock *rb)
+{
+    return rb->mr && !memory_region_is_rom(rb->mr) && rb->guest_memfd < 0;
+}
+
 bool skip_unpopulated_may_look_at(const RAMBlock *rb)
 {
-    return skip_unpopulated_is_guest_ram(rb) &&
-           !memory_region_is_rom(rb->mr) && rb->guest_memfd < 0;
+    return skip_unpopulated_is_guest_ram(rb) && skip_unpopulated_can_ask(rb);
 }
 
 static void note_left_alone(const RAMBlock *rb, SkipUnpopulatedReason reason)

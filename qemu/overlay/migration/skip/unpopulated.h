@@ -73,6 +73,11 @@ void skip_unpopulated_print_info(Monitor *mon, const MigrationInfo *info);
 bool skip_unpopulated_is_guest_ram(const RAMBlock *rb);
 
 /**
+ * skip_unpopulated_can_ask: Can the host tell what of @rb is populated?
+ */
+bool skip_unpopulated_can_ask(const RAMBlock *rb);
+
+/**
  * skip_unpopulated_may_look_at: Is @rb guest RAM, of which the host can tell?
  */
 bool skip_unpopulated_may_look_at(const RAMBlock *rb);
