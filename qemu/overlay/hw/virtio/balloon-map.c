@@ -670,16 +670,6 @@ bool balloon_map_populate_deflated(bool on)
     return complete;
 }
 
-void balloon_map_changes_reset(void)
-{
-    BalloonMapBlock *block;
-
-    assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        forget_changes(block);
-    }
-}
-
 uint64_t balloon_map_changed(void)
 {
     return qatomic_read(&balloon_map.changed);

@@ -24,7 +24,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "qemu/coroutine.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/madvise.h"
@@ -661,7 +660,8 @@ static bool load_empty(Arrival *a, const Record *r, Error **errp)
 
 static bool load_sync(Error **errp)
 {
-    if (!migrate_multifd() || migrate_mapped_ram() || !qemu_in_coroutine()) {
+    if (!migrate_multifd() || migrate_mapped_ram() ||
+        !multifd_recv_all_channels_created()) {
         error_setg(errp, "there are no channels to be synchronized");
         return false;
     }
@@ -712,7 +712,7 @@ static bool load(QEMUFile *f, Error **errp)
 {
     uint32_t flags;
 
-    if (!bql_locked() || migration_in_incoming_postcopy()) {
+    if (migration_in_incoming_postcopy()) {
         error_setg(errp, "it comes too late, in postcopy");
         return false;
     }
@@ -731,12 +731,10 @@ static bool load(QEMUFile *f, Error **errp)
     if (flags & SKIP_FLAG_START) {
         add_pages();
         arrival.begun = true;
+        balloon_map_reset();
     }
     if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
         return false;
-    }
-    if (flags & (SKIP_FLAG_START | SKIP_FLAG_NO_MAP)) {
-        balloon_map_reset();
     }
     if (!load_records(f, flags, errp)) {
         return false;
@@ -752,7 +750,8 @@ int skip_arrival_load(QEMUFile *f, void *opaque, int version_id)
     Error *err = NULL;
 
     if (!load(f, &err)) {
-        if (bql_locked()) {
+        /* In postcopy the guest runs, and another thread loads. */
+        if (!migration_in_incoming_postcopy()) {
             allow_huge_pages();
             balloon_map_reset();
         }
@@ -858,7 +857,7 @@ static int empty_gaps(const char *id, const BalloonBitmap *gaps)
 bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
                        uint64_t npages, Error **errp)
 {
-    BalloonBitmap *gaps = skip_unpopulated_may_look_at(rb)
+    BalloonBitmap *gaps = skip_unpopulated_can_ask(rb)
                           ? find_gaps(rb, held, npages) : NULL;
     int ret = 0;
 

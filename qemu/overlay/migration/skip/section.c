@@ -76,12 +76,23 @@
  */
 #define TURNS_MAX 10
 
+static_assert(BALLOON_BITMAP_PAGE_SIZE == 4096, "told in each part");
+static_assert(BALLOON_CODEC_MIN_ROOM <= BALLOON_CODEC_MAX, "at least a chunk");
+static_assert(sizeof(((RAMBlock *)0)->idstr) <= 256, "its length is a byte");
+
 /* Turns that were waited for since the last part; the migration thread's */
 static int turns;
 
-/* The map was sent, of as many RAM blocks; with the BQL */
-static bool sends_map;
-static int map_blocks;
+/* With the BQL */
+static struct {
+    /* END is out */
+    bool ended;
+    /*
+     * Of which RAM blocks the destination has a map: their sizes in balloon
+     * pages, by name
+     */
+    GHashTable *map_blocks;
+} sent;
 
 /* ---- Records ---- */
 
@@ -93,23 +104,23 @@ static size_t put_header(QEMUFile *f, uint32_t flags)
     return 12;
 }
 
-/* @id is the name of @rb, which loses it when its device is unplugged. */
-static size_t put_record(QEMUFile *f, SkipSectionRecord type,
-                         const RAMBlock *rb, const char *id)
+/* @id and @pages are the name and size of a RAM block, which may have gone. */
+static size_t put_record(QEMUFile *f, SkipSectionRecord type, const char *id,
+                         uint64_t pages)
 {
     size_t id_len = strlen(id);
 
     qemu_put_byte(f, type);
     qemu_put_byte(f, id_len);
     qemu_put_buffer(f, (const uint8_t *)id, id_len);
-    qemu_put_be64(f, skip_section_block_pages(rb));
+    qemu_put_be64(f, pages);
     return 1 + 1 + id_len + 8;
 }
 
-static size_t put_pages(QEMUFile *f, SkipSectionRecord type, const RAMBlock *rb,
-                        const char *id, const uint8_t *buf, size_t size)
+static size_t put_pages(QEMUFile *f, SkipSectionRecord type, const char *id,
+                        uint64_t pages, const uint8_t *buf, size_t size)
 {
-    size_t head = put_record(f, type, rb, id);
+    size_t head = put_record(f, type, id, pages);
 
     qemu_put_be32(f, size);
     qemu_put_buffer(f, buf, size);
@@ -166,7 +177,9 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
                          uint64_t end, bool pause)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    /* It loses its name when its device is unplugged. */
     g_autofree char *id = g_strdup(rb->idstr);
+    uint64_t pages = skip_section_block_pages(rb);
     size_t total = 0;
 
     while (chunk < end) {
@@ -175,7 +188,7 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
         if (pause) {
             bql_unlock();
         }
-        total += put_pages(f, SKIP_SECTION_MAP, rb, id, buf, size);
+        total += put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
         if (pause) {
             g_usleep(PAUSE_US);
             bql_lock();
@@ -184,20 +197,79 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
     return total;
 }
 
-/*
- * RAM blocks that the guest may have given something back of.  An ejected DIMM
- * does not count, even if its RAM block still exists: it has no name any more.
- */
-static int count_blocks(void)
+/* Is there a map for the destination?  Only of a guest that has to tell */
+static bool sends_map(void)
 {
-    RAMBlock *rb;
-    int n = 0;
+    return !migrate_background_snapshot() && balloon_map_takes_parts();
+}
 
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
-        n += skip_unpopulated_is_guest_ram(rb);
+/* The map of @rb, if the destination is to have one of it */
+static const BalloonBitmap *map_to_send(RAMBlock *rb)
+{
+    return rb && qemu_ram_is_migratable(rb) && sends_map()
+           ? balloon_map_of_block(rb) : NULL;
+}
+
+/* Send what changed since it was sent last, or all of it. */
+static size_t put_map_of(QEMUFile *f, RAMBlock *rb, bool pause)
+{
+    const BalloonBitmap *map = map_to_send(rb);
+    bool known = map && g_hash_table_contains(sent.map_blocks, rb->idstr);
+    uint64_t pages = skip_section_block_pages(rb);
+    uint64_t start = 0, end;
+    size_t total = 0;
+
+    for (; balloon_map_take_change(rb, &start, &end); start = end) {
+        if (known) {
+            total += put_chunks(f, rb, start, end, pause);
+        }
     }
-    return n;
+    if (!known && map && balloon_bitmap_count(map)) {
+        g_hash_table_insert(sent.map_blocks, g_strdup(rb->idstr),
+                            (gpointer)(uintptr_t)pages);
+        total += put_chunks(f, rb, 0, balloon_codec_chunks(pages), pause);
+    }
+    return total;
+}
+
+/* Tell that nothing of a RAM block is in the map any more. */
+static size_t put_no_map(QEMUFile *f, const char *id, uint64_t pages)
+{
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    BalloonBitmap *map = balloon_bitmap_new(pages);
+    uint64_t end = balloon_codec_chunks(pages);
+    uint64_t chunk = 0;
+    size_t total = 0;
+
+    while (chunk < end) {
+        uint64_t after = 0;
+        size_t size = balloon_codec_encode(map, &chunk, end, &after, buf,
+                                           BALLOON_CODEC_MAX);
+
+        total += put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
+    }
+    balloon_bitmap_free(map);
+    return total;
+}
+
+/*
+ * The guest ejected a DIMM, reset the balloon device, or ejected it, and there
+ * is no map any more where the destination has one.
+ */
+static size_t put_maps_that_went(QEMUFile *f)
+{
+    gpointer id, pages;
+    GHashTableIter iter;
+    size_t total = 0;
+
+    g_hash_table_iter_init(&iter, sent.map_blocks);
+    while (g_hash_table_iter_next(&iter, &id, &pages)) {
+        if (!map_to_send(qemu_ram_block_by_name(id))) {
+            total += put_no_map(f, id, (uintptr_t)pages);
+            g_hash_table_iter_remove(&iter);
+        }
+    }
+    return total;
 }
 
 static size_t put_map(QEMUFile *f, bool pause)
@@ -205,36 +277,11 @@ static size_t put_map(QEMUFile *f, bool pause)
     size_t total = 0;
     RAMBlock *rb;
 
-    balloon_map_changes_reset();
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
-        const BalloonBitmap *bitmap = balloon_map_of_block(rb);
-
-        if (bitmap && balloon_bitmap_count(bitmap)) {
-            total += put_chunks(f, rb, 0, balloon_codec_chunks(
-                                    balloon_bitmap_size(bitmap)), pause);
-        }
-    }
-    return total;
-}
-
-static size_t put_map_changes(QEMUFile *f, bool pause)
-{
-    size_t total = 0;
-    RAMBlock *rb;
-
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
-        uint64_t start = 0, end;
-
-        for (; balloon_map_take_change(rb, &start, &end); start = end) {
-            /* What is not, or not any more, is not told about. */
-            if (qemu_ram_is_migratable(rb)) {
-                total += put_chunks(f, rb, start, end, pause);
-            }
-        }
+        total += put_map_of(f, rb, pause);
     }
-    return total;
+    return total + put_maps_that_went(f);
 }
 
 /* ---- Words ---- */
@@ -243,7 +290,8 @@ static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
 {
     g_autofree uint8_t *buf = NULL;
     g_autofree char *id = g_strdup(rb->idstr);
-    uint64_t end = balloon_codec_chunks(skip_section_block_pages(rb));
+    uint64_t pages = skip_section_block_pages(rb);
+    uint64_t end = balloon_codec_chunks(pages);
     uint64_t chunk = skip_told_next(rb, 0, end);
     size_t total = 0;
 
@@ -259,7 +307,7 @@ static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
         size = skip_told_encode(rb, &chunk,
                                 MIN(end, chunk + SKIP_SECTION_CHUNKS), buf,
                                 BALLOON_CODEC_MAX);
-        total += put_pages(f, SKIP_SECTION_WORD, rb, id, buf, size);
+        total += put_pages(f, SKIP_SECTION_WORD, id, pages, buf, size);
         chunk = skip_told_next(rb, chunk, end);
     }
     return total;
@@ -286,7 +334,8 @@ static size_t put_empty(QEMUFile *f)
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         if (skip_unpopulated_may_look_at(rb)) {
-            total += put_record(f, SKIP_SECTION_EMPTY, rb, rb->idstr);
+            total += put_record(f, SKIP_SECTION_EMPTY, rb->idstr,
+                                skip_section_block_pages(rb));
         }
     }
     return total;
@@ -311,13 +360,11 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     size_t bytes;
 
     turns = 0;
-    sends_map = !migrate_background_snapshot() && balloon_map_takes_parts();
-    map_blocks = count_blocks();
-    bytes = put_header(f, SKIP_FLAG_START | (sends_map ? SKIP_FLAG_MAP : 0));
+    sent.map_blocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                            NULL);
+    bytes = put_header(f, SKIP_FLAG_START | (sends_map() ? SKIP_FLAG_MAP : 0));
     skip_migration_first_pass();
-    if (sends_map) {
-        bytes += put_map(f, pause);
-    }
+    bytes += put_map(f, pause);
     if (!migrate_mapped_ram()) {
         bytes += put_empty(f);
         if (pause) {
@@ -338,33 +385,30 @@ static int save_iterate(QEMUFile *f, void *opaque)
     size_t words;
 
     turns = 0;
-    if (sends_map && balloon_map_changed()) {
+    if (balloon_map_changed()) {
         BQL_LOCK_GUARD();
-        bytes += put_map_changes(f, !skip_migration_in_savevm());
+        bytes += put_map(f, !skip_migration_in_savevm());
     }
     words = put_words(f, true);
     bytes += words + put_sync(f, words);
     return finish(f, bytes, false) ?: 1;
 }
 
-/*
- * The destination still has the map of a balloon that was unplugged meanwhile,
- * or of a DIMM that the guest ejected.  Then it gets all of it anew.
- */
 static int save_complete(QEMUFile *f, void *opaque)
 {
-    bool anew = sends_map && (!balloon_map_device() ||
-                              map_blocks != count_blocks());
-    size_t bytes = put_header(f, SKIP_FLAG_END | (anew ? SKIP_FLAG_NO_MAP : 0));
+    size_t bytes = put_header(f, SKIP_FLAG_END);
 
     skip_migration_last_pass();
-    if (anew) {
-        bytes += put_map(f, false);
-    } else if (sends_map) {
-        bytes += put_map_changes(f, false);
-    }
+    bytes += put_map(f, false);
     bytes += put_words(f, false);
+    sent.ended = true;
     return finish(f, bytes, true);
+}
+
+static void save_cleanup(void *opaque)
+{
+    sent.ended = false;
+    g_clear_pointer(&sent.map_blocks, g_hash_table_destroy);
 }
 
 /*
@@ -378,11 +422,9 @@ static void add_pending(void *opaque, uint64_t *must_precopy,
 {
     SkipPending pending = skip_told_pending();
     uint64_t bytes = pending.bytes +
-                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE;
+                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE +
+                     balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
 
-    if (sends_map) {
-        bytes += balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
-    }
     if (!bytes) {
         turns = 0;
     } else if (!*must_precopy && !*can_postcopy) {
@@ -395,16 +437,17 @@ static void add_pending(void *opaque, uint64_t *must_precopy,
 
 static bool is_active(void *opaque)
 {
-    return skip_migration_skips();
+    return skip_migration_skips() && !sent.ended;
 }
 
 static bool is_active_iterate(void *opaque)
 {
-    return skip_told_pending().pages || (sends_map && balloon_map_changed());
+    return skip_told_pending().pages || balloon_map_changed();
 }
 
 static const SaveVMHandlers handlers = {
     .save_setup = save_setup,
+    .save_cleanup = save_cleanup,
     .save_live_iterate = save_iterate,
     .save_live_complete_precopy = save_complete,
     .state_pending_estimate = add_pending,

@@ -40,12 +40,9 @@
 #define SKIP_FLAG_START 1
 /* The last part, with the guest stopped */
 #define SKIP_FLAG_END 2
-/* What arrived of the map before does not count: it is empty */
-#define SKIP_FLAG_NO_MAP 4
 /* In the first part: the source has a balloon, whose map comes, too */
-#define SKIP_FLAG_MAP 8
-#define SKIP_FLAGS (SKIP_FLAG_START | SKIP_FLAG_END | SKIP_FLAG_NO_MAP | \
-                    SKIP_FLAG_MAP)
+#define SKIP_FLAG_MAP 4
+#define SKIP_FLAGS (SKIP_FLAG_START | SKIP_FLAG_END | SKIP_FLAG_MAP)
 
 typedef enum SkipSectionRecord {
     SKIP_SECTION_LAST,

@@ -166,11 +166,6 @@ void balloon_map_track_discards(bool on);
 uint64_t balloon_map_discards(void);
 
 /**
- * balloon_map_changes_reset: Forget what changed so far
- */
-void balloon_map_changes_reset(void);
-
-/**
  * balloon_map_changed: How many chunks (see BALLOON_CHUNK_PAGES) changed, and
  * were not taken note of since
  *
