@@ -788,6 +788,45 @@ void bg_migrate_wait(BGuest *source, BGuest *dest)
     }
 }
 
+/*
+ * Is there, at @bytes, the end of a part of the section of RAM, its footer, and
+ * the beginning of the next part?
+ */
+static bool is_cut(const uint8_t *bytes)
+{
+    static const uint8_t end[] = { 0, 0, 0, 0, 0, 0, 0, 0x10, 0x7e };
+
+    return !memcmp(bytes, end, sizeof(end)) && bytes[13] == 2 &&
+           !memcmp(bytes + 9, bytes + 14, 4);
+}
+
+#define CUT_SIZE 18
+
+GBytes *bg_record_stream(BGuest *g)
+{
+    g_autofree char *path = g_strdup_printf("%s/bg-stream-%d",
+                                            g_get_tmp_dir(), getpid());
+    g_autofree char *uri = g_strdup_printf("exec:cat > %s", path);
+    GByteArray *kept = g_byte_array_new();
+    g_autofree char *bytes = NULL;
+    gsize size, at, from = 0;
+
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
+    bg_migrate_wait(g, NULL);
+    g_assert_true(g_file_get_contents(path, &bytes, &size, NULL));
+    unlink(path);
+    for (at = 0; at + CUT_SIZE <= size; at++) {
+        if (is_cut((uint8_t *)bytes + at)) {
+            g_byte_array_append(kept, (uint8_t *)bytes + from, at - from);
+            from = at + CUT_SIZE;
+            at = from - 1;
+        }
+    }
+    g_byte_array_append(kept, (uint8_t *)bytes + from, size - from);
+    return g_byte_array_free_to_bytes(kept);
+}
+
 void bg_migrate_wait_pass(BGuest *source, int64_t n)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;

@@ -296,6 +296,14 @@ QDict *bg_skip_info(BGuest *source);
 int64_t bg_skip_stat(BGuest *source, const char *name);
 
 /**
+ * bg_record_stream: Migrate the guest, and record what is sent
+ *
+ * Without what the clock of the host makes of it: where QEMU ends a part of the
+ * section of RAM and begins the next one, as it does each 50 ms, is left out.
+ */
+GBytes *bg_record_stream(BGuest *g);
+
+/**
  * bg_wait_status: Wait until the migration of @g has a status
  * @seconds: for how long, at most
  *
