@@ -790,17 +790,28 @@ void bg_migrate_wait(BGuest *source, BGuest *dest)
 
 /*
  * Is there, at @bytes, the end of a part of the section of RAM, its footer, and
- * the beginning of the next part?
+ * the beginning of the next part, or of the last one, before which the
+ * destination is told that the guest has been stopped?  Returns how long that
+ * is, or 0.
  */
-static bool is_cut(const uint8_t *bytes)
+static gsize is_cut(const uint8_t *bytes, gsize size)
 {
     static const uint8_t end[] = { 0, 0, 0, 0, 0, 0, 0, 0x10, 0x7e };
+    static const uint8_t stopped[] = { 8, 0, 0xb, 0, 0 };
+    gsize id = sizeof(end);
+    gsize next = id + 4;
+    uint8_t part = 2;
 
-    return !memcmp(bytes, end, sizeof(end)) && bytes[13] == 2 &&
-           !memcmp(bytes + 9, bytes + 14, 4);
+    if (size < next + sizeof(stopped) + 5 || memcmp(bytes, end, sizeof(end))) {
+        return 0;
+    }
+    if (!memcmp(bytes + next, stopped, sizeof(stopped))) {
+        next += sizeof(stopped);
+        part = 3;
+    }
+    return bytes[next] == part && !memcmp(bytes + id, bytes + next + 1, 4)
+           ? next + 5 : 0;
 }
-
-#define CUT_SIZE 18
 
 GBytes *bg_record_stream(BGuest *g)
 {
@@ -809,18 +820,18 @@ GBytes *bg_record_stream(BGuest *g)
     g_autofree char *uri = g_strdup_printf("exec:cat > %s", path);
     GByteArray *kept = g_byte_array_new();
     g_autofree char *bytes = NULL;
-    gsize size, at, from = 0;
+    gsize size, at, cut, from = 0;
 
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
     bg_migrate_wait(g, NULL);
     g_assert_true(g_file_get_contents(path, &bytes, &size, NULL));
     unlink(path);
-    for (at = 0; at + CUT_SIZE <= size; at++) {
-        if (is_cut((uint8_t *)bytes + at)) {
+    for (at = 0; at < size; at += MAX(cut, 1)) {
+        cut = is_cut((uint8_t *)bytes + at, size - at);
+        if (cut) {
             g_byte_array_append(kept, (uint8_t *)bytes + from, at - from);
-            from = at + CUT_SIZE;
-            at = from - 1;
+            from = at + cut;
         }
     }
     g_byte_array_append(kept, (uint8_t *)bytes + from, size - from);

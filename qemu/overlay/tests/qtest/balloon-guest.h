@@ -299,7 +299,8 @@ int64_t bg_skip_stat(BGuest *source, const char *name);
  * bg_record_stream: Migrate the guest, and record what is sent
  *
  * Without what the clock of the host makes of it: where QEMU ends a part of the
- * section of RAM and begins the next one, as it does each 50 ms, is left out.
+ * section of RAM, as it does each 50 ms, and begins the next one or, if little
+ * enough is left, the last one, is left out.
  */
 GBytes *bg_record_stream(BGuest *g);
 
