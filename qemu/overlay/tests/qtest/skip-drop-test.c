@@ -799,7 +799,9 @@ static void test_ejected_with_map(gconstpointer data)
     }
     bg_migrate_limit(g, 0);
     /* What was yet to be sent of it counts as if it still were. */
-    ug_set_migrate_parameter(g, "downtime-limit", "2000000");
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-set-parameters',"
+        " 'arguments': { 'downtime-limit': 2000000 } }");
     bg_migrate_wait(g, dest);
     g_assert_cmpuint(bg_map_pages(dest, NULL), ==, 8 * MiB / BALLOON_PAGE);
     bg_quit(dest);
