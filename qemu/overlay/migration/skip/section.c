@@ -350,7 +350,8 @@ static int finish(QEMUFile *f, size_t bytes, bool final)
     skip_balloon_count_map_bytes(bytes, final);
     ram_transferred_add(bytes);
     trace_skip_section_save(bytes, final);
-    return qemu_file_get_error(f);
+    /* What is dropped now is not dropped when the guest has been stopped. */
+    return final ? qemu_file_get_error(f) : qemu_fflush(f);
 }
 
 static int save_setup(QEMUFile *f, void *opaque, Error **errp)
