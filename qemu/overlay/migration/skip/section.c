@@ -87,6 +87,8 @@ static int turns;
 static struct {
     /* END is out */
     bool ended;
+    /* Changes of the map are to be sent; the migration thread's */
+    bool sends_changes;
     /*
      * Of which RAM blocks the destination has a map: their sizes in balloon
      * pages, by name
@@ -277,6 +279,7 @@ static size_t put_map(QEMUFile *f, bool pause)
     size_t total = 0;
     RAMBlock *rb;
 
+    sent.sends_changes = sends_map();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
         total += put_map_of(f, rb, pause);
@@ -380,13 +383,19 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     return finish(f, bytes, false);
 }
 
+/* Chunks of the map that have changed, and are to be sent */
+static uint64_t map_changes(void)
+{
+    return sent.sends_changes ? balloon_map_changed() : 0;
+}
+
 static int save_iterate(QEMUFile *f, void *opaque)
 {
     size_t bytes = put_header(f, 0);
     size_t words;
 
     turns = 0;
-    if (balloon_map_changed()) {
+    if (map_changes()) {
         BQL_LOCK_GUARD();
         bytes += put_map(f, !skip_migration_in_savevm());
     }
@@ -424,7 +433,7 @@ static void add_pending(void *opaque, uint64_t *must_precopy,
     SkipPending pending = skip_told_pending();
     uint64_t bytes = pending.bytes +
                      pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE +
-                     balloon_map_changed() * BALLOON_CODEC_CHUNK_MAX;
+                     map_changes() * BALLOON_CODEC_CHUNK_MAX;
 
     if (!bytes) {
         turns = 0;
@@ -436,6 +445,17 @@ static void add_pending(void *opaque, uint64_t *must_precopy,
     }
 }
 
+/* A driver may have come meanwhile, or gone. */
+static void add_pending_exact(void *opaque, uint64_t *must_precopy,
+                              uint64_t *can_postcopy)
+{
+    {
+        BQL_LOCK_GUARD();
+        sent.sends_changes = sends_map();
+    }
+    add_pending(opaque, must_precopy, can_postcopy);
+}
+
 static bool is_active(void *opaque)
 {
     return skip_migration_skips() && !sent.ended;
@@ -443,7 +463,7 @@ static bool is_active(void *opaque)
 
 static bool is_active_iterate(void *opaque)
 {
-    return skip_told_pending().pages || balloon_map_changed();
+    return skip_told_pending().pages || map_changes();
 }
 
 static const SaveVMHandlers handlers = {
@@ -452,7 +472,7 @@ static const SaveVMHandlers handlers = {
     .save_live_iterate = save_iterate,
     .save_live_complete_precopy = save_complete,
     .state_pending_estimate = add_pending,
-    .state_pending_exact = add_pending,
+    .state_pending_exact = add_pending_exact,
     .is_active = is_active,
     .is_active_iterate = is_active_iterate,
     .load_state = skip_arrival_load,
