@@ -68,7 +68,7 @@ static void place_cells(MemoryFigure *figure, const MemoryMap *map,
         }
         for (unsigned j = 0; j < block->n_cells; j++, next++) {
             figure->cells[(gsize)next->y * figure->columns + next->x] =
-                memory_state_of(&block->cells[j]);
+                memory_state_of(&block->cells[j], block->has_record);
         }
     }
 }

@@ -11,22 +11,6 @@
 /* Longer than QEMU allows names of RAM blocks to be. */
 #define MAX_ID 255
 
-/* An array of an answer, and the count that it is of. */
-typedef struct Member {
-    const char *name;
-    size_t offset;              /* in MemoryCounts */
-    bool of_record;             /* all of these are there, or none */
-} Member;
-
-static const Member members[] = {
-    { "ballooned", offsetof(MemoryCounts, ballooned), false },
-    { "unpopulated", offsetof(MemoryCounts, unpopulated), false },
-    { "skipped", offsetof(MemoryCounts, skipped), true },
-    { "zero", offsetof(MemoryCounts, zero), true },
-    { "sent", offsetof(MemoryCounts, sent), true },
-    { "sent-again", offsetof(MemoryCounts, sent_again), true },
-};
-
 G_GNUC_PRINTF(2, 3)
 static bool refuse(GError **error, const char *format, ...)
 {
@@ -83,17 +67,12 @@ static void block_free(MemoryBlock *block)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MemoryBlock, block_free)
 
-static uint64_t *count_of(MemoryCounts *cell, const Member *member)
-{
-    return (uint64_t *)((char *)cell + member->offset);
-}
-
-static bool parse_counts(MemoryBlock *block, const Member *member,
+static bool parse_counts(MemoryBlock *block, const char *name, size_t offset,
                          JsonArray *array, GError **error)
 {
     if (json_array_get_length(array) != block->n_cells) {
         return refuse(error, "'%s' of block '%s' has %u numbers, not one for "
-                      "each of %u cells", member->name, block->id,
+                      "each of %u cells", name, block->id,
                       json_array_get_length(array), block->n_cells);
     }
     for (unsigned i = 0; i < block->n_cells; i++) {
@@ -104,46 +83,38 @@ static bool parse_counts(MemoryBlock *block, const Member *member,
             (uint64_t)json_node_get_int(node) > cell->pages) {
             return refuse(error, "'%s' of block '%s' has for cell %u "
                           "something else than a number of pages from 0 to %"
-                          G_GUINT64_FORMAT, member->name, block->id, i,
-                          cell->pages);
+                          G_GUINT64_FORMAT, name, block->id, i, cell->pages);
         }
-        *count_of(cell, member) = json_node_get_int(node);
+        *(uint64_t *)((char *)cell + offset) = json_node_get_int(node);
     }
     return true;
 }
 
-static bool has_record(const MemoryMap *map, JsonObject *object)
+/* The counts at an offset in MemoryCounts; sets @there to whether there are. */
+static bool parse_member(MemoryBlock *block, JsonObject *object,
+                         const char *name, size_t offset, bool *there,
+                         GError **error)
 {
-    for (unsigned i = 0; map->recorded && i < G_N_ELEMENTS(members); i++) {
-        if (members[i].of_record &&
-            json_object_has_member(object, members[i].name)) {
-            return true;
-        }
-    }
-    return false;
+    JsonArray *array;
+
+    *there = json_object_has_member(object, name);
+    return !*there || (get_array(object, name, &array, error) &&
+                       parse_counts(block, name, offset, array, error));
 }
 
 static bool parse_members(const MemoryMap *map, MemoryBlock *block,
                           JsonObject *object, GError **error)
 {
-    block->has_record = has_record(map, object);
-    block->has_unpopulated = json_object_has_member(object, "unpopulated");
-    block->has_ballooned = json_object_has_member(object, "ballooned");
-    for (unsigned i = 0; i < G_N_ELEMENTS(members); i++) {
-        const Member *member = &members[i];
-        JsonArray *array;
-
-        if (member->of_record ? !block->has_record
-                              : !json_object_has_member(object,
-                                                        member->name)) {
-            continue;
-        }
-        if (!get_array(object, member->name, &array, error) ||
-            !parse_counts(block, member, array, error)) {
-            return false;
-        }
-    }
-    return true;
+    return parse_member(block, object, "ballooned",
+                        offsetof(MemoryCounts, ballooned),
+                        &block->has_ballooned, error) &&
+           parse_member(block, object, "unpopulated",
+                        offsetof(MemoryCounts, unpopulated),
+                        &block->has_unpopulated, error) &&
+           (!map->recorded ||
+            parse_member(block, object, "skipped",
+                         offsetof(MemoryCounts, skipped),
+                         &block->has_record, error));
 }
 
 static bool parse_id(MemoryBlock *block, JsonObject *object, GError **error)
@@ -290,7 +261,7 @@ static void add_block(const MemoryMap *map, const MemoryBlock *block,
     uint64_t pages[MEMORY_STATES];
 
     for (unsigned i = 0; i < block->n_cells; i++) {
-        memory_state_deal(&block->cells[i], pages);
+        memory_state_deal(&block->cells[i], block->has_record, pages);
         for (unsigned j = 0; j < MEMORY_STATES; j++) {
             bytes[j] += pages[j] * map->page_size;
         }

@@ -38,9 +38,10 @@ typedef struct MemoryMap {
  * @error: set to SB_ERROR_QMP, with the member at fault, if it is not as the
  *         documentation of the command says
  *
- * Members that are not known are ignored, and so is what a migration did if
- * the answer says that none was recorded. Of a block that was not recorded,
- * since it was plugged later, all members that tell of it are absent.
+ * Members that are not known are ignored, such as those by which earlier
+ * versions told how pages were sent, and so is what a migration skipped if the
+ * answer says that none was recorded. A block that was not recorded, since it
+ * was plugged later, has no such member.
  *
  * Returns: the map, NULL on failure; free it with memory_map_free().
  */

@@ -12,48 +12,31 @@ static const struct {
     [MEMORY_SKIPPED] = { "in the balloon, skipped", 0x00885a, 29, '.' },
     [MEMORY_BALLOONED] = { "in the balloon, not skipped", 0x2ecbff, 45, 'o' },
     [MEMORY_UNPOPULATED] = { "unpopulated", 0xc0c0c0, 249, '-' },
-    [MEMORY_ZERO] = { "zero-page record", 0xefb900, 178, '0' },
     [MEMORY_SENT] = { "sent", 0x3c39ee, 63, '#' },
-    [MEMORY_SENT_AGAIN] = { "sent again", 0xc26416, 130, '@' },
     [MEMORY_IN_USE] = { "in use, nothing recorded", 0x945294, 97, '+' },
 };
 
-/* Give a state up to so many of the pages that are left. */
-static void deal(uint64_t *left, uint64_t *state, uint64_t pages)
-{
-    pages = MIN(pages, *left);
-    *state += pages;
-    *left -= pages;
-}
-
-void memory_state_deal(const MemoryCounts *counts,
+void memory_state_deal(const MemoryCounts *counts, bool recorded,
                        uint64_t pages[MEMORY_STATES])
 {
     uint64_t gone = MAX(counts->ballooned, counts->unpopulated);
-    uint64_t passed_over = MIN(gone, counts->skipped);
-    uint64_t unseen_zero = MIN(counts->zero, gone - passed_over);
     uint64_t left = counts->pages - gone;
+    uint64_t used = MIN(left, counts->skipped - MIN(counts->skipped, gone));
 
-    for (unsigned i = 0; i < MEMORY_STATES; i++) {
-        pages[i] = 0;
-    }
     pages[MEMORY_SKIPPED] = MIN(counts->ballooned, counts->skipped);
     pages[MEMORY_BALLOONED] = counts->ballooned - pages[MEMORY_SKIPPED];
     pages[MEMORY_UNPOPULATED] = gone - counts->ballooned;
-    deal(&left, &pages[MEMORY_SENT_AGAIN], counts->sent_again);
-    deal(&left, &pages[MEMORY_SENT],
-         counts->sent - MIN(counts->sent, counts->sent_again));
-    deal(&left, &pages[MEMORY_ZERO], counts->zero - unseen_zero);
-    deal(&left, &pages[MEMORY_SKIPPED], counts->skipped - passed_over);
-    pages[MEMORY_IN_USE] = left;
+    pages[MEMORY_SKIPPED] += used;
+    pages[MEMORY_SENT] = recorded ? left - used : 0;
+    pages[MEMORY_IN_USE] = recorded ? 0 : left - used;
 }
 
-MemoryState memory_state_of(const MemoryCounts *counts)
+MemoryState memory_state_of(const MemoryCounts *counts, bool recorded)
 {
     uint64_t pages[MEMORY_STATES];
     MemoryState most = 0;
 
-    memory_state_deal(counts, pages);
+    memory_state_deal(counts, recorded, pages);
     for (MemoryState i = 1; i < MEMORY_STATES; i++) {
         if (pages[i] > pages[most]) {
             most = i;

@@ -2,19 +2,15 @@
 #ifndef SKIP_BALLOON_MEMORY_STATE_H
 #define SKIP_BALLOON_MEMORY_STATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/*
- * What became of a page. Each page counts for one state. The first three say
- * how it is now, the next three what the last migration did with it.
- */
+/* What became of a page. Each page counts for one state. */
 typedef enum MemoryState {
     MEMORY_SKIPPED,             /* in the balloon, and skipped */
     MEMORY_BALLOONED,           /* in the balloon, not skipped */
     MEMORY_UNPOPULATED,         /* not in the balloon, no memory behind it */
-    MEMORY_ZERO,                /* told to be zero */
-    MEMORY_SENT,                /* sent with its content, in the first pass */
-    MEMORY_SENT_AGAIN,          /* in a later pass */
+    MEMORY_SENT,                /* populated, and not skipped */
     MEMORY_IN_USE,              /* populated, and nothing recorded */
     MEMORY_STATES
 } MemoryState;
@@ -25,50 +21,38 @@ typedef struct MemoryCounts {
     uint64_t ballooned;
     uint64_t unpopulated;
     uint64_t skipped;
-    uint64_t zero;
-    uint64_t sent;
-    uint64_t sent_again;
 } MemoryCounts;
 
 /**
  * memory_state_deal: tell the pages of a cell apart by state.
  * @counts: the counts of the cell
+ * @recorded: a migration was recorded, of which @counts->skipped tells
  * @pages: where to put the number of pages in each state; their sum is
  *         @counts->pages
  *
  * How far counts overlap is not known, so that they are taken to overlap as
  * far as they can, in favour of what is usual: what is in the balloon is
- * unpopulated, what was skipped is in the balloon or at least unpopulated,
- * and what was sent again was sent before. With the letters B(allooned),
- * U(npopulated), K (skipped), Z(ero), S(ent) and A (sent again), and gone =
- * max(B, U) for the pages that are in the balloon or unpopulated, these are
+ * unpopulated, and what was skipped is in the balloon or at least
+ * unpopulated. With the letters B(allooned), U(npopulated) and K (skipped),
+ * and gone = max(B, U) for the pages that are in the balloon or unpopulated,
+ * these are
  *
- *   skipped       min(B, K)
+ *   skipped       min(B, K), and K - min(K, gone) if there are so many left:
+ *                 the guest has used them since
  *   ballooned     B - min(B, K)
  *   unpopulated   gone - B
- *
- * and the rest of the cell is dealt out in this order, to each as much as is
- * left at most:
- *
- *   sent again    A
- *   sent          S - min(S, A)
- *   zero          Z, less the pages that are gone but were not skipped, since
- *                 it is them that zero-page records were sent for
- *   skipped       K - min(K, gone): the guest has used them since
- *   in use        what remains
- *
- * QEMU counts a page that is sent again each time, if not beyond the size of
- * the cell, so that few pages written to often look like more of them.
+ *   sent          the rest, if @recorded; else it is in use
  */
-void memory_state_deal(const MemoryCounts *counts,
+void memory_state_deal(const MemoryCounts *counts, bool recorded,
                        uint64_t pages[MEMORY_STATES]);
 
 /**
  * memory_state_of: the state that a cell is drawn in, which is the one that
  * most of its pages have; of equal ones the first in the order of MemoryState.
  * @counts: the counts of the cell
+ * @recorded: as of memory_state_deal()
  */
-MemoryState memory_state_of(const MemoryCounts *counts);
+MemoryState memory_state_of(const MemoryCounts *counts, bool recorded);
 
 /**
  * memory_state_name: what a state is called in a legend.

@@ -7,9 +7,7 @@
 #define CELL (2 * SIZE_MIB)
 #define PAGES (CELL / PAGE)
 
-static const char *const names[] = {
-    "ballooned", "unpopulated", "skipped", "zero", "sent", "sent-again",
-};
+static const char *const names[] = { "ballooned", "unpopulated", "skipped" };
 
 MemoryMap *map_answer_parse(const char *json)
 {
@@ -35,7 +33,7 @@ static unsigned chance(unsigned *state, unsigned limit)
 
 /* The numbers of a cell, in the order of names[]. */
 static void make_cell(unsigned i, unsigned cells, unsigned *seed,
-                      unsigned numbers[6])
+                      unsigned numbers[3])
 {
     static const struct {
         double from, to;
@@ -43,9 +41,7 @@ static void make_cell(unsigned i, unsigned cells, unsigned *seed,
     double at = (double)i / cells;
     unsigned kind = chance(seed, 20);
 
-    for (unsigned j = 0; j < 6; j++) {
-        numbers[j] = 0;
-    }
+    numbers[0] = numbers[1] = numbers[2] = 0;
     for (unsigned j = 0; j < G_N_ELEMENTS(runs); j++) {
         if (at >= runs[j].from && at < runs[j].to && kind) {
             numbers[0] = numbers[1] = numbers[2] = PAGES;
@@ -54,15 +50,10 @@ static void make_cell(unsigned i, unsigned cells, unsigned *seed,
     }
     if (kind < 3) {
         numbers[1] = numbers[2] = PAGES;
-    } else if (kind < 5) {
-        numbers[3] = PAGES - 12;
-    } else if (kind < 6) {
+    } else if (kind < 4) {
         numbers[0] = numbers[1] = PAGES;
-    } else if (kind < 7) {
-        return;
     } else {
-        numbers[4] = PAGES - 40;
-        numbers[5] = kind < 10 ? PAGES - chance(seed, 120) : 0;
+        numbers[1] = chance(seed, 40);
     }
 }
 
@@ -82,7 +73,7 @@ static void add_block(JsonBuilder *builder, const char *id, uint64_t size,
         json_builder_begin_array(builder);
         *seed = seed_at_start;
         for (unsigned j = 0; j < cells; j++) {
-            unsigned numbers[6];
+            unsigned numbers[3];
 
             make_cell(j, cells, seed, numbers);
             json_builder_add_int_value(builder,

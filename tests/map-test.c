@@ -56,8 +56,8 @@ static void test_text(void)
     RUN(&outcome, "--qmp", map_run_socket());
     assert_asked(fake, 64 * 32 + SMALL_BLOCKS);
     assert_ok(&outcome);
-    assert_contains(outcome.out, "      0 B .o-0#@+.\n");
-    assert_contains(outcome.out, "sent again");
+    assert_contains(outcome.out, "      0 B .o-##.++\n");
+    assert_contains(outcome.out, "in use, nothing recorded");
     g_assert_null(strchr(outcome.out, '\033'));
 }
 
@@ -136,7 +136,7 @@ static void test_no_color(void)
     g_autofree char *text = run_on_terminal("1", 20);
 
     assert_asked(fake, 10 * 32 + SMALL_BLOCKS);
-    assert_contains(text, ".o-0#@+.\r\n");
+    assert_contains(text, ".o-##.++\r\n");
     g_assert_null(strchr(text, '\033'));
 }
 

@@ -8,32 +8,27 @@
 /* Each in the order of MemoryCounts and MemoryState. */
 static const struct {
     MemoryCounts counts;
+    bool recorded;
     uint64_t pages[MEMORY_STATES];
 } deals[] = {
-    /* pages B U K Z S A */
-    { { 9, 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, 0, 0, 9 } },
-    { { 9, 9, 9, 9, 0, 0, 0 }, { 9, 0, 0, 0, 0, 0, 0 } },
-    { { 9, 9, 9, 4, 5, 0, 0 }, { 4, 5, 0, 0, 0, 0, 0 } },
+    /* pages B U K */
+    { { 9, 0, 0, 0 }, true, { 0, 0, 0, 9, 0 } },
+    { { 9, 0, 0, 0 }, false, { 0, 0, 0, 0, 9 } },
+    { { 9, 9, 9, 9 }, true, { 9, 0, 0, 0, 0 } },
+    { { 9, 9, 9, 4 }, true, { 4, 5, 0, 0, 0 } },
+    { { 9, 8, 8, 0 }, false, { 0, 8, 0, 0, 1 } },
     /* in the balloon, populated, and sent for that */
-    { { 9, 9, 0, 0, 0, 9, 0 }, { 0, 9, 0, 0, 0, 0, 0 } },
+    { { 9, 9, 0, 0 }, true, { 0, 9, 0, 0, 0 } },
     /* more than the balloon is unpopulated, and skipped */
-    { { 9, 3, 7, 7, 0, 2, 0 }, { 3, 0, 4, 0, 2, 0, 0 } },
-    { { 9, 0, 7, 7, 0, 0, 0 }, { 0, 0, 7, 0, 0, 0, 2 } },
-    /* unpopulated pages have got zero-page records */
-    { { 9, 0, 7, 0, 8, 0, 0 }, { 0, 0, 7, 1, 0, 0, 1 } },
-    { { 9, 0, 7, 3, 4, 0, 0 }, { 0, 0, 7, 0, 0, 0, 2 } },
-    { { 9, 0, 7, 4, 4, 0, 0 }, { 0, 0, 7, 1, 0, 0, 1 } },
+    { { 9, 3, 7, 7 }, true, { 3, 0, 4, 2, 0 } },
+    { { 9, 0, 7, 7 }, true, { 0, 0, 7, 2, 0 } },
+    /* unpopulated, and sent as zeroes */
+    { { 9, 0, 7, 3 }, true, { 0, 0, 7, 2, 0 } },
     /* skipped, and used since */
-    { { 9, 0, 0, 6, 0, 1, 0 }, { 6, 0, 0, 0, 1, 0, 2 } },
-    { { 9, 0, 0, 9, 0, 1, 1 }, { 8, 0, 0, 0, 0, 1, 0 } },
-    { { 9, 2, 3, 6, 0, 0, 0 }, { 5, 0, 1, 0, 0, 0, 3 } },
-    /* sent, and some of it again */
-    { { 9, 0, 0, 0, 0, 9, 4 }, { 0, 0, 0, 0, 5, 4, 0 } },
-    { { 9, 0, 0, 0, 9, 0, 4 }, { 0, 0, 0, 5, 0, 4, 0 } },
-    { { 9, 0, 0, 0, 2, 3, 1 }, { 0, 0, 0, 2, 2, 1, 4 } },
+    { { 9, 0, 0, 6 }, true, { 6, 0, 0, 3, 0 } },
+    { { 9, 2, 3, 6 }, true, { 5, 0, 1, 3, 0 } },
     /* all that can be said of a page */
-    { { 1, 1, 1, 1, 1, 1, 1 }, { 1, 0, 0, 0, 0, 0, 0 } },
-    { { 1, 0, 0, 1, 1, 1, 1 }, { 0, 0, 0, 0, 0, 1, 0 } },
+    { { 1, 1, 1, 1 }, true, { 1, 0, 0, 0, 0 } },
 };
 
 static void test_deal(void)
@@ -41,7 +36,7 @@ static void test_deal(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(deals); i++) {
         uint64_t pages[MEMORY_STATES];
 
-        memory_state_deal(&deals[i].counts, pages);
+        memory_state_deal(&deals[i].counts, deals[i].recorded, pages);
         for (unsigned j = 0; j < MEMORY_STATES; j++) {
             g_test_message("case %u, %s", i, memory_state_name(j));
             g_assert_cmpuint(pages[j], ==, deals[i].pages[j]);
@@ -54,14 +49,12 @@ static void test_deal_all(void)
 {
     const unsigned n = 3;
 
-    for (unsigned i = 0; i < 4096; i++) {
-        MemoryCounts counts = {
-            n, i & 3, i >> 2 & 3, i >> 4 & 3, i >> 6 & 3, i >> 8 & 3, i >> 10,
-        };
+    for (unsigned i = 0; i < 128; i++) {
+        MemoryCounts counts = { n, i & 3, i >> 2 & 3, i >> 4 & 3 };
         uint64_t pages[MEMORY_STATES];
         uint64_t sum = 0;
 
-        memory_state_deal(&counts, pages);
+        memory_state_deal(&counts, i >> 6, pages);
         for (unsigned j = 0; j < MEMORY_STATES; j++) {
             g_assert_cmpuint(pages[j], <=, n);
             sum += pages[j];
@@ -72,36 +65,60 @@ static void test_deal_all(void)
 
 static void test_state(void)
 {
-    const MemoryCounts even = { .pages = 4, .sent = 2, .zero = 2 };
-    const MemoryCounts most = { .pages = 5, .sent = 3, .zero = 2 };
-    const MemoryCounts none = { .pages = 5, .zero = 2 };
+    const MemoryCounts even = { .pages = 4, .skipped = 2 };
+    const MemoryCounts most = { .pages = 5, .skipped = 2 };
 
-    g_assert_cmpint(memory_state_of(&even), ==, MEMORY_ZERO);
-    g_assert_cmpint(memory_state_of(&most), ==, MEMORY_SENT);
-    g_assert_cmpint(memory_state_of(&none), ==, MEMORY_IN_USE);
+    g_assert_cmpint(memory_state_of(&even, true), ==, MEMORY_SKIPPED);
+    g_assert_cmpint(memory_state_of(&most, true), ==, MEMORY_SENT);
+    g_assert_cmpint(memory_state_of(&most, false), ==, MEMORY_IN_USE);
+}
+
+static void check_states(const MemoryBlock *block,
+                         const MemoryState *expected, unsigned n)
+{
+    g_assert_cmpuint(block->n_cells, ==, n);
+    for (unsigned i = 0; i < n; i++) {
+        g_test_message("cell %u", i);
+        g_assert_cmpint(memory_state_of(&block->cells[i], block->has_record),
+                        ==, expected[i]);
+    }
 }
 
 static void test_parse(void)
 {
-    static const MemoryState expected[] = {
-        MEMORY_SKIPPED, MEMORY_BALLOONED, MEMORY_UNPOPULATED, MEMORY_ZERO,
-        MEMORY_SENT, MEMORY_SENT_AGAIN, MEMORY_IN_USE, MEMORY_SKIPPED,
+    static const MemoryState states[] = {
+        MEMORY_SKIPPED, MEMORY_BALLOONED, MEMORY_UNPOPULATED, MEMORY_SENT,
+        MEMORY_SENT, MEMORY_SKIPPED,
     };
+    static const MemoryState unrecorded[] = { MEMORY_IN_USE, MEMORY_IN_USE };
     g_autoptr(MemoryMap) map = map_answer_parse(MAP_ANSWER_STATES);
     const MemoryBlock *block = map->blocks->pdata[0];
+    const MemoryBlock *second = map->blocks->pdata[1];
 
     g_assert_cmpuint(map->page_size, ==, 4096);
     g_assert_cmpuint(map->cell_size, ==, 8192);
     g_assert_cmpuint(map->size, ==, 65536);
     g_assert_true(map->recorded);
-    g_assert_cmpuint(map->blocks->len, ==, 1);
+    g_assert_cmpuint(map->blocks->len, ==, 2);
     g_assert_cmpstr(block->id, ==, "ram0");
     g_assert_true(block->has_unpopulated && block->has_ballooned);
-    g_assert_cmpuint(block->n_cells, ==, G_N_ELEMENTS(expected));
-    for (unsigned i = 0; i < block->n_cells; i++) {
-        g_test_message("cell %u", i);
-        g_assert_cmpint(memory_state_of(&block->cells[i]), ==, expected[i]);
-    }
+    g_assert_true(block->has_record && !second->has_record);
+    check_states(block, states, G_N_ELEMENTS(states));
+    check_states(second, unrecorded, G_N_ELEMENTS(unrecorded));
+}
+
+/* Before, QEMU also counted how pages were sent. */
+static void test_parse_old(void)
+{
+    static const MemoryState expected[] = { MEMORY_SKIPPED, MEMORY_SENT };
+    g_autoptr(MemoryMap) map = map_answer_parse(
+        "{\"page-size\": 4096, \"cell-size\": 8192, \"recorded\": true,"
+        " \"blocks\": [{\"id\": \"a\", \"size\": 16384,"
+        " \"ballooned\": [2, 0], \"unpopulated\": [2, 0],"
+        " \"skipped\": [2, 0], \"zero\": [0, 1], \"sent\": [0, 1],"
+        " \"sent-again\": [0, 1]}]}");
+
+    check_states(map->blocks->pdata[0], expected, G_N_ELEMENTS(expected));
 }
 
 /* What may be missing, what is to be ignored, and a last cell that is small. */
@@ -110,7 +127,7 @@ static void test_parse_little(void)
     g_autoptr(MemoryMap) map = map_answer_parse(
         "{\"page-size\": 4096, \"cell-size\": 8192, \"recorded\": false,"
         " \"more\": 1, \"blocks\": [{\"id\": \"a\\u0007\\u001bb\","
-        " \"size\": 12288, \"sent\": \"what\"},"
+        " \"size\": 12288, \"skipped\": \"what\"},"
         " {\"id\": \"b\", \"size\": 1, \"unpopulated\": [1]}]}");
     const MemoryBlock *first = map->blocks->pdata[0];
     const MemoryBlock *second = map->blocks->pdata[1];
@@ -123,7 +140,7 @@ static void test_parse_little(void)
     g_assert_cmpuint(first->cells[1].pages, ==, 1);
     g_assert_true(second->has_unpopulated);
     g_assert_cmpuint(second->cells[0].pages, ==, 1);
-    g_assert_cmpint(memory_state_of(&second->cells[0]), ==,
+    g_assert_cmpint(memory_state_of(&second->cells[0], false), ==,
                     MEMORY_UNPOPULATED);
 }
 
@@ -149,7 +166,8 @@ static void test_totals_each(void)
 
     g_assert_cmpuint(memory_map_totals(map, bytes), ==, 65536);
     for (MemoryState i = 0; i < MEMORY_STATES; i++) {
-        g_assert_cmpuint(bytes[i], ==, i == MEMORY_SKIPPED ? 16384 : 8192);
+        g_assert_cmpuint(bytes[i], ==, i == MEMORY_BALLOONED ||
+                         i == MEMORY_UNPOPULATED ? 8192 : 16384);
     }
 }
 
@@ -195,24 +213,20 @@ static const struct {
     { "\"id\": \"ram0\"", "\"id\": 7", "no 'id'" },
     { "\"id\": \"ram0\",", "", "no 'id'" },
     { "\"id\": \"ram0\"", "\"id\": \"\"", "no 'id'" },
-    { "\"size\": 65536", "\"size\": 0", "'size' of block 'ram0'" },
-    { "\"size\": 65536", "\"size\": -1", "'size'" },
-    { "\"size\": 65536", "\"size\": {}", "'size'" },
-    { "\"size\": 65536", "\"size\": 65537", "8 numbers" },
-    { "\"size\": 65536", "\"size\": 57344", "8 numbers" },
-    { "\"size\": 65536", "\"size\": 9223372036854775807", "more than" },
-    { "[2, 2, 0, 0, 0, 0, 0, 2]", "[]", "'ballooned' of block 'ram0'" },
-    { "[2, 2, 0, 0, 0, 0, 0, 2]", "2", "'ballooned' is not an array" },
+    { "\"size\": 49152", "\"size\": 0", "'size' of block 'ram0'" },
+    { "\"size\": 49152", "\"size\": -1", "'size'" },
+    { "\"size\": 49152", "\"size\": {}", "'size'" },
+    { "\"size\": 49152", "\"size\": 49153", "6 numbers" },
+    { "\"size\": 49152", "\"size\": 40960", "6 numbers" },
+    { "\"size\": 49152", "\"size\": 9223372036854775807", "more than" },
+    { "[2, 2, 0, 0, 0, 2]", "[]", "'ballooned' of block 'ram0'" },
+    { "[2, 2, 0, 0, 0, 2]", "2", "'ballooned' is not an array" },
     { "[2, 2, 2, 0", "[2, 2, 2, 3", "'unpopulated' of block 'ram0'" },
     { "[2, 0, 2,", "[2, -1, 2,", "'skipped' of block 'ram0'" },
     { "[2, 0, 2,", "[2, 1e3, 2,", "for cell 1" },
-    { "[0, 2, 0, 2,", "[0, 2, \"0\", 2,", "for cell 2" },
-    { "[0, 2, 0, 2,", "[null, 2, 0, 2,", "'zero'" },
-    { "[0, 0, 0, 0, 2,", "[0, 0, 0, [0], 2,", "'sent' of block" },
-    { "\"skipped\":", "\"skiped\":", "'skipped' is missing" },
-    { "\"zero\":", "\"nil\":", "'zero' is missing" },
-    { "\"sent\":", "\"went\":", "'sent' is missing" },
-    { "\"sent-again\":", "\"gone\":", "'sent-again' is missing" },
+    { "[2, 0, 2,", "[2, 0, \"0\",", "for cell 2" },
+    { "[2, 0, 2,", "[null, 0, 2,", "'skipped'" },
+    { "[2, 0, 2,", "[[0], 0, 2,", "'skipped' of block" },
 };
 
 static void test_bad(void)
@@ -261,6 +275,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory-map/deal-all", test_deal_all);
     g_test_add_func("/memory-map/state", test_state);
     g_test_add_func("/memory-map/parse", test_parse);
+    g_test_add_func("/memory-map/parse-old", test_parse_old);
     g_test_add_func("/memory-map/parse-little", test_parse_little);
     g_test_add_func("/memory-map/totals", test_totals);
     g_test_add_func("/memory-map/totals-each", test_totals_each);
