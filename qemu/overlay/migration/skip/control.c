@@ -23,7 +23,6 @@
 #include "drop.h"
 #include "hooks.h"
 #include "pass.h"
-#include "record.h"
 #include "told.h"
 #include "unpopulated.h"
 
@@ -35,8 +34,6 @@ static struct {
     bool first_done;
     /* A snapshot is saved by the main loop, with the guest stopped */
     bool savevm;
-    /* RAM blocks have SkipPages for this; else they may be of what arrives */
-    bool has_pages;
 } skip_migration;
 
 bool skip_migration_skips(void)
@@ -122,32 +119,26 @@ static void start(void)
     skip_balloon_start();
     if (skip_balloon_active() || migrate_skip_unpopulated()) {
         skip_pages_add();
-        skip_migration.has_pages = true;
         skip_told_start();
-        skip_record_start();
         balloon_map_track_discards(true);
     }
     skip_unpopulated_start();
 }
 
-/* With @postcopy, what is sent is still recorded. */
-static void stop(bool postcopy)
+static void stop(void)
 {
     skip_pass_stop();
     skip_balloon_stop();
     skip_unpopulated_stop();
     balloon_map_track_discards(false);
     balloon_map_populate_deflated(false);
-    if (!postcopy && skip_migration.has_pages) {
-        skip_pages_drop();
-        skip_migration.has_pages = false;
-    }
+    skip_pages_keep_told();
 }
 
 static void forget(void)
 {
     skip_migration.first_done = false;
-    skip_record_forget();
+    skip_pages_forget_told();
     skip_balloon_forget();
     skip_unpopulated_forget();
 }
@@ -182,7 +173,7 @@ static int setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     assert(bql_locked());
 
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
-        stop(e->type == MIG_EVENT_PRECOPY_DONE && migration_is_running());
+        stop();
         return 0;
     }
     forget();
@@ -209,7 +200,7 @@ void skip_migration_savevm_begin(void)
 
 void skip_migration_savevm_end(void)
 {
-    stop(false);
+    stop();
     skip_migration.savevm = false;
 }
 

@@ -16,7 +16,6 @@
 #include "qapi/qapi-types-migration.h"
 #include "qemu/bitops.h"
 #include "pages.h"
-#include "record.h"
 
 struct MigrationIncomingState;
 

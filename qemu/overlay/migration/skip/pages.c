@@ -16,11 +16,12 @@
 static void free_pages(SkipPages *pages)
 {
     trace_skip_pass_pages_free(pages);
-    g_free(pages->told);
+    if (!pages->told_kept) {
+        g_free(pages->told);
+    }
     balloon_bitmap_free(pages->pending);
     g_free(pages->discarded);
     populated_scan_free(pages->discarded_scan);
-    g_free(pages->seen);
     g_free(pages);
 }
 
@@ -56,6 +57,40 @@ void skip_pages_add(void)
 
         trace_skip_pass_pages_new(rb->idstr, pages);
         qatomic_rcu_set(&rb->skip_pages, pages);
+    }
+}
+
+void skip_pages_keep_told(void)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        SkipPages *old = rb->skip_pages, *pages;
+
+        if (!old || !old->told) {
+            continue;
+        }
+        pages = g_new0(SkipPages, 1);
+        pages->told = old->told;
+        old->told_kept = true;
+        trace_skip_pass_pages_new(rb->idstr, pages);
+        qatomic_rcu_set(&rb->skip_pages, pages);
+        call_rcu(old, free_pages, rcu);
+    }
+}
+
+void skip_pages_forget_told(void)
+{
+    RAMBlock *rb;
+
+    assert(bql_locked());
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        if (rb->skip_pages && rb->skip_pages->told) {
+            drop_pages_of(rb);
+        }
     }
 }
 

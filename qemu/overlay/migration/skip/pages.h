@@ -19,6 +19,10 @@
  * end of a migration, and when the RAM block goes.  Whoever reads it without
  * does so once, by skip_pages_of(), in an RCU critical section, during which
  * what it points to stays.
+ *
+ * At the end the source keeps @told, for query-migration-map, and nothing else:
+ * a bit for each page, 32 MiB for 1 TiB of pages of 4 KiB.  It goes when the
+ * next migration begins, or one arrives here.
  */
 typedef struct SkipPages {
     struct rcu_head rcu;
@@ -35,9 +39,12 @@ typedef struct SkipPages {
     bool spared;
     /*
      * Pages that the destination knows to be zero, and that were not sent
-     * since.  Protected by the lock of the dirty bitmap.
+     * since; NULL on the destination.  Protected by the lock of the dirty
+     * bitmap, but for who counts them at some moment or other.
      */
     unsigned long *told;
+    /* Another SkipPages has it by now */
+    bool told_kept;
     /*
      * Pages that were skipped, which the destination has yet to be told; in
      * balloon pages.  NULL if it never is: a file of mapped-ram tells by its
@@ -52,13 +59,6 @@ typedef struct SkipPages {
     unsigned long *discarded;
     /* Asks about them; the migration thread's, before postcopy */
     PopulatedScan *discarded_scan;
-    /* Where this migration is recorded, see record.h */
-    struct SkipRecord *record;
-    /*
-     * Pages that were sent with their content.  Set atomically by the threads
-     * that send; nobody clears it.
-     */
-    unsigned long *seen;
 
     /* ---- Destination ---- */
 
@@ -72,7 +72,8 @@ typedef struct SkipPages {
 } SkipPages;
 
 /**
- * skip_pages_of: What the migration under way knows of the pages of @rb
+ * skip_pages_of: What the migration under way, or else the last one, knows of
+ * the pages of @rb
  *
  * Returns: NULL if it does not skip any in it
  */
@@ -94,7 +95,22 @@ void skip_pages_init(void);
 void skip_pages_add(void);
 
 /**
- * skip_pages_drop: Throw it away, for all RAM blocks
+ * skip_pages_keep_told: The source has migrated, or will send what is dirty
+ *
+ * With the BQL held.  All but what was told is thrown away.  Of that is taken,
+ * in postcopy, what is sent from now on.
+ */
+void skip_pages_keep_told(void);
+
+/**
+ * skip_pages_forget_told: Throw away what was told by an earlier migration
+ *
+ * With the BQL held.  What a migration that arrives keeps stays.
+ */
+void skip_pages_forget_told(void);
+
+/**
+ * skip_pages_drop: Throw all of it away, for all RAM blocks
  *
  * With the BQL held.  Other threads may still be looking at it, in an RCU
  * critical section.

@@ -37,7 +37,6 @@
 #include "balloon-codec.h"
 #include "hooks.h"
 #include "populated-block.h"
-#include "record.h"
 #include "section.h"
 #include "told.h"
 #include "unpopulated.h"
@@ -82,8 +81,12 @@ void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
          */
         bitmap_test_and_clear_atomic(rb->file_bmap, start, end - start);
     }
-    skip_record_skipped(rb, start, end);
-    while (pages && pages->pending &&
+    if (pages && !pages->pending) {
+        /* The file tells it. */
+        bitmap_set(pages->told, start, end - start);
+        return;
+    }
+    while (pages &&
            (start = find_next_zero_bit(pages->told, end, start)) < end) {
         uint64_t stop = find_next_bit(pages->told, end, start);
 
@@ -102,8 +105,11 @@ void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits)
     if (rb->file_bmap) {
         qatomic_and(&rb->file_bmap[word], ~bits);
     }
-    skip_record_skipped_word(rb, word, bits);
-    if (!pages || !pages->pending) {
+    if (!pages) {
+        return;
+    }
+    if (!pages->pending) {
+        pages->told[word] |= bits;
         return;
     }
     bits &= ~pages->told[word];
