@@ -213,20 +213,22 @@ static size_t write_zeroes(int fd, size_t size)
     return done;
 }
 
-/* If nothing follows, the last byte is written, for the file to have it all. */
-static size_t write_hole(RamReader *r, int fd, size_t size, bool is_last)
+/* The file reaches to the end of the hole, whether anything follows or not. */
+static size_t write_hole(RamReader *r, int fd, size_t size)
 {
-    size_t hole = size - is_last;
+    off_t end = may_have_holes(r, fd) ? lseek(fd, size, SEEK_CUR) : -1;
 
-    if (!may_have_holes(r, fd) || lseek(fd, hole, SEEK_CUR) < 0) {
-        return write_zeroes(fd, size);
+    if (end >= 0) {
+        if (!ftruncate(fd, end)) {
+            return size;
+        }
+        lseek(fd, end - size, SEEK_SET);
     }
-    return hole + write_zeroes(fd, size - hole);
+    return write_zeroes(fd, size);
 }
 
 /* Return value as of ram_reader_write_full() */
-static size_t write_piece(RamReader *r, int fd, const uint8_t *buf, size_t size,
-                          bool is_last)
+static size_t write_piece(RamReader *r, int fd, const uint8_t *buf, size_t size)
 {
     size_t done = 0;
 
@@ -235,7 +237,7 @@ static size_t write_piece(RamReader *r, int fd, const uint8_t *buf, size_t size,
     while (done < size) {
         size_t n = size - done;
         size_t written = is_unpopulated(r, buf + done, &n)
-                         ? write_hole(r, fd, n, is_last && done + n == size)
+                         ? write_hole(r, fd, n)
                          : qemu_write_full(fd, buf + done, n);
 
         done += written;
@@ -250,8 +252,7 @@ size_t ram_reader_write_full(RamReader **reader, int fd, const void *buf,
                              size_t size)
 {
     RamReader *own = NULL;
-    size_t done = write_piece(get_reader(reader ?: &own), fd, buf, size,
-                              !reader);
+    size_t done = write_piece(get_reader(reader ?: &own), fd, buf, size);
     int error = errno;
 
     ram_reader_free(&own);
@@ -313,7 +314,7 @@ bool ram_reader_save(FILE *f, CPUState *cpu, uint64_t *addr, uint64_t *size)
         if (!ram || fflush(f)) {
             break;
         }
-        done = write_piece(get_reader(&reader), fileno(f), ram, n, n == *size);
+        done = write_piece(get_reader(&reader), fileno(f), ram, n);
         *addr += done;
         *size -= done;
         go_on = done == n;

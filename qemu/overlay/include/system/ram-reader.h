@@ -39,8 +39,7 @@ bool ram_reader_is_zero(RamReader **reader, const void *buf, size_t size);
  * @size: bytes
  *
  * What is not populated becomes a hole where the file can have one: a regular
- * file that ends where the first write begins.  With a reader, a hole at the
- * end is part of the file only when something is written behind it.
+ * file that ends where the first write begins.
  *
  * Returns: bytes written; if fewer than @size, errno says why
  */
