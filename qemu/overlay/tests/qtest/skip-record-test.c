@@ -293,10 +293,9 @@ static void migrate_to(BGuest *source, const char *uri)
                              " 'arguments': { 'uri': %s } }", uri);
 }
 
-static void test_mapped_ram(gconstpointer data)
+/* In a file of mapped-ram; with @changed, its memory changes meanwhile. */
+static void save(const Case *c, BGuest *source, bool changed)
 {
-    const Case *c = data;
-    BGuest *source = start_source(c);
     g_autofree char *path = g_strdup_printf("%s/skip-record-%d",
                                             g_get_tmp_dir(), getpid());
     g_autofree char *uri = g_strconcat("file:", path, NULL);
@@ -306,12 +305,22 @@ static void test_mapped_ram(gconstpointer data)
         bg_set_capability(source, *mode, true);
     }
     set_up(c, source);
-    bg_migrate_limit(source, SLOW);
+    bg_migrate_limit(source, changed ? SLOW : 0);
     migrate_to(source, uri);
-    finish_changed(c, source);
+    if (changed) {
+        finish_changed(c, source);
+    }
     bg_migrate_wait(source, NULL);
-    check_record(c, source, true);
     unlink(path);
+}
+
+static void test_mapped_ram(gconstpointer data)
+{
+    const Case *c = data;
+    BGuest *source = start_source(c);
+
+    save(c, source, true);
+    check_record(c, source, true);
     bg_quit(source);
 }
 
@@ -443,15 +452,11 @@ static void test_both_ends(void)
 }
 
 /* Every other page of memory that was never used is in the balloon. */
-static void test_scattered(gconstpointer data)
+static BGuest *start_scattered(const Case *c)
 {
-    const Case *c = data;
-    const int half = PAGES_PER_MIB / 2;
     BGOptions options = { .backend = c->backend };
     BGuest *source = bg_start(&options);
-    BGuest *dest = bg_start_incoming(source);
     uint32_t pfns[(BALLOON_END - BALLOON_START) * PAGES_PER_MIB / 2];
-    Cells cells;
     int i;
 
     bg_driver_start(source, MUST_TELL_HOST);
@@ -459,12 +464,39 @@ static void test_scattered(gconstpointer data)
         pfns[i] = BALLOON_START * PAGES_PER_MIB + 2 * i;
     }
     bg_request(source, BG_INFLATE, pfns, ARRAY_SIZE(pfns));
-    migrate(c, source, dest, 0);
+    return source;
+}
+
+static void check_scattered(const Case *c, BGuest *source)
+{
+    const int half = PAGES_PER_MIB / 2;
+    Cells cells;
+
     read_cells(source, &cells);
     assert_cells(cells.ballooned, BALLOON_START, BALLOON_END, half);
     assert_cells(cells.skipped, BALLOON_START, BALLOON_END,
                  c->unpopulated ? PAGES_PER_MIB : half);
+}
+
+static void test_scattered(gconstpointer data)
+{
+    const Case *c = data;
+    BGuest *source = start_scattered(c);
+    BGuest *dest = bg_start_incoming(source);
+
+    migrate(c, source, dest, 0);
+    check_scattered(c, source);
     bg_quit(dest);
+    bg_quit(source);
+}
+
+static void test_scattered_mapped_ram(gconstpointer data)
+{
+    const Case *c = data;
+    BGuest *source = start_scattered(c);
+
+    save(c, source, false);
+    check_scattered(c, source);
     bg_quit(source);
 }
 
@@ -664,6 +696,8 @@ int main(int argc, char **argv)
                         test_scattered);
     qtest_add_data_func("/skip-record/scattered/balloon", &cases[0],
                         test_scattered);
+    qtest_add_data_func("/skip-record/scattered/mapped-ram", &mapped_cases[1],
+                        test_scattered_mapped_ram);
     qtest_add_func("/skip-record/off", test_off);
     qtest_add_func("/skip-record/again", test_again);
     qtest_add_func("/skip-record/both-ends", test_both_ends);
