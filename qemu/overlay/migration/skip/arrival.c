@@ -15,7 +15,9 @@
  *
  * What is loaded into memory next to what is told, or later on in the midst of
  * it, must not make the host give a huge page to both, so huge pages are
- * forbidden there until the last part.
+ * forbidden there until the last part.  So they are where the map has pages: if
+ * something on the host populated them on the source they are not told, but
+ * arrive as pages of zeroes.
  *
  * For the format see migration/skip/section.h.
  *
@@ -218,16 +220,25 @@ static RAMBlock *find_block(const Record *r, Error **errp)
     return rb;
 }
 
-static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
-                   BalloonBitmap *bitmap,
-                   void (*touched)(uint64_t start, uint64_t npages,
-                                   void *opaque),
-                   Error **errp)
+/* Pages of which a record tells something */
+static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
 {
-    BalloonCodecError err = balloon_codec_decode(bitmap, a->buf, r->size,
-                                                 touched, a->stretches);
+    GArray *stretches = opaque;
+    BalloonRun stretch = { .start = page, .end = page + npages };
+
+    g_array_append_val(stretches, stretch);
+}
+
+/* The stretches that it is about are in a->stretches then. */
+static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
+                   BalloonBitmap *bitmap, Error **errp)
+{
+    BalloonCodecError err;
     BalloonRun run;
 
+    g_array_set_size(a->stretches, 0);
+    err = balloon_codec_decode(bitmap, a->buf, r->size, note_stretch,
+                               a->stretches);
     if (err) {
         error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
                    r->id, balloon_codec_error(err));
@@ -423,10 +434,10 @@ static void forbid_place(RAMBlock *rb, const BalloonRun *run, uint64_t huge,
 }
 
 /*
- * Forbid huge pages in all that the word names in [@from, @end), and where that
+ * Forbid huge pages in all that @named has in [@from, @end), and where that
  * begins or ends: a page in the midst of it may still be sent.
  */
-static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
+static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *named,
                               uint64_t from, uint64_t end)
 {
     SkipPages *pages = rb->skip_pages;
@@ -437,17 +448,30 @@ static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *word,
         pages->places > HUGE_PAGE_PLACES_MAX) {
         return;
     }
-    if (pages->places + balloon_bitmap_runs(word) > HUGE_PAGE_PLACES_MAX) {
+    if (pages->places + balloon_bitmap_runs(named) > HUGE_PAGE_PLACES_MAX) {
         qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
         pages->places = HUGE_PAGE_PLACES_MAX + 1;
         return;
     }
     huge = huge_page_size();
-    for (; balloon_bitmap_next_run_before(word, from, end, &run);
+    for (; balloon_bitmap_next_run_before(named, from, end, &run);
          from = run.end) {
         forbid_place(rb, &run, huge, &done);
     }
     trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
+}
+
+/* In END there is no need any more: they are allowed right behind it. */
+static void forbid_huge_pages_in_stretches(const Arrival *a, RAMBlock *rb,
+                                           const BalloonBitmap *named)
+{
+    guint i;
+
+    for (i = 0; i < a->stretches->len && !(a->flags & SKIP_FLAG_END); i++) {
+        const BalloonRun *stretch = &g_array_index(a->stretches, BalloonRun, i);
+
+        forbid_huge_pages(rb, named, stretch->start, stretch->end);
+    }
 }
 
 static void allow_huge_pages(void)
@@ -467,14 +491,6 @@ static void allow_huge_pages(void)
 
 /* ---- Words ---- */
 
-static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
-{
-    GArray *stretches = opaque;
-    BalloonRun stretch = { .start = page, .end = page + npages };
-
-    g_array_append_val(stretches, stretch);
-}
-
 static bool load_word(Arrival *a, const Record *r, Error **errp)
 {
     RAMBlock *rb = find_block(r, errp);
@@ -485,16 +501,13 @@ static bool load_word(Arrival *a, const Record *r, Error **errp)
     }
     begin_block(a, rb);
     look_again(a);
-    g_array_set_size(a->stretches, 0);
-    if (!decode(a, r, rb, a->word, note_stretch, errp)) {
+    if (!decode(a, r, rb, a->word, errp)) {
         return false;
     }
+    forbid_huge_pages_in_stretches(a, rb, a->word);
     for (i = 0; i < a->stretches->len; i++) {
         BalloonRun stretch = g_array_index(a->stretches, BalloonRun, i);
 
-        if (!(a->flags & SKIP_FLAG_END)) {
-            forbid_huge_pages(rb, a->word, stretch.start, stretch.end);
-        }
         if (!drop_named(a, stretch.start, stretch.end, errp)) {
             return false;
         }
@@ -529,11 +542,16 @@ static bool check_device(Error **errp)
 static bool load_map(Arrival *a, const Record *r, Error **errp)
 {
     RAMBlock *rb = find_block(r, errp);
+    BalloonBitmap *map;
 
-    if (!rb || !check_device(errp) ||
-        !decode(a, r, rb, balloon_map_of_block_for_load(rb), NULL, errp)) {
+    if (!rb || !check_device(errp)) {
         return false;
     }
+    map = balloon_map_of_block_for_load(rb);
+    if (!decode(a, r, rb, map, errp)) {
+        return false;
+    }
+    forbid_huge_pages_in_stretches(a, rb, map);
     /* Each record looks up everything anew. */
     skip_turns_take(&a->turns);
     return true;
