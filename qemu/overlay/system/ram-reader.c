@@ -293,14 +293,10 @@ static const uint8_t *find_ram(CPUState *cpu, uint64_t addr, hwaddr *size)
     return (const uint8_t *)memory_region_get_ram_ptr(mr) + offset;
 }
 
-/*
- * In incoming postcopy all is left to the caller: what is yet to come has to
- * be read by this process, since the kernel need not wait for it in write().
- */
 bool ram_reader_save(FILE *f, CPUState *cpu, uint64_t *addr, uint64_t *size)
 {
     RamReader *reader = NULL;
-    bool go_on = !migration_in_incoming_postcopy();
+    bool go_on = true;
 
     if (cpu) {
         cpu_synchronize_state(cpu);

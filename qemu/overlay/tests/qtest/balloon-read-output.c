@@ -70,9 +70,9 @@ static void test_old_content(void)
 {
     BGOptions options = { .backend = BG_MEMFD };
     BGuest *g = start_guest(&options);
+    uint64_t before = bg_count_populated(g, 0, RAM_SIZE);
     g_autoptr(GMappedFile) expected = dump_to_file(g);
     size_t size = g_mapped_file_get_length(expected);
-    uint64_t before = bg_count_populated(g, 0, RAM_SIZE);
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "old");
     g_autofree char *text = g_strnfill(size + MiB, 'x');
     g_autoptr(GMappedFile) file = NULL;
@@ -97,6 +97,7 @@ static void test_append(void)
 {
     BGOptions options = { .backend = BG_MEMFD };
     BGuest *g = start_guest(&options);
+    uint64_t before = bg_count_populated(g, 0, RAM_SIZE);
     g_autoptr(GMappedFile) expected = dump_to_file(g);
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "append");
     g_autoptr(GMappedFile) file = NULL;
@@ -107,6 +108,7 @@ static void test_append(void)
     file = br_map_file(path);
     assert_equal(expected, g_mapped_file_get_contents(file),
                  g_mapped_file_get_length(file));
+    g_assert_cmpuint(bg_count_populated(g, 0, RAM_SIZE), ==, before);
     bg_quit(g);
     unlink(path);
 }
@@ -130,8 +132,8 @@ static void test_pipe(void)
 {
     BGOptions options = { .backend = BG_MEMFD };
     BGuest *g = start_guest(&options);
-    g_autoptr(GMappedFile) expected = dump_to_file(g);
     uint64_t before = bg_count_populated(g, 0, RAM_SIZE);
+    g_autoptr(GMappedFile) expected = dump_to_file(g);
     g_autoptr(GByteArray) data = NULL;
     int ends[2];
 

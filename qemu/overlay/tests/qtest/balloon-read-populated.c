@@ -92,15 +92,16 @@ static uint64_t usual(BGBackend backend, bool mixed)
     return held;
 }
 
-/* Two migrations of @g; ends it */
+/* Two migrations of @g, which has huge pages if it is @mixed; ends it */
 static void check_migrations(BGuest *g, bool mixed, uint64_t may_take)
 {
     uint64_t pages = GIVEN_PAGES - (mixed ? GIVEN_SIZE / HM_HUGE_SIZE : 0);
     uint64_t expected = usual(g->options.backend, mixed);
     uint64_t held, held_next;
-    BGuest *dest = migrate(g, &held);
-    BGuest *next;
+    BGuest *dest, *next;
 
+    br_allow_huge_pages(mixed);
+    dest = migrate(g, &held);
     g_test_message("%" PRIu64 " of %" PRIu64 " pages skipped, %" PRIu64 " MiB "
                    "on the destination, %" PRIu64 " if nobody looks",
                    bg_skip_stat(g, "skipped-pages"), pages,
@@ -112,6 +113,7 @@ static void check_migrations(BGuest *g, bool mixed, uint64_t may_take)
     g_assert_cmpuint(held_next, <=, expected + may_take);
     /* That populates, so it comes last. */
     ug_assert_same_content(g, next);
+    br_allow_huge_pages(false);
     bg_quit(next);
     bg_quit(dest);
     bg_quit(g);
@@ -202,8 +204,8 @@ static bool collapse(BGuest *g)
 
 /*
  * Only memory that is aligned to huge pages can have them, which a memfd of
- * QEMU is not.  The destination may not have any: to the page that is in use
- * the kernel would give a whole one, whatever it is told of the others.
+ * QEMU is not.  The destination may have them, too, and must not have one for
+ * the page that is in use.
  */
 static void check_collapsed(BGBackend backend, const char *path)
 {
