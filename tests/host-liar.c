@@ -115,17 +115,24 @@ static bool lies_now(const Lie *lie)
     return false;
 }
 
-/* Where is guest RAM mapped?  0 if that is not found. */
+/*
+ * Where is guest RAM mapped?  0 if that is not found.  Several adjacent
+ * mappings may be it, if madvise() was called for parts.
+ */
 static uint64_t find_ram(const Lie *lie)
 {
     FILE *maps = fopen("/proc/self/maps", "r");
-    uint64_t start, end, found = 0;
+    uint64_t start, end, first = 0, last = 0, found = 0;
     char line[512];
 
     while (maps && fgets(line, sizeof(line), maps)) {
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " rw-s", &start, &end) == 2 &&
-            strstr(line, " rw-s ") && end - start >= lie->ram_size) {
-            found = start;
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) == 2 &&
+            strstr(line, " rw-s ")) {
+            first = start == last ? first : start;
+            last = end;
+            if (end - first >= lie->ram_size) {
+                found = first;
+            }
         }
     }
     if (maps) {
