@@ -41,6 +41,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
+#include "qapi/error.h"
 #include "exec/ramblock.h"
 #include "hw/virtio/balloon-map.h"
 #include "migration/misc.h"
@@ -362,6 +363,7 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     /* A snapshot is saved by the main loop, for which nobody else waits. */
     bool pause = !skip_migration_in_savevm();
     size_t bytes;
+    int ret;
 
     turns = 0;
     sent.map_blocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
@@ -371,16 +373,24 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
     bytes += put_map(f, pause);
     if (!migrate_mapped_ram()) {
         bytes += put_empty(f);
-        if (pause) {
-            bql_unlock();
-        }
+    }
+    /* The destination may take long to read what there is. */
+    if (pause) {
+        bql_unlock();
+    }
+    if (!migrate_mapped_ram()) {
         bytes += put_words(f, false);
         bytes += put_sync(f, true);
-        if (pause) {
-            bql_lock();
-        }
     }
-    return finish(f, bytes, false);
+    ret = finish(f, bytes, false);
+    if (pause) {
+        bql_lock();
+    }
+    if (ret) {
+        error_setg_errno(errp, -ret, "section %s cannot be sent",
+                         SKIP_SECTION_NAME);
+    }
+    return ret;
 }
 
 /* Chunks of the map that have changed, and are to be sent */
