@@ -16,6 +16,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "qemu/error-report.h"
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "exec/address-spaces.h"
@@ -54,6 +55,9 @@ struct RamReader {
     /* May the file have holes? */
     bool asked_for_holes;
     bool has_holes;
+    /* If a hole is the last of it so far: its end; else 0 */
+    off_t hole_end;
+    int hole_fd;
 };
 
 /*
@@ -68,11 +72,12 @@ static bool may_ask(const RAMBlock *rb)
 static void begin_block(RamReader *r, RAMBlock *rb)
 {
     populated_scan_free(r->scan);
-    *r = (RamReader) {
-        .rb = rb,
-        .asked_for_holes = r->asked_for_holes,
-        .has_holes = r->has_holes,
-    };
+    r->rb = rb;
+    r->scan = NULL;
+    r->window = 0;
+    r->limit = 0;
+    r->start = 0;
+    r->end = 0;
     if (!may_ask(rb)) {
         return;
     }
@@ -106,8 +111,12 @@ static void ask(RamReader *r, uint64_t offset)
     if (from != r->end || from >= r->limit) {
         begin_window(r, from);
     }
-    r->is_zero = !populated_scan_next(r->scan, from, r->limit, &r->end);
     r->start = from;
+    r->is_zero = !populated_scan_next(r->scan, from, r->limit, &r->end) &&
+                 r->end - from >= QUESTION_ALIGN;
+    /* A file system may have smaller blocks: what is zero in part is read. */
+    r->end = r->is_zero ? QEMU_ALIGN_DOWN(r->end, QUESTION_ALIGN)
+                        : QEMU_ALIGN_UP(r->end, QUESTION_ALIGN);
 }
 
 /*
@@ -132,6 +141,7 @@ static bool is_unpopulated(RamReader *r, const void *buf, size_t *size)
         }
         ask(r, offset);
     }
+    assert(offset >= r->start && offset < r->end);
     *size = MIN(*size, r->end - offset);
     return r->is_zero;
 }
@@ -142,15 +152,6 @@ static RamReader *get_reader(RamReader **reader)
         *reader = g_new0(RamReader, 1);
     }
     return *reader;
-}
-
-void ram_reader_free(RamReader **reader)
-{
-    if (*reader) {
-        populated_scan_free((*reader)->scan);
-        g_free(*reader);
-        *reader = NULL;
-    }
 }
 
 bool ram_reader_is_zero(RamReader **reader, const void *buf, size_t size)
@@ -213,18 +214,36 @@ static size_t write_zeroes(int fd, size_t size)
     return done;
 }
 
-/* The file reaches to the end of the hole, whether anything follows or not. */
+/* What lies in the hole is part of the file once something follows. */
 static size_t write_hole(RamReader *r, int fd, size_t size)
 {
     off_t end = may_have_holes(r, fd) ? lseek(fd, size, SEEK_CUR) : -1;
 
-    if (end >= 0) {
-        if (!ftruncate(fd, end)) {
-            return size;
-        }
-        lseek(fd, end - size, SEEK_SET);
+    if (end < 0) {
+        return write_zeroes(fd, size);
     }
-    return write_zeroes(fd, size);
+    r->hole_fd = fd;
+    r->hole_end = end;
+    return size;
+}
+
+/* Nothing follows the hole: have the file reach to its end. */
+static void end_with_hole(const RamReader *r)
+{
+    if (r->hole_end && ftruncate(r->hole_fd, r->hole_end)) {
+        error_report("The file that guest memory was written to is too short: "
+                     "%s", strerror(errno));
+    }
+}
+
+void ram_reader_free(RamReader **reader)
+{
+    if (*reader) {
+        end_with_hole(*reader);
+        populated_scan_free((*reader)->scan);
+        g_free(*reader);
+        *reader = NULL;
+    }
 }
 
 /* Return value as of ram_reader_write_full() */
@@ -236,10 +255,13 @@ static size_t write_piece(RamReader *r, int fd, const uint8_t *buf, size_t size)
     may_have_holes(r, fd);
     while (done < size) {
         size_t n = size - done;
-        size_t written = is_unpopulated(r, buf + done, &n)
-                         ? write_hole(r, fd, n)
-                         : qemu_write_full(fd, buf + done, n);
+        bool is_zero = is_unpopulated(r, buf + done, &n);
+        size_t written = is_zero ? write_hole(r, fd, n)
+                                 : qemu_write_full(fd, buf + done, n);
 
+        if (!is_zero && written) {
+            r->hole_end = 0;
+        }
         done += written;
         if (written < n) {
             break;
@@ -290,6 +312,8 @@ static const uint8_t *find_ram(CPUState *cpu, uint64_t addr, hwaddr *size)
     if (xen_enabled() || !memory_access_is_direct(mr, false, attrs)) {
         return NULL;
     }
+    /* ROM devices are not cut to what is there. */
+    *size = MIN(*size, memory_region_size(mr) - offset);
     return (const uint8_t *)memory_region_get_ram_ptr(mr) + offset;
 }
 

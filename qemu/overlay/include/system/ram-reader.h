@@ -39,7 +39,8 @@ bool ram_reader_is_zero(RamReader **reader, const void *buf, size_t size);
  * @size: bytes
  *
  * What is not populated becomes a hole where the file can have one: a regular
- * file that ends where the first write begins.
+ * file that ends where the first write begins.  A hole at the end is part of
+ * the file once the reader is freed.
  *
  * Returns: bytes written; if fewer than @size, errno says why
  */
@@ -64,6 +65,8 @@ bool ram_reader_save(FILE *f, CPUState *cpu, uint64_t *addr, uint64_t *size);
 
 /**
  * ram_reader_free: Free what *@reader is, and make it NULL
+ *
+ * The file that it wrote to has to be open still.
  */
 void ram_reader_free(RamReader **reader);
 
