@@ -6,6 +6,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib/gstdio.h>
 #include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "balloon-read.h"
@@ -347,12 +348,100 @@ static void test_postcopy(gconstpointer data)
     unlink(path);
 }
 
+/* ---- File systems with small blocks ---- */
+
+#define BLOCK 1024
+#define BLOCKS_START (8 * MiB)
+#define BLOCKS_SIZE MiB
+
+static bool run(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+static bool run(const char *format, ...)
+{
+    g_autofree char *line = NULL;
+    va_list ap;
+    int status;
+
+    va_start(ap, format);
+    line = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    return g_spawn_command_line_sync(line, NULL, NULL, &status, NULL) &&
+           !status;
+}
+
+/* Of each page the second block is there, and the others are holes. */
+static void make_scattered(const char *path, uint8_t *expected)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    uint64_t at;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
+    memset(expected, 0, BLOCKS_SIZE);
+    for (at = BLOCK; at < BLOCKS_SIZE; at += BALLOON_PAGE) {
+        memset(expected + at, 'x', BLOCK);
+        g_assert_cmpint(pwrite(fd, expected + at, BLOCK, BLOCKS_START + at),
+                        ==, BLOCK);
+    }
+    g_assert_cmpint(fsync(fd), ==, 0);
+    close(fd);
+}
+
+static void check_blocks(const char *path, const char *share)
+{
+    g_autofree char *ram_file = g_strdup_printf("%s,share=%s", path, share);
+    g_autofree char *output = hm_temp_path(g_get_tmp_dir(), "output");
+    g_autofree uint8_t *expected = g_malloc(BLOCKS_SIZE);
+    BGOptions options = { .ram_file = ram_file };
+    uint64_t skip;
+    BGuest *g;
+
+    make_scattered(path, expected);
+    g = bg_start(&options);
+    for (skip = 0; skip < BALLOON_PAGE; skip += BLOCK / 2) {
+        Reading reading = {
+            .start = BLOCKS_START + skip,
+            .size = BLOCKS_SIZE - skip,
+        };
+        g_autoptr(GMappedFile) file = NULL;
+
+        br_read(g, &reading, output);
+        file = br_map_file(output);
+        assert_equal(file, expected + skip, BLOCKS_SIZE - skip);
+    }
+    bg_quit(g);
+    unlink(output);
+    unlink(path);
+}
+
+/* A hole may end, and begin, within a page. */
+static void test_small_blocks(void)
+{
+    g_autofree char *image = hm_temp_path(g_get_tmp_dir(), "ext4");
+    g_autofree char *dir = hm_temp_path(g_get_tmp_dir(), "mnt");
+    g_autofree char *path = g_strdup_printf("%s/ram", dir);
+
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+    if (run("truncate -s 128M %s", image) &&
+        run("mkfs.ext4 -q -F -b %d %s", BLOCK, image) &&
+        run("mount -o loop %s %s", image, dir)) {
+        check_blocks(path, "on");
+        check_blocks(path, "off");
+        g_assert_true(run("umount %s", dir));
+    } else {
+        g_test_skip("no file system can be made and mounted");
+    }
+    rmdir(dir);
+    unlink(image);
+}
+
 void add_output_tests(void)
 {
     qtest_add_func("balloon-read/output/old-content", test_old_content);
     qtest_add_func("balloon-read/output/append", test_append);
     qtest_add_func("balloon-read/output/pipe", test_pipe);
     qtest_add_func("balloon-read/output/fifo", test_fifo);
+    qtest_add_func("balloon-read/small-blocks", test_small_blocks);
     qtest_add_func("balloon-read/virtual", test_virtual);
     qtest_add_data_func("balloon-read/postcopy/anon",
                         GINT_TO_POINTER(BG_ANON), test_postcopy);
