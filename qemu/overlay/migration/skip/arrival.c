@@ -875,7 +875,8 @@ static int empty_gaps(const char *id, const BalloonBitmap *gaps)
 bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
                        uint64_t npages, Error **errp)
 {
-    BalloonBitmap *gaps = skip_unpopulated_can_ask(rb)
+    BalloonBitmap *gaps = skip_unpopulated_can_ask(rb) &&
+                          !migrate_ram_is_ignored(rb)
                           ? find_gaps(rb, held, npages) : NULL;
     int ret = 0;
 

@@ -22,7 +22,7 @@
  *
  * At the end the source keeps @told, for query-migration-map, and nothing else:
  * a bit for each page, 32 MiB for 1 TiB of pages of 4 KiB.  It goes when the
- * next migration begins, or one arrives here.
+ * next migration begins, or one that skips pages arrives here.
  */
 typedef struct SkipPages {
     struct rcu_head rcu;
