@@ -723,6 +723,21 @@ void bg_set_capability(BGuest *g, const char *name, bool on)
         name, on);
 }
 
+bool bg_set_background_snapshot(BGuest *g)
+{
+    QDict *rsp = qtest_qmp(
+        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
+        " 'capabilities': [ { 'capability': 'background-snapshot',"
+        " 'state': true } ] } }");
+    bool ret = qdict_haskey(rsp, "return");
+
+    if (!ret) {
+        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
+    }
+    qobject_unref(rsp);
+    return ret;
+}
+
 void bg_migrate_start(BGuest *source, BGuest *dest)
 {
     g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);

@@ -235,6 +235,13 @@ void bg_assert_map_let_go(BGuest *g, BGuest *dest);
 void bg_set_capability(BGuest *g, const char *name, bool on);
 
 /**
+ * bg_set_background_snapshot: Have migrations be background snapshots
+ *
+ * Returns: false, and the test is skipped, if the host cannot do them
+ */
+bool bg_set_background_snapshot(BGuest *g);
+
+/**
  * bg_migrate_start: Start to migrate @source to @dest, and take the driver
  * along
  */

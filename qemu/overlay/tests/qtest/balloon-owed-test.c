@@ -631,21 +631,6 @@ static void test_postcopy(gconstpointer data)
     bm_free(m);
 }
 
-static bool can_snapshot(BGuest *g)
-{
-    QDict *rsp = qtest_qmp(
-        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
-        " 'capabilities': [ { 'capability': 'background-snapshot',"
-        " 'state': true } ] } }");
-    bool ret = qdict_haskey(rsp, "return");
-
-    if (!ret) {
-        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
-    }
-    qobject_unref(rsp);
-    return ret;
-}
-
 static void migrate_to_nowhere(BGuest *g)
 {
     qtest_qmp_assert_success(
@@ -659,7 +644,7 @@ static void test_snapshot(gconstpointer data)
     BGuest *g = start_driven(&options);
     BalloonModel *m;
 
-    if (!can_snapshot(g)) {
+    if (!bg_set_background_snapshot(g)) {
         bg_quit(g);
         return;
     }

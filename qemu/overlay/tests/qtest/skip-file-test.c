@@ -225,21 +225,6 @@ static void test_file(gconstpointer data)
 
 /* ---- Background snapshot ---- */
 
-static bool can_snapshot(BGuest *g)
-{
-    QDict *rsp = qtest_qmp(
-        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
-        " 'capabilities': [ { 'capability': 'background-snapshot',"
-        " 'state': true } ] } }");
-    bool ret = qdict_haskey(rsp, "return");
-
-    if (!ret) {
-        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
-    }
-    qobject_unref(rsp);
-    return ret;
-}
-
 /* The moment that the snapshot is of is over when the guest runs again. */
 static void test_background(gconstpointer data)
 {
@@ -249,7 +234,7 @@ static void test_background(gconstpointer data)
     BGuest *source = start_source(c, NULL), *loaded;
     BalloonModel *m, *then;
 
-    if (!can_snapshot(source)) {
+    if (!bg_set_background_snapshot(source)) {
         bg_quit(source);
         return;
     }

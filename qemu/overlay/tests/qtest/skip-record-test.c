@@ -324,21 +324,6 @@ static void test_mapped_ram(gconstpointer data)
     bg_quit(source);
 }
 
-static bool can_snapshot(BGuest *g)
-{
-    QDict *rsp = qtest_qmp(
-        g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
-        " 'capabilities': [ { 'capability': 'background-snapshot',"
-        " 'state': true } ] } }");
-    bool ret = qdict_haskey(rsp, "return");
-
-    if (!ret) {
-        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
-    }
-    qobject_unref(rsp);
-    return ret;
-}
-
 /*
  * What changes when the guest runs again is not in the snapshot.  What it gives
  * back meanwhile is discarded some time after that has completed.
@@ -349,7 +334,7 @@ static void test_background(gconstpointer data)
     BGuest *source = start_source(c);
     Cells cells;
 
-    if (can_snapshot(source)) {
+    if (bg_set_background_snapshot(source)) {
         set_up(c, source);
         bg_migrate_limit(source, SLOW);
         migrate_to(source, "exec:cat > /dev/null");
