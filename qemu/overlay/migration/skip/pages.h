@@ -40,7 +40,8 @@ typedef struct SkipPages {
     /*
      * Pages that the destination knows to be zero, and that were not sent
      * since; NULL on the destination.  Protected by the lock of the dirty
-     * bitmap, but for who counts them at some moment or other.
+     * bitmap.  query-migration-map counts them with the BQL only: what changes
+     * at that moment counts or does not.
      */
     unsigned long *told;
     /* Another SkipPages has it by now */
