@@ -4,7 +4,7 @@
 # QEMU from Debian's source package.
 #
 #   qemu/build.sh ours [--tests]  with qemu/overlay and qemu/series: build/bin/qemu-system-x86_64;
-#                                 --tests adds qemu-system-alpha and QEMU's own test programs in build/qtest
+#                                 --tests adds qemu-system-alpha and QEMU's test programs in build/qtest, build/unit
 #   qemu/build.sh stock           without them: build/bin/qemu-system-x86_64-stock
 #   qemu/build.sh own_tests       both, and QEMU's own unit tests and x86_64 device tests, in each of them
 #   qemu/build.sh tree            a git tree to work in: build/qemu-tree, one commit for each patch of the series
@@ -28,7 +28,8 @@ TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloo
     tests/qtest/skip-postcopy-test tests/qtest/skip-file-test tests/qtest/skip-memory-test tests/qtest/skip-fault-test
     tests/qtest/skip-transport-test tests/qtest/skip-tls-test tests/qtest/skip-rollout-test tests/qtest/skip-record-test
     tests/qtest/skip-host-test tests/qtest/skip-drop-test tests/qtest/skip-vhost-test tests/qtest/skip-told-test
-    tests/qtest/qmp-cmd-test)
+    tests/qtest/qmp-cmd-test
+    tests/unit/test-balloon-codec tests/unit/test-balloon-codec-corpus)
 
 WORK=$BUILD/qemu
 STOCK=$WORK/stock # its src is never written to, hence also the pristine copy for the others
@@ -260,7 +261,7 @@ ours() {
     compile qemu-tests "$OURS" "${targets[@]}"
     publish "$OURS/obj/qemu-system-alpha" "$BUILD/bin/qemu-system-alpha"
     for t in "${targets[@]:1}"; do
-        publish "$OURS/obj/$t" "$BUILD/qtest/${t##*/}"
+        publish "$OURS/obj/$t" "$BUILD/${t#tests/}"
     done
 }
 

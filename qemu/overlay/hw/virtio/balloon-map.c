@@ -45,11 +45,14 @@
 #define OWED_PAUSE_MS 1
 
 /* Balloon pages that are let go of between two looks at the clock: 2 MiB */
-#define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+#define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_MAP_PAGE_SHIFT)
 
 typedef struct BalloonMapBlock {
     RAMBlock *rb;
-    BalloonBitmap *bitmap;
+    /* A bit for each balloon page; how many there are, and how many are set */
+    unsigned long *map;
+    uint64_t size;
+    uint64_t pages;
     /*
      * Owed: pages that the guest gave back and the host has not let go of yet,
      * either since discarding was inhibited, or since the guest kept other
@@ -57,12 +60,12 @@ typedef struct BalloonMapBlock {
      * whole.  NULL until there are such pages.  Another host does not learn of
      * them: there they stay populated.
      */
-    BalloonBitmap *owed;
+    unsigned long *owed;
     /*
      * Where whole pages of the host may be owed because discarding was
      * inhibited; empty if it does not end above its start
      */
-    BalloonRun due;
+    PageRun due;
     /* A bit for each chunk: it changed, and nobody took note of that yet */
     unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
@@ -91,7 +94,7 @@ static struct {
 
 static uint64_t to_page(uint64_t bytes)
 {
-    return bytes >> BALLOON_BITMAP_PAGE_SHIFT;
+    return bytes >> BALLOON_MAP_PAGE_SHIFT;
 }
 
 static BalloonMapBlock *find_block(RAMBlock *rb)
@@ -122,7 +125,7 @@ static BalloonMapBlock *find_block_by_host(void *host)
 
 static uint64_t block_chunks(const BalloonMapBlock *block)
 {
-    return balloon_codec_chunks(balloon_bitmap_size(block->bitmap));
+    return balloon_codec_chunks(block->size);
 }
 
 static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
@@ -132,7 +135,8 @@ static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
     if (!block) {
         block = g_new0(BalloonMapBlock, 1);
         block->rb = rb;
-        block->bitmap = balloon_bitmap_new(to_page(rb->max_length));
+        block->size = to_page(rb->max_length);
+        block->map = bitmap_new(block->size);
         block->changed = bitmap_new(block_chunks(block));
         QLIST_INSERT_HEAD(&balloon_map.blocks, block, next);
     }
@@ -152,8 +156,8 @@ static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
     forget_changes(block);
-    balloon_bitmap_free(block->bitmap);
-    balloon_bitmap_free(block->owed);
+    g_free(block->map);
+    g_free(block->owed);
     g_free(block->changed);
     g_free(block);
 }
@@ -174,27 +178,29 @@ static void note_change(BalloonMapBlock *block, uint64_t page,
 static bool clear_range(BalloonMapBlock *block, uint64_t page,
                         uint64_t npages)
 {
-    if (!balloon_bitmap_clear(block->bitmap, page, npages)) {
-        return false;
+    uint64_t n = page_run_clear(block->map, page, page + npages);
+
+    if (n) {
+        block->pages -= n;
+        note_change(block, page, npages);
     }
-    note_change(block, page, npages);
-    return true;
+    return n;
 }
 
 static void clear_owed(BalloonMapBlock *block, uint64_t page,
                        uint64_t npages)
 {
     if (block->owed) {
-        balloon_bitmap_clear(block->owed, page, npages);
+        page_run_clear(block->owed, page, page + npages);
     }
 }
 
 static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
     if (!block->owed) {
-        block->owed = balloon_bitmap_new(balloon_bitmap_size(block->bitmap));
+        block->owed = bitmap_new(block->size);
     }
-    balloon_bitmap_set(block->owed, page, npages);
+    bitmap_set(block->owed, page, npages);
 }
 
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
@@ -227,21 +233,23 @@ static RAMBlockNotifier balloon_map_ram_notifier = {
 static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
     if (clear_range(block, page, npages) && balloon_map.populate_deflated) {
-        balloon_map_populate(block->rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                             (page + npages) << BALLOON_BITMAP_PAGE_SHIFT);
+        balloon_map_populate(block->rb, page << BALLOON_MAP_PAGE_SHIFT,
+                             (page + npages) << BALLOON_MAP_PAGE_SHIFT);
     }
 }
 
 static void empty_block(BalloonMapBlock *block)
 {
-    if (balloon_bitmap_count(block->bitmap)) {
+    if (block->pages) {
         balloon_map.emptied = true;
-        note_change(block, 0, balloon_bitmap_size(block->bitmap));
+        note_change(block, 0, block->size);
+        /* This takes no longer than freeing it, whatever is set. */
+        g_free(block->map);
+        block->map = bitmap_new(block->size);
+        block->pages = 0;
     }
-    balloon_bitmap_clear_all(block->bitmap);
-    balloon_bitmap_free(block->owed);
-    block->owed = NULL;
-    block->due = (BalloonRun) { };
+    g_clear_pointer(&block->owed, g_free);
+    block->due = (PageRun) { };
 }
 
 static void let_go_of_owed(void *opaque);
@@ -301,7 +309,7 @@ static bool is_empty(void)
     BalloonMapBlock *block;
 
     QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        if (balloon_bitmap_count(block->bitmap)) {
+        if (block->pages) {
             return false;
         }
     }
@@ -394,13 +402,15 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
 {
     BalloonMapBlock *block;
 
-    if (!discard(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                 npages << BALLOON_BITMAP_PAGE_SHIFT)) {
+    if (!discard(rb, page << BALLOON_MAP_PAGE_SHIFT,
+                 npages << BALLOON_MAP_PAGE_SHIFT)) {
         balloon_map.failed = true;
     } else if (balloon_map.vdev) {
         balloon_map.succeeded = true;
         block = find_or_add_block(rb);
-        balloon_bitmap_set(block->bitmap, page, npages);
+        block->pages += npages -
+                        page_run_count(block->map, page, page + npages);
+        bitmap_set(block->map, page, npages);
         note_change(block, page, npages);
     }
 }
@@ -411,21 +421,20 @@ static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
  * its first gap.
  */
 static bool next_whole(const BalloonMapBlock *block, uint64_t from,
-                       uint64_t end, BalloonRun *run)
+                       uint64_t end, PageRun *run)
 {
     uint64_t unit = to_page(block->rb->page_size);
 
-    while (block->owed &&
-           balloon_bitmap_next_run_before(block->owed, from, end, run)) {
+    while (block->owed && page_run_next(block->owed, from, end, run)) {
         from = QEMU_ALIGN_DOWN(run->end, unit) + unit;
-        if (balloon_run_shrink(run, unit)) {
+        if (page_run_shrink(run, unit)) {
             return true;
         }
     }
     return false;
 }
 
-static void put_in_owed(BalloonMapBlock *block, const BalloonRun *run)
+static void put_in_owed(BalloonMapBlock *block, const PageRun *run)
 {
     /* Nothing would be won by trying again what cannot be discarded. */
     clear_owed(block, run->start, run->end - run->start);
@@ -442,7 +451,7 @@ static void put_in_parts(BalloonMapBlock *block, uint64_t page,
     uint64_t unit = to_page(block->rb->page_size);
     uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
     uint64_t from = QEMU_ALIGN_DOWN(page, unit);
-    BalloonRun run;
+    PageRun run;
 
     set_owed(block, page, npages);
     for (; next_whole(block, from, end, &run); from = run.end) {
@@ -453,7 +462,8 @@ static void put_in_parts(BalloonMapBlock *block, uint64_t page,
 static bool is_due(const BalloonMapBlock *block)
 {
     return block->due.start < block->due.end && block->owed &&
-           balloon_bitmap_count(block->owed);
+           find_next_bit(block->owed, block->due.end, block->due.start) <
+           block->due.end;
 }
 
 /* Look after @ms at what is due, if anything is. */
@@ -476,7 +486,7 @@ static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
     uint64_t unit = to_page(block->rb->page_size);
     uint64_t start = QEMU_ALIGN_DOWN(page, unit);
     uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
-    BalloonRun whole;
+    PageRun whole;
 
     set_owed(block, page, npages);
     if (!next_whole(block, start, end, &whole)) {
@@ -486,7 +496,7 @@ static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
         start = MIN(start, block->due.start);
         end = MAX(end, block->due.end);
     }
-    block->due = (BalloonRun) { .start = start, .end = end };
+    block->due = (PageRun) { .start = start, .end = end };
     if (!timer_pending(balloon_map.owed_timer)) {
         schedule_owed(OWED_POLL_MS);
     }
@@ -495,14 +505,16 @@ static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 /* Returns false if there is more to do, but no time for it. */
 static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
 {
-    uint64_t piece = MAX(OWED_PIECE_PAGES, to_page(block->rb->page_size));
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t piece = MAX(OWED_PIECE_PAGES, unit);
 
     while (is_due(block)) {
-        uint64_t end = MIN(QEMU_ALIGN_DOWN(block->due.start, piece) + piece,
-                           block->due.end);
-        BalloonRun run;
+        uint64_t at = find_next_bit(block->owed, block->due.end,
+                                    block->due.start);
+        uint64_t end = MIN(QEMU_ALIGN_DOWN(at, piece) + piece, block->due.end);
+        PageRun run;
 
-        if (next_whole(block, block->due.start, end, &run)) {
+        if (next_whole(block, QEMU_ALIGN_DOWN(at, unit), end, &run)) {
             put_in_owed(block, &run);
             end = run.end;
         }
@@ -511,7 +523,7 @@ static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
             return false;
         }
     }
-    block->due = (BalloonRun) { };
+    block->due = (PageRun) { };
     return true;
 }
 
@@ -585,10 +597,9 @@ void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
  */
 static void keep_owed(BalloonMapBlock *block, uint64_t start, uint64_t end)
 {
-    BalloonRun run;
+    PageRun run;
 
-    for (; balloon_bitmap_next_run_before(block->bitmap, start, end, &run);
-         start = run.end) {
+    for (; page_run_next(block->map, start, end, &run); start = run.end) {
         set_owed(block, run.start, run.end - run.start);
     }
 }
@@ -602,7 +613,7 @@ void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
         uint64_t unit = to_page(rb->page_size);
         uint64_t first = to_page(offset);
         uint64_t last = to_page(QEMU_ALIGN_UP(offset + length,
-                                              BALLOON_BITMAP_PAGE_SIZE));
+                                              BALLOON_MAP_PAGE_SIZE));
         uint64_t start = QEMU_ALIGN_DOWN(first, unit);
         uint64_t end = QEMU_ALIGN_UP(last, unit);
 
@@ -622,23 +633,24 @@ void balloon_map_reset(void)
 
     assert(bql_locked());
     QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        trace_balloon_map_reset(block->rb->idstr,
-                                balloon_bitmap_count(block->bitmap),
-                                balloon_bitmap_runs(block->bitmap));
+        trace_balloon_map_reset(block->rb->idstr, block->pages);
         empty_block(block);
     }
 }
 
-const BalloonBitmap *balloon_map_of_block(RAMBlock *rb)
+const unsigned long *balloon_map_of_block(RAMBlock *rb)
 {
     BalloonMapBlock *block = find_block(rb);
 
-    return block ? block->bitmap : NULL;
+    return block && block->pages ? block->map : NULL;
 }
 
-BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb)
+unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages)
 {
-    return find_or_add_block(rb)->bitmap;
+    BalloonMapBlock *block = find_or_add_block(rb);
+
+    *pages = &block->pages;
+    return block->map;
 }
 
 void balloon_map_track_discards(bool on)
@@ -695,49 +707,45 @@ bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
 }
 
 /*
- * List runs of @bitmap from page @from on, @max_runs at most.  Returns the
- * page to go on from, or the size of the bitmap if there is nothing left.
+ * List runs from page @from on, @max_runs at most.  Returns the page to go on
+ * from, or the size of the map if there is nothing left.
  */
-static uint64_t list_runs(const BalloonBitmap *bitmap, uint64_t from,
+static uint64_t list_runs(const BalloonMapBlock *block, uint64_t from,
                           uint32_t max_runs, BalloonMapRunList **runs)
 {
-    BalloonRun run;
-    uint32_t n;
+    PageRun run;
 
-    for (n = 0; n < max_runs; n++) {
+    for (; page_run_next(block->map, from, block->size, &run); from = run.end) {
         BalloonMapRun *value;
 
-        if (!balloon_bitmap_next_run(bitmap, from, &run)) {
-            return balloon_bitmap_size(bitmap);
+        if (!max_runs--) {
+            return run.start;
         }
         value = g_new0(BalloonMapRun, 1);
-        value->offset = run.start << BALLOON_BITMAP_PAGE_SHIFT;
-        value->length = (run.end - run.start) << BALLOON_BITMAP_PAGE_SHIFT;
+        value->offset = run.start << BALLOON_MAP_PAGE_SHIFT;
+        value->length = (run.end - run.start) << BALLOON_MAP_PAGE_SHIFT;
         QAPI_LIST_APPEND(runs, value);
-        from = run.end;
     }
-    return balloon_bitmap_next_run(bitmap, from, &run)
-           ? run.start : balloon_bitmap_size(bitmap);
+    return block->size;
 }
 
 static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
                                    uint32_t max_runs)
 {
-    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    const BalloonMapBlock *block = find_block(rb);
     BalloonMapInfo *info = g_new0(BalloonMapInfo, 1);
     uint64_t next;
 
     info->id = g_strdup(rb->idstr);
     info->size = rb->used_length;
-    if (!bitmap) {
+    if (!block) {
         return info;
     }
-    info->pages = balloon_bitmap_count(bitmap);
-    info->run_count = balloon_bitmap_runs(bitmap);
-    next = list_runs(bitmap, to_page(offset), max_runs, &info->runs);
-    if (next < balloon_bitmap_size(bitmap)) {
+    info->pages = block->pages;
+    next = list_runs(block, to_page(offset), max_runs, &info->runs);
+    if (next < block->size) {
         info->has_next_offset = true;
-        info->next_offset = next << BALLOON_BITMAP_PAGE_SHIFT;
+        info->next_offset = next << BALLOON_MAP_PAGE_SHIFT;
     }
     return info;
 }

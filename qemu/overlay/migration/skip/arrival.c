@@ -64,8 +64,8 @@
  */
 #define HUGE_PAGE_PLACES_MAX 1024
 
-/* Balloon pages that are looked at in one go */
-#define PIECE_PAGES ((256 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+/* Memory that is looked at in one go */
+#define PIECE (256 * MiB)
 
 /*
  * Protected by the BQL, but for @begun, which is read by the threads that
@@ -113,8 +113,12 @@ typedef struct Arrival {
     SkipDrop *drop;
     /* The same for what the guest gave back: that is let go of in any case */
     SkipDrop *drop_given;
-    /* The word under way, and stretches of it, as BalloonRun */
-    BalloonBitmap *word;
+    /*
+     * The word under way, how many target pages it names, and stretches of it,
+     * as PageRun
+     */
+    unsigned long *word;
+    uint64_t named;
     GArray *stretches;
     uint64_t dropped;
 } Arrival;
@@ -140,7 +144,7 @@ static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
                    *flags & ~SKIP_FLAGS);
         return false;
     }
-    if (page_size != BALLOON_BITMAP_PAGE_SIZE) {
+    if (page_size != BALLOON_MAP_PAGE_SIZE) {
         error_setg(errp, "balloon pages of %" PRIu32 " bytes are not known",
                    page_size);
         return false;
@@ -202,10 +206,10 @@ static RAMBlock *find_block(const Record *r, Error **errp)
         error_setg(errp, "there is no RAM block '%s' here", r->id);
         return NULL;
     }
-    if (r->pages != skip_section_block_pages(rb)) {
+    if (r->pages != skip_section_pages(rb, r->type)) {
         error_setg(errp, "RAM block '%s' has %" PRIu64 " pages on the source "
                    "and %" PRIu64 " here", r->id, r->pages,
-                   skip_section_block_pages(rb));
+                   skip_section_pages(rb, r->type));
         return NULL;
     }
     if (rb->flags & RAM_READONLY) {
@@ -224,28 +228,30 @@ static RAMBlock *find_block(const Record *r, Error **errp)
 static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
 {
     GArray *stretches = opaque;
-    BalloonRun stretch = { .start = page, .end = page + npages };
+    PageRun stretch = { .start = page, .end = page + npages };
 
     g_array_append_val(stretches, stretch);
 }
 
-/* The stretches that it is about are in a->stretches then. */
+/*
+ * Decode into @bits, of which *@count are set.  The stretches that it is about
+ * are in a->stretches then.
+ */
 static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
-                   BalloonBitmap *bitmap, Error **errp)
+                   unsigned long *bits, uint64_t *count, Error **errp)
 {
+    uint64_t used = rb->used_length >> skip_section_page_bits(r->type);
     BalloonCodecError err;
-    BalloonRun run;
 
     g_array_set_size(a->stretches, 0);
-    err = balloon_codec_decode(bitmap, a->buf, r->size, note_stretch,
-                               a->stretches);
+    err = balloon_codec_decode(bits, r->pages, count, a->buf, r->size,
+                               note_stretch, a->stretches);
     if (err) {
         error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
                    r->id, balloon_codec_error(err));
         return false;
     }
-    if (balloon_bitmap_next_run(bitmap, rb->used_length
-                                >> BALLOON_BITMAP_PAGE_SHIFT, &run)) {
+    if (find_next_bit(bits, r->pages, used) < r->pages) {
         error_setg(errp, "pages beyond the end of RAM block '%s' are named",
                    r->id);
         return false;
@@ -259,7 +265,7 @@ static void end_block(Arrival *a)
 {
     skip_drop_free(a->drop);
     skip_drop_free(a->drop_given);
-    balloon_bitmap_free(a->word);
+    g_free(a->word);
     g_free(a->id);
     a->drop = NULL;
     a->drop_given = NULL;
@@ -277,7 +283,7 @@ static void begin_block(Arrival *a, RAMBlock *rb)
             a->drop_given = skip_drop_new(rb, SKIP_DROP_GIVEN_BACK);
         }
         a->id = g_strdup(rb->idstr);
-        a->word = balloon_bitmap_new(skip_section_block_pages(rb));
+        a->word = bitmap_new(skip_section_pages(rb, SKIP_SECTION_WORD));
     }
     a->dropped = 0;
 }
@@ -309,62 +315,62 @@ static bool take_turns(Arrival *a, Error **errp)
     return true;
 }
 
-/* Which drop is for @page?  Shortens @end to where that changes. */
-static SkipDrop *choose_drop(Arrival *a, uint64_t page, uint64_t *end)
+/*
+ * Which drop is for what lies at @start?  Shortens @end to where that changes.
+ * Both are in bytes.
+ */
+static SkipDrop *choose_drop(Arrival *a, uint64_t start, uint64_t *end)
 {
-    const BalloonBitmap *map =
-        balloon_map_of_block(skip_drop_block(a->drop));
-    BalloonRun run;
+    const unsigned long *map = balloon_map_of_block(skip_drop_block(a->drop));
+    PageRun run;
 
     if (!a->drop_given || !map ||
-        !balloon_bitmap_next_run_before(map, page, *end, &run)) {
+        !page_run_next(map, start >> BALLOON_MAP_PAGE_SHIFT,
+                       *end >> BALLOON_MAP_PAGE_SHIFT, &run)) {
         return a->drop;
     }
-    *end = run.start > page ? run.start : run.end;
-    return run.start > page ? a->drop : a->drop_given;
+    run.start <<= BALLOON_MAP_PAGE_SHIFT;
+    run.end <<= BALLOON_MAP_PAGE_SHIFT;
+    *end = run.start > start ? run.start : run.end;
+    return run.start > start ? a->drop : a->drop_given;
 }
 
-/* Drop a piece of @run, and set @page to where it ends. */
-static bool drop_step(Arrival *a, const BalloonRun *run, uint64_t *page,
+/* Drop a piece of [@start, @end), and set @next to where it ends; in bytes. */
+static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
                       Error **errp)
 {
-    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t end = run->end;
-    SkipDrop *drop = choose_drop(a, run->start, &end);
-    uint64_t next;
-    int ret = skip_drop_step(drop, start, end << BALLOON_BITMAP_PAGE_SHIFT,
-                             &next);
+    SkipDrop *drop = choose_drop(a, start, &end);
+    int ret = skip_drop_step(drop, start, end, next);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
                          a->id);
         return false;
     }
-    a->dropped += ret ? next - start : 0;
-    *page = next >> BALLOON_BITMAP_PAGE_SHIFT;
+    a->dropped += ret ? *next - start : 0;
     return true;
 }
 
-/* Drop what the word names in [@page, @end). */
-static bool drop_named(Arrival *a, uint64_t page, uint64_t end, Error **errp)
+/* Drop what the word names in a stretch. */
+static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
 {
-    BalloonRun run;
+    int bits = qemu_target_page_bits();
+    uint64_t at = stretch->start << bits;
+    uint64_t end = MIN(stretch->end << bits,
+                       skip_drop_block(a->drop)->used_length);
 
-    end = MIN(end, skip_drop_block(a->drop)->used_length
-                   >> BALLOON_BITMAP_PAGE_SHIFT);
-    while (page < end) {
-        uint64_t stop = MIN(end, page + PIECE_PAGES);
-        uint64_t start = page << BALLOON_BITMAP_PAGE_SHIFT;
-        uint64_t next = skip_drop_find(a->drop, start,
-                                       stop << BALLOON_BITMAP_PAGE_SHIFT);
+    while (at < end) {
+        uint64_t stop = MIN(at + PIECE, end);
+        uint64_t next = skip_drop_find(a->drop, at, stop);
+        PageRun run;
 
         /* The runs may be many, and there is mostly nothing in them. */
-        if (next > start) {
-            page = next >> BALLOON_BITMAP_PAGE_SHIFT;
-        } else if (!balloon_bitmap_next_run_before(a->word, page, stop,
-                                                   &run)) {
-            page = stop;
-        } else if (!drop_step(a, &run, &page, errp)) {
+        if (next > at) {
+            at = next;
+        } else if (!page_run_next(a->word, at >> bits, stop >> bits, &run)) {
+            at = stop;
+        } else if (!drop_step(a, MAX(at, run.start << bits), run.end << bits,
+                              &at, errp)) {
             return false;
         }
         if (!take_turns(a, errp)) {
@@ -374,31 +380,20 @@ static bool drop_named(Arrival *a, uint64_t page, uint64_t end, Error **errp)
     return true;
 }
 
-/* What is named in [@start, @end) does not count as received any more. */
-static void note_not_received(Arrival *a, RAMBlock *rb, uint64_t start,
-                              uint64_t end)
+/* What is named in a stretch does not count as received any more. */
+static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *stretch)
 {
-    int bits = qemu_target_page_bits();
-    int shift = bits - BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t at = start >> shift;
-    uint64_t limit = MIN(end >> shift, rb->used_length >> bits);
+    uint64_t end = MIN(stretch->end,
+                       rb->used_length >> qemu_target_page_bits());
+    uint64_t at = stretch->start;
+    PageRun run;
 
     /* Little was received of what is named, and runs of that may be many. */
-    while ((at = find_next_bit(rb->receivedmap, limit, at)) < limit) {
-        BalloonRun run;
-
-        if (!balloon_bitmap_next_run_before(a->word, at << shift,
-                                            limit << shift, &run)) {
-            return;
-        }
-        at = DIV_ROUND_UP(run.start, UINT64_C(1) << shift);
-        if (at < run.end >> shift) {
-            bitmap_test_and_clear_atomic(rb->receivedmap, at,
-                                         (run.end >> shift) - at);
-            at = run.end >> shift;
-        } else {
-            at++;
-        }
+    while ((at = find_next_bit(rb->receivedmap, end, at)) < end &&
+           page_run_next(a->word, at, end, &run)) {
+        bitmap_test_and_clear_atomic(rb->receivedmap, run.start,
+                                     run.end - run.start);
+        at = run.end;
     }
 }
 
@@ -418,12 +413,10 @@ static uint64_t huge_page_size(void)
     return HUGE_PAGE_SIZE_DEFAULT;
 }
 
-static void forbid_place(RAMBlock *rb, const BalloonRun *run, uint64_t huge,
-                         uint64_t *done)
+/* @start and @end are in bytes; huge pages are forbidden up to @done. */
+static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
+                         uint64_t huge, uint64_t *done)
 {
-    uint64_t start = run->start << BALLOON_BITMAP_PAGE_SHIFT;
-    uint64_t end = run->end << BALLOON_BITMAP_PAGE_SHIFT;
-
     start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
     end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
     if (start < end) {
@@ -434,43 +427,41 @@ static void forbid_place(RAMBlock *rb, const BalloonRun *run, uint64_t huge,
 }
 
 /*
- * Forbid huge pages in all that @named has in [@from, @end), and where that
- * begins or ends: a page in the midst of it may still be sent.
+ * Forbid huge pages in all that @named has in a stretch, in pages of @bits bits,
+ * and where that begins or ends: a page in the midst of it may still be sent.
  */
-static void forbid_huge_pages(RAMBlock *rb, const BalloonBitmap *named,
-                              uint64_t from, uint64_t end)
+static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
+                              int bits, const PageRun *stretch)
 {
+    uint64_t from = stretch->start, done = 0, huge;
     SkipPages *pages = rb->skip_pages;
-    uint64_t huge, done = 0;
-    BalloonRun run;
+    PageRun run;
 
     if (!pages || rb->page_size != qemu_real_host_page_size() ||
         pages->places > HUGE_PAGE_PLACES_MAX) {
         return;
     }
-    if (pages->places + balloon_bitmap_runs(named) > HUGE_PAGE_PLACES_MAX) {
-        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
-        pages->places = HUGE_PAGE_PLACES_MAX + 1;
-        return;
-    }
     huge = huge_page_size();
-    for (; balloon_bitmap_next_run_before(named, from, end, &run);
-         from = run.end) {
-        forbid_place(rb, &run, huge, &done);
+    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
+           page_run_next(named, from, stretch->end, &run); from = run.end) {
+        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
+    }
+    if (pages->places > HUGE_PAGE_PLACES_MAX) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
     }
     trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
 }
 
 /* In END there is no need any more: they are allowed right behind it. */
-static void forbid_huge_pages_in_stretches(const Arrival *a, RAMBlock *rb,
-                                           const BalloonBitmap *named)
+static void forbid_huge_pages_in_stretches(const Arrival *a, const Record *r,
+                                           RAMBlock *rb,
+                                           const unsigned long *named)
 {
     guint i;
 
     for (i = 0; i < a->stretches->len && !(a->flags & SKIP_FLAG_END); i++) {
-        const BalloonRun *stretch = &g_array_index(a->stretches, BalloonRun, i);
-
-        forbid_huge_pages(rb, named, stretch->start, stretch->end);
+        forbid_huge_pages(rb, named, skip_section_page_bits(r->type),
+                          &g_array_index(a->stretches, PageRun, i));
     }
 }
 
@@ -501,19 +492,18 @@ static bool load_word(Arrival *a, const Record *r, Error **errp)
     }
     begin_block(a, rb);
     look_again(a);
-    if (!decode(a, r, rb, a->word, errp)) {
+    if (!decode(a, r, rb, a->word, &a->named, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, rb, a->word);
+    forbid_huge_pages_in_stretches(a, r, rb, a->word);
     for (i = 0; i < a->stretches->len; i++) {
-        BalloonRun stretch = g_array_index(a->stretches, BalloonRun, i);
+        const PageRun *stretch = &g_array_index(a->stretches, PageRun, i);
 
-        if (!drop_named(a, stretch.start, stretch.end, errp)) {
+        if (!drop_named(a, stretch, errp)) {
             return false;
         }
-        note_not_received(a, rb, stretch.start, stretch.end);
-        balloon_bitmap_clear(a->word, stretch.start,
-                             stretch.end - stretch.start);
+        note_not_received(a, rb, stretch);
+        a->named -= page_run_clear(a->word, stretch->start, stretch->end);
     }
     trace_skip_arrival_word(a->id, r->size, a->dropped);
     return take_turns(a, errp);
@@ -542,16 +532,17 @@ static bool check_device(Error **errp)
 static bool load_map(Arrival *a, const Record *r, Error **errp)
 {
     RAMBlock *rb = find_block(r, errp);
-    BalloonBitmap *map;
+    unsigned long *map;
+    uint64_t *count;
 
     if (!rb || !check_device(errp)) {
         return false;
     }
-    map = balloon_map_of_block_for_load(rb);
-    if (!decode(a, r, rb, map, errp)) {
+    map = balloon_map_of_block_for_load(rb, &count);
+    if (!decode(a, r, rb, map, count, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, rb, map);
+    forbid_huge_pages_in_stretches(a, r, rb, map);
     /* Each record looks up everything anew. */
     skip_turns_take(&a->turns);
     return true;
@@ -585,7 +576,7 @@ static int empty_range(const char *id, uint64_t start, uint64_t end,
 
 static int note_section(MemoryRegionSection *section, void *opaque)
 {
-    BalloonRun stretch = {
+    PageRun stretch = {
         .start = section->offset_within_region,
         .end = section->offset_within_region + int128_get64(section->size),
     };
@@ -606,7 +597,7 @@ static int empty_stretches(const char *id, const GArray *stretches,
     guint i;
 
     for (i = 0; !ret && i < stretches->len; i++) {
-        const BalloonRun *stretch = &g_array_index(stretches, BalloonRun, i);
+        const PageRun *stretch = &g_array_index(stretches, PageRun, i);
 
         ret = empty_range(id, stretch->start, stretch->end, reason, turns);
     }
@@ -620,9 +611,9 @@ static int empty_stretches(const char *id, const GArray *stretches,
  */
 static int empty_managed(const char *id, RAMBlock *rb, SkipTurns *turns)
 {
-    g_autoptr(GArray) plugged = g_array_new(false, false, sizeof(BalloonRun));
+    g_autoptr(GArray) plugged = g_array_new(false, false, sizeof(PageRun));
     g_autoptr(GArray) unplugged = g_array_new(false, false,
-                                              sizeof(BalloonRun));
+                                              sizeof(PageRun));
     RamDiscardManager *manager =
         memory_region_get_ram_discard_manager(rb->mr);
     MemoryRegionSection section = {
@@ -705,7 +696,7 @@ static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     g_autoptr(GArray) stretches = g_array_new(false, false,
-                                              sizeof(BalloonRun));
+                                              sizeof(PageRun));
     Arrival a = {
         .flags = flags,
         .buf = buf,
@@ -834,58 +825,43 @@ bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
 
 /* ---- Files of mapped-ram ---- */
 
-/* Returns NULL if there are none.  @npages is what the file says. */
-static BalloonBitmap *find_gaps(const RAMBlock *rb, const unsigned long *held,
-                                uint64_t npages)
-{
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    BalloonBitmap *gaps = NULL;
-    uint64_t start, end = 0;
-
-    npages = MIN(npages, rb->used_length >> qemu_target_page_bits());
-    while ((start = find_next_zero_bit(held, npages, end)) < npages) {
-        end = find_next_bit(held, npages, start);
-        if (!gaps) {
-            gaps = balloon_bitmap_new(skip_section_block_pages(rb));
-        }
-        balloon_bitmap_set(gaps, start << shift, (end - start) << shift);
-    }
-    return gaps;
-}
-
 /* Drop what was held where there are gaps. */
-static int empty_gaps(const char *id, const BalloonBitmap *gaps)
+static int empty_gaps(const char *id, const unsigned long *gaps,
+                      uint64_t npages)
 {
-    BalloonRun run;
+    int bits = qemu_target_page_bits();
+    uint64_t from = 0;
     SkipTurns turns;
-    uint64_t from;
     int ret = 0;
+    PageRun run;
 
     skip_turns_begin(&turns, "gaps");
-    for (from = 0; !ret && balloon_bitmap_next_run(gaps, from, &run);
-         from = run.end) {
-        ret = empty_range(id, run.start << BALLOON_BITMAP_PAGE_SHIFT,
-                          run.end << BALLOON_BITMAP_PAGE_SHIFT,
+    for (; !ret && page_run_next(gaps, from, npages, &run); from = run.end) {
+        ret = empty_range(id, run.start << bits, run.end << bits,
                           SKIP_DROP_STALE, &turns);
     }
     skip_turns_end(&turns);
     return ret;
 }
 
+/* @npages is what the file says. */
 bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
                        uint64_t npages, Error **errp)
 {
-    BalloonBitmap *gaps = skip_unpopulated_can_ask(rb) &&
-                          !migrate_ram_is_ignored(rb)
-                          ? find_gaps(rb, held, npages) : NULL;
-    int ret = 0;
+    int bits = qemu_target_page_bits();
+    PageRun all = { .end = MIN(npages, rb->used_length >> bits) };
+    g_autofree unsigned long *gaps = NULL;
+    int ret;
 
-    if (gaps) {
-        add_pages();
-        forbid_huge_pages(rb, gaps, 0, balloon_bitmap_size(gaps));
-        ret = empty_gaps(rb->idstr, gaps);
-        balloon_bitmap_free(gaps);
+    if (!skip_unpopulated_can_ask(rb) || migrate_ram_is_ignored(rb) ||
+        find_next_zero_bit(held, all.end, 0) == all.end) {
+        return true;
     }
+    gaps = bitmap_new(all.end);
+    bitmap_complement(gaps, held, all.end);
+    add_pages();
+    forbid_huge_pages(rb, gaps, bits, &all);
+    ret = empty_gaps(rb->idstr, gaps, all.end);
     if (ret) {
         set_cannot_be_emptied(errp, rb->idstr, -ret);
     }

@@ -48,9 +48,9 @@ uint64_t balloon_codec_chunks(uint64_t pages)
     return pages / BALLOON_CHUNK_PAGES + (pages % BALLOON_CHUNK_PAGES != 0);
 }
 
-static uint64_t chunk_start(const BalloonBitmap *bitmap, uint64_t chunk)
+static uint64_t chunk_start(uint64_t chunk, uint64_t npages)
 {
-    return MIN(chunk * BALLOON_CHUNK_PAGES, balloon_bitmap_size(bitmap));
+    return MIN(chunk * BALLOON_CHUNK_PAGES, npages);
 }
 
 static size_t number_size(uint64_t value)
@@ -76,16 +76,15 @@ static size_t put_number(uint8_t *buf, uint64_t value)
 }
 
 /* What the runs of [@start, @end) would take, and how many they are */
-static size_t runs_size(const BalloonBitmap *bitmap, uint64_t start,
+static size_t runs_size(const unsigned long *bits, uint64_t start,
                         uint64_t end, size_t limit, uint64_t *nruns)
 {
     uint64_t at = start;
-    BalloonRun run;
+    PageRun run;
     size_t size = 0;
 
     *nruns = 0;
-    while (size <= limit &&
-           balloon_bitmap_next_run_before(bitmap, at, end, &run)) {
+    while (size <= limit && page_run_next(bits, at, end, &run)) {
         size += number_size(run.start - at) + number_size(run.end - run.start);
         at = run.end;
         ++*nruns;
@@ -93,14 +92,14 @@ static size_t runs_size(const BalloonBitmap *bitmap, uint64_t start,
     return size;
 }
 
-static size_t put_runs(const BalloonBitmap *bitmap, uint64_t start,
+static size_t put_runs(const unsigned long *bits, uint64_t start,
                        uint64_t end, uint8_t *buf)
 {
     uint64_t at = start;
-    BalloonRun run;
+    PageRun run;
     size_t n = 0;
 
-    while (balloon_bitmap_next_run_before(bitmap, at, end, &run)) {
+    while (page_run_next(bits, at, end, &run)) {
         n += put_number(buf + n, run.start - at);
         n += put_number(buf + n, run.end - run.start);
         at = run.end;
@@ -108,32 +107,46 @@ static size_t put_runs(const BalloonBitmap *bitmap, uint64_t start,
     return n;
 }
 
-static size_t raw_size(const BalloonBitmap *bitmap, uint64_t chunk)
+/* Bytes of the bits of [@start, @end) */
+static size_t raw_size(uint64_t start, uint64_t end)
 {
-    return (chunk_start(bitmap, chunk + 1) -
-            chunk_start(bitmap, chunk) + 7) / 8;
+    return DIV_ROUND_UP(end - start, 8);
+}
+
+static size_t put_raw(const unsigned long *bits, uint64_t start, uint64_t end,
+                      uint8_t *buf)
+{
+    DECLARE_BITMAP(raw, BALLOON_CHUNK_PAGES);
+    size_t size = raw_size(start, end);
+
+    bitmap_to_le(raw, bits + BIT_WORD(start), end - start);
+    memcpy(buf, raw, size);
+    if ((end - start) % 8) {
+        buf[size - 1] &= (1 << (end - start) % 8) - 1;
+    }
+    return size;
 }
 
 /*
  * How many chunks from @chunk on, up to @end, are best written as runs of
  * one segment: as many as fit into @room and do not call for raw bits.
  */
-static uint64_t count_run_chunks(const BalloonBitmap *bitmap, uint64_t chunk,
-                                 uint64_t end, size_t room)
+static uint64_t count_run_chunks(const unsigned long *bits, uint64_t npages,
+                                 uint64_t chunk, uint64_t end, size_t room)
 {
     uint64_t first = chunk;
     size_t size = 0;
 
     while (chunk < end) {
-        uint64_t start = chunk_start(bitmap, chunk);
-        size_t raw = raw_size(bitmap, chunk);
+        uint64_t start = chunk_start(chunk, npages);
+        uint64_t stop = chunk_start(chunk + 1, npages);
+        size_t raw = raw_size(start, stop);
         size_t runs;
-        BalloonRun run;
+        PageRun run;
         uint64_t nruns;
 
         /* Over what is all alike, go in one step. */
-        if (!balloon_bitmap_next_run_before(bitmap, start,
-                                            chunk_start(bitmap, end), &run)) {
+        if (!page_run_next(bits, start, chunk_start(end, npages), &run)) {
             return end - first;
         }
         if (run.start == start) {
@@ -147,8 +160,7 @@ static uint64_t count_run_chunks(const BalloonBitmap *bitmap, uint64_t chunk,
             chunk = MIN(run.start / BALLOON_CHUNK_PAGES, end);
             continue;
         }
-        runs = runs_size(bitmap, start, chunk_start(bitmap, chunk + 1), raw,
-                         &nruns);
+        runs = runs_size(bits, start, stop, raw, &nruns);
         size += runs + NUMBER_MAX;
         if (size > room || runs > raw) {
             break;
@@ -158,39 +170,37 @@ static uint64_t count_run_chunks(const BalloonBitmap *bitmap, uint64_t chunk,
     return chunk - first;
 }
 
-size_t balloon_codec_encode(const BalloonBitmap *bitmap, uint64_t *chunk,
-                            uint64_t end, uint64_t *after, uint8_t *buf,
+size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
+                            uint64_t *chunk, uint64_t end, uint8_t *buf,
                             size_t size)
 {
     const size_t header = 3 * NUMBER_MAX + 1;
+    uint64_t after = 0;
     size_t n = 0;
 
-    end = MIN(end, balloon_codec_chunks(balloon_bitmap_size(bitmap)));
+    end = MIN(end, balloon_codec_chunks(npages));
     while (*chunk < end && size - n >= BALLOON_CODEC_MIN_ROOM) {
-        uint64_t start = chunk_start(bitmap, *chunk);
-        uint64_t count = count_run_chunks(bitmap, *chunk, end,
+        uint64_t start = chunk_start(*chunk, npages);
+        uint64_t count = count_run_chunks(bits, npages, *chunk, end,
                                           size - n - header);
         uint64_t nruns;
 
-        n += put_number(buf + n, *chunk - *after);
+        n += put_number(buf + n, *chunk - after);
         n += put_number(buf + n, MAX(count, 1));
         if (count) {
-            uint64_t stop = chunk_start(bitmap, *chunk + count);
+            uint64_t stop = chunk_start(*chunk + count, npages);
 
-            runs_size(bitmap, start, stop, SIZE_MAX, &nruns);
+            runs_size(bits, start, stop, SIZE_MAX, &nruns);
             buf[n++] = KIND_RUNS;
             n += put_number(buf + n, nruns);
-            n += put_runs(bitmap, start, stop, buf + n);
+            n += put_runs(bits, start, stop, buf + n);
         } else {
             count = 1;
             buf[n++] = KIND_RAW;
-            balloon_bitmap_get_raw(bitmap, start,
-                                   chunk_start(bitmap, *chunk + 1) - start,
-                                   buf + n);
-            n += raw_size(bitmap, *chunk);
+            n += put_raw(bits, start, chunk_start(*chunk + 1, npages), buf + n);
         }
         *chunk += count;
-        *after = *chunk;
+        after = *chunk;
     }
     return n;
 }
@@ -199,6 +209,9 @@ typedef struct Reader {
     const uint8_t *buf;
     size_t size;
     size_t at;
+    unsigned long *bits;
+    /* How many pages have been set */
+    uint64_t set;
 } Reader;
 
 static BalloonCodecError get_number(Reader *r, uint64_t *value)
@@ -224,8 +237,7 @@ static BalloonCodecError get_number(Reader *r, uint64_t *value)
     return BALLOON_CODEC_NUMBER;
 }
 
-static BalloonCodecError get_runs(Reader *r, BalloonBitmap *bitmap,
-                                  uint64_t start, uint64_t end)
+static BalloonCodecError get_runs(Reader *r, uint64_t start, uint64_t end)
 {
     BalloonCodecError err;
     uint64_t nruns, i;
@@ -248,47 +260,51 @@ static BalloonCodecError get_runs(Reader *r, BalloonBitmap *bitmap,
         if (gap > end - start || length > end - start - gap) {
             return BALLOON_CODEC_RANGE;
         }
-        balloon_bitmap_set(bitmap, start + gap, length);
+        bitmap_set(r->bits, start + gap, length);
+        r->set += length;
         start += gap + length;
     }
     return err;
 }
 
-static BalloonCodecError get_raw(Reader *r, BalloonBitmap *bitmap,
-                                 uint64_t start, uint64_t end)
+static BalloonCodecError get_raw(Reader *r, uint64_t start, uint64_t end)
 {
-    size_t size = (end - start + 7) / 8;
-    const uint8_t *bits = r->buf + r->at;
+    DECLARE_BITMAP(raw, BALLOON_CHUNK_PAGES) = { 0 };
+    size_t size = raw_size(start, end);
+    const uint8_t *bytes = r->buf + r->at;
 
     if (r->size - r->at < size) {
         return BALLOON_CODEC_TRUNCATED;
     }
-    if ((end - start) % 8 && bits[size - 1] >> (end - start) % 8) {
+    if ((end - start) % 8 && bytes[size - 1] >> (end - start) % 8) {
         return BALLOON_CODEC_RANGE;
     }
     r->at += size;
-    balloon_bitmap_set_raw(bitmap, start, end - start, bits);
+    memcpy(raw, bytes, size);
+    bitmap_from_le(r->bits + BIT_WORD(start), raw, end - start);
+    r->set += bitmap_count_one(r->bits + BIT_WORD(start), end - start);
     return BALLOON_CODEC_OK;
 }
 
-BalloonCodecError balloon_codec_decode(BalloonBitmap *bitmap,
-                                       const uint8_t *buf, size_t size,
+BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
+                                       uint64_t *count, const uint8_t *buf,
+                                       size_t size,
                                        void (*touched)(uint64_t start,
                                                        uint64_t npages,
                                                        void *opaque),
                                        void *opaque)
 {
-    Reader r = { .buf = buf, .size = size };
-    uint64_t chunks = balloon_codec_chunks(balloon_bitmap_size(bitmap));
+    Reader r = { .buf = buf, .size = size, .bits = bits };
+    uint64_t chunks = balloon_codec_chunks(npages);
     uint64_t chunk = 0;
     BalloonCodecError err = BALLOON_CODEC_OK;
 
     while (!err && r.at < size) {
-        uint64_t skip = 0, count = 0, start, end;
+        uint64_t skip = 0, n = 0, start, end;
         uint8_t kind;
 
         err = get_number(&r, &skip);
-        err = err ?: get_number(&r, &count);
+        err = err ?: get_number(&r, &n);
         if (err) {
             break;
         }
@@ -299,21 +315,23 @@ BalloonCodecError balloon_codec_decode(BalloonBitmap *bitmap,
         if (kind > KIND_RAW) {
             return BALLOON_CODEC_KIND;
         }
-        if (count == 0) {
+        if (n == 0) {
             return BALLOON_CODEC_EMPTY;
         }
-        if (skip > chunks - chunk || count > chunks - chunk - skip ||
-            (kind == KIND_RAW && count != 1)) {
+        if (skip > chunks - chunk || n > chunks - chunk - skip ||
+            (kind == KIND_RAW && n != 1)) {
             return BALLOON_CODEC_RANGE;
         }
         chunk += skip;
-        start = chunk_start(bitmap, chunk);
-        chunk += count;
-        end = chunk_start(bitmap, chunk);
+        start = chunk_start(chunk, npages);
+        chunk += n;
+        end = chunk_start(chunk, npages);
 
-        balloon_bitmap_clear(bitmap, start, end - start);
-        err = kind == KIND_RUNS ? get_runs(&r, bitmap, start, end)
-                                : get_raw(&r, bitmap, start, end);
+        r.set = 0;
+        *count -= page_run_clear(bits, start, end);
+        err = kind == KIND_RUNS ? get_runs(&r, start, end)
+                                : get_raw(&r, start, end);
+        *count += r.set;
         if (!err && touched) {
             touched(start, end - start, opaque);
         }

@@ -1,7 +1,7 @@
 /*
  * Balloon codec: the part of a balloon bitmap that travels to another host
  *
- * Pure logic: no QEMU type, no I/O, no locking.  The format is described in
+ * Pure logic: no I/O, no locking.  The format is described in
  * migration/skip/balloon-codec.c.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -10,7 +10,7 @@
 #ifndef MIGRATION_BALLOON_CODEC_H
 #define MIGRATION_BALLOON_CODEC_H
 
-#include "balloon-bitmap.h"
+#include "page-run.h"
 
 /* Pages of a chunk, the unit in which changes are noted and bits sent raw */
 #define BALLOON_CHUNK_SHIFT 15
@@ -36,20 +36,18 @@ uint64_t balloon_codec_chunks(uint64_t pages);
 
 /**
  * balloon_codec_encode: Write a part of a bitmap
- * @bitmap: the bitmap
+ * @bits: the bitmap
+ * @npages: how many pages it has
  * @chunk: first chunk to write; moved on to the first one not written
  * @end: chunk to stop at
- * @after: the chunk that follows the ones written before into the same
- *         buffer, 0 for the first ones; updated
  * @buf: where to write
- * @size: bytes free at @buf; BALLOON_CODEC_MIN_ROOM of them suffice to
- *        write at least one chunk
+ * @size: bytes of it; BALLOON_CODEC_MIN_ROOM suffice for at least one chunk
  *
- * Returns: bytes written; call again, with another buffer and @after 0, as
- * long as *@chunk is below @end
+ * Returns: bytes written; call again, with another buffer, as long as *@chunk
+ * is below @end
  */
-size_t balloon_codec_encode(const BalloonBitmap *bitmap, uint64_t *chunk,
-                            uint64_t end, uint64_t *after, uint8_t *buf,
+size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
+                            uint64_t *chunk, uint64_t end, uint8_t *buf,
                             size_t size);
 
 /* Bytes that a chunk takes at most, about */
@@ -58,7 +56,9 @@ size_t balloon_codec_encode(const BalloonBitmap *bitmap, uint64_t *chunk,
 
 /**
  * balloon_codec_decode: Read what balloon_codec_encode() wrote to one buffer
- * @bitmap: the bitmap to change; what is not mentioned stays as it is
+ * @bits: the bitmap to change; what is not mentioned stays as it is
+ * @npages: how many pages it has
+ * @count: how many of them are set, which is kept up to date
  * @buf: the buffer
  * @size: its bytes
  * @touched: called for each range of pages that was replaced, may be NULL
@@ -69,8 +69,9 @@ size_t balloon_codec_encode(const BalloonBitmap *bitmap, uint64_t *chunk,
  *
  * Returns: BALLOON_CODEC_OK, or what is wrong
  */
-BalloonCodecError balloon_codec_decode(BalloonBitmap *bitmap,
-                                       const uint8_t *buf, size_t size,
+BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
+                                       uint64_t *count, const uint8_t *buf,
+                                       size_t size,
                                        void (*touched)(uint64_t start,
                                                        uint64_t npages,
                                                        void *opaque),

@@ -23,7 +23,7 @@
 #include "exec/ramlist.h"
 #include "system/hostmem.h"
 #include "system/system.h"
-#include "balloon-bitmap.h"
+#include "page-run.h"
 #include "drop.h"
 #include "populated-block.h"
 #include "unpopulated.h"
@@ -161,11 +161,11 @@ static int ask(PopulatedScan *scan, uint64_t start, uint64_t end,
 {
     int ret = populated_scan_next(scan, start, MIN(end, start + ASK), next);
 
-    if (!ret && *next - start < BALLOON_BITMAP_PAGE_SIZE) {
+    if (!ret && *next - start < BALLOON_MAP_PAGE_SIZE) {
         ret = 1;
     }
-    *next = ret ? QEMU_ALIGN_UP(*next, BALLOON_BITMAP_PAGE_SIZE)
-                : QEMU_ALIGN_DOWN(*next, BALLOON_BITMAP_PAGE_SIZE);
+    *next = ret ? QEMU_ALIGN_UP(*next, BALLOON_MAP_PAGE_SIZE)
+                : QEMU_ALIGN_DOWN(*next, BALLOON_MAP_PAGE_SIZE);
     return ret;
 }
 

@@ -19,7 +19,7 @@ static void free_pages(SkipPages *pages)
     if (!pages->told_kept) {
         g_free(pages->told);
     }
-    balloon_bitmap_free(pages->pending);
+    g_free(pages->pending);
     g_free(pages->discarded);
     populated_scan_free(pages->discarded_scan);
     g_free(pages);

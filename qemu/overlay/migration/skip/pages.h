@@ -8,12 +8,11 @@
 #define MIGRATION_SKIP_PAGES_H
 
 #include "exec/ramblock.h"
-#include "balloon-bitmap.h"
 #include "populated.h"
 #include "qemu/rcu.h"
 
 /*
- * A bit for each target page in all bitmaps, but for @pending.
+ * A bit for each target page in all bitmaps.
  *
  * RAMBlock.skip_pages is set and reset with the BQL: at the beginning and the
  * end of a migration, and when the RAM block goes.  Whoever reads it without
@@ -47,11 +46,12 @@ typedef struct SkipPages {
     /* Another SkipPages has it by now */
     bool told_kept;
     /*
-     * Pages that were skipped, which the destination has yet to be told; in
-     * balloon pages.  NULL if it never is: a file of mapped-ram tells by its
-     * own bitmap.  Protected by the lock of the dirty bitmap.
+     * Pages that were skipped, which the destination has yet to be told, and
+     * how many these are.  NULL if it never is: a file of mapped-ram tells by
+     * its own bitmap.  Protected by the lock of the dirty bitmap.
      */
-    BalloonBitmap *pending;
+    unsigned long *pending;
+    uint64_t npending;
     /*
      * Pages that were discarded during the migration, but for huge ones; NULL
      * if there were none.  Set with the BQL; the thread that sends clears what

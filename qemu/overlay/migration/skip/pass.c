@@ -78,7 +78,7 @@ typedef struct SkipPass {
     RAMBlock *rb;
     PopulatedScan *scan;
     /* What the guest gave back of @rb; NULL if that is of no interest */
-    const BalloonBitmap *map;
+    const unsigned long *map;
     /* All of @rb is wanted */
     bool all;
     /* Pages that share a host page, and are only skipped together */
@@ -193,9 +193,6 @@ static void look_up_wanted(SkipPass *pass)
 {
     pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb)
                 ? balloon_map_of_block(pass->rb) : NULL;
-    if (pass->map && !balloon_bitmap_count(pass->map)) {
-        pass->map = NULL;
-    }
     pass->all = skip_unpopulated_in_block(pass->rb);
 }
 
@@ -283,14 +280,13 @@ static bool arm_window(SkipPass *pass, uint64_t page)
  * A unit counts as given back if all of it was.
  */
 static bool next_given(const SkipPass *pass, uint64_t from, uint64_t end,
-                       BalloonRun *run)
+                       PageRun *run)
 {
     from <<= pass->shift;
-    end <<= pass->shift;
-    while (pass->map &&
-           balloon_bitmap_next_run_before(pass->map, from, end, run)) {
+    end = MIN(end, pages_of_block(pass)) << pass->shift;
+    while (pass->map && page_run_next(pass->map, from, end, run)) {
         from = run->end;
-        if (balloon_run_shrink(run, pass->unit << pass->shift)) {
+        if (page_run_shrink(run, pass->unit << pass->shift)) {
             run->start >>= pass->shift;
             run->end >>= pass->shift;
             return true;
@@ -306,13 +302,13 @@ static unsigned long given_in_word(const SkipPass *pass, size_t word)
     uint64_t at = QEMU_ALIGN_DOWN(page, pass->unit);
     uint64_t end = QEMU_ALIGN_UP(page + BITS_PER_LONG, pass->unit);
     unsigned long bits = 0;
-    BalloonRun run;
+    PageRun run;
 
     if (!pass->map) {
         return 0;
     }
     if (pass->unit == 1 && !pass->shift) {
-        return balloon_bitmap_word(pass->map, page);
+        return pass->map[word];
     }
     for (; next_given(pass, at, end, &run); at = run.end) {
         uint64_t first = MAX(run.start, page);
@@ -329,7 +325,7 @@ static unsigned long given_in_word(const SkipPass *pass, size_t word)
  * Find the unit at or after @pass->at that is dirty and wanted, and set @run to
  * where it begins, and where what is wanted behind it ends, as far as @limit.
  */
-static bool next_wanted(SkipPass *pass, uint64_t limit, BalloonRun *run)
+static bool next_wanted(SkipPass *pass, uint64_t limit, PageRun *run)
 {
     unsigned long *dirty = pass->rb->bmap;
     uint64_t at = pass->at;
@@ -396,7 +392,7 @@ static int ask_host(SkipPass *pass, uint64_t start, uint64_t end,
 }
 
 /* How far to ask, if what is dirty and wanted begins at @run->start? */
-static uint64_t end_of_question(const SkipPass *pass, const BalloonRun *run,
+static uint64_t end_of_question(const SkipPass *pass, const PageRun *run,
                                 uint64_t limit)
 {
     unsigned long *dirty = pass->rb->bmap;
@@ -450,7 +446,7 @@ static bool is_alike(const SkipPass *pass, uint64_t start, uint64_t *end,
 {
     size_t word = BIT_WORD(start);
     unsigned long bits;
-    BalloonRun run;
+    PageRun run;
 
     if (*end - start < BITS_PER_LONG || start % BITS_PER_LONG ||
         ~pass->rb->bmap[word]) {
@@ -531,7 +527,7 @@ static void note_undecided(SkipPass *pass, uint64_t start, int error)
  * Decide about what is dirty and wanted, as far as one question goes.  Returns
  * false if the pass cannot go on.
  */
-static bool skip_next(SkipPass *pass, const BalloonRun *run, uint64_t limit)
+static bool skip_next(SkipPass *pass, const PageRun *run, uint64_t limit)
 {
     uint64_t next, given;
     int ret;
@@ -652,7 +648,7 @@ static bool skip_block(SkipPass *pass)
     go_on = count_huge_pages(pass);
     while (go_on && pass->at < pages_of_block(pass)) {
         uint64_t limit = window_end(pass, pass->at);
-        BalloonRun run;
+        PageRun run;
 
         if (next_wanted(pass, limit, &run)) {
             go_on = skip_next(pass, &run, limit);
@@ -707,7 +703,7 @@ void skip_pass_make(bool final)
 {
     SkipPass pass = {
         .final = final,
-        .shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT,
+        .shift = qemu_target_page_bits() - BALLOON_MAP_PAGE_SHIFT,
     };
 
     assert(bql_locked());

@@ -141,15 +141,15 @@ static uint64_t end_of_piece(const MapQuery *query, uint64_t at,
 static int64_t count_ballooned(const MapQuery *query, RAMBlock *rb,
                                uint32_t *cells, uint64_t at, uint64_t npages)
 {
-    int shift = qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
-    const BalloonBitmap *map = balloon_map_of_block(rb);
+    int shift = qemu_target_page_bits() - BALLOON_MAP_PAGE_SHIFT;
+    const unsigned long *map = balloon_map_of_block(rb);
     uint64_t end = end_of_piece(query, at, npages);
 
     if (!map) {
         return -ENOENT;
     }
     cells[at >> query->shift] +=
-        balloon_bitmap_count_between(map, at << shift, end << shift) >> shift;
+        page_run_count(map, at << shift, end << shift) >> shift;
     return end;
 }
 

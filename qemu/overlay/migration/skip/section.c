@@ -66,7 +66,7 @@
 
 /*
  * To drop what had been sent takes the destination about a sixteenth of the
- * time that sending it took.
+ * time that sending it took.  What the stream takes to tell it is less.
  */
 #define DROP_SHARE 16
 
@@ -77,7 +77,7 @@
  */
 #define TURNS_MAX 10
 
-static_assert(BALLOON_BITMAP_PAGE_SIZE == 4096, "told in each part");
+static_assert(BALLOON_MAP_PAGE_SIZE == 4096, "told in each part");
 static_assert(BALLOON_CODEC_MIN_ROOM <= BALLOON_CODEC_MAX, "at least a chunk");
 static_assert(sizeof(((RAMBlock *)0)->idstr) <= 256, "its length is a byte");
 
@@ -103,7 +103,7 @@ static size_t put_header(QEMUFile *f, uint32_t flags)
 {
     qemu_put_be32(f, SKIP_SECTION_VERSION);
     qemu_put_be32(f, flags);
-    qemu_put_be32(f, BALLOON_BITMAP_PAGE_SIZE);
+    qemu_put_be32(f, BALLOON_MAP_PAGE_SIZE);
     return 12;
 }
 
@@ -154,18 +154,18 @@ static size_t put_sync(QEMUFile *f, bool needed)
 static size_t encode_map(RAMBlock *rb, uint64_t *chunk, uint64_t end,
                          uint8_t *buf)
 {
-    const BalloonBitmap *bitmap = balloon_map_of_block(rb);
+    const unsigned long *map = balloon_map_of_block(rb);
     int64_t begin = get_clock();
-    uint64_t after = 0;
     size_t size = 0;
 
     trace_skip_bql_begin("map");
-    if (bitmap) {
-        size = balloon_codec_encode(bitmap, chunk,
-                                    MIN(end, *chunk + SKIP_SECTION_CHUNKS),
-                                    &after, buf, BALLOON_CODEC_MAX);
+    if (map) {
+        end = MIN(end, *chunk + SKIP_SECTION_CHUNKS);
+        size = balloon_codec_encode(map,
+                                    skip_section_pages(rb, SKIP_SECTION_MAP),
+                                    chunk, end, buf, BALLOON_CODEC_MAX);
     } else {
-        /* The device was unplugged while others had the BQL. */
+        /* It was emptied while others had the BQL. */
         *chunk = end;
     }
     trace_skip_bql_end("map", (get_clock() - begin) / SCALE_US);
@@ -182,7 +182,7 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     /* It loses its name when its device is unplugged. */
     g_autofree char *id = g_strdup(rb->idstr);
-    uint64_t pages = skip_section_block_pages(rb);
+    uint64_t pages = skip_section_pages(rb, SKIP_SECTION_MAP);
     size_t total = 0;
 
     while (chunk < end) {
@@ -206,19 +206,19 @@ static bool sends_map(void)
     return !migrate_background_snapshot() && balloon_map_takes_parts();
 }
 
-/* The map of @rb, if the destination is to have one of it */
-static const BalloonBitmap *map_to_send(RAMBlock *rb)
+/* Does the destination need a map of @rb? */
+static bool has_map_to_send(RAMBlock *rb)
 {
-    return rb && qemu_ram_is_migratable(rb) && sends_map()
-           ? balloon_map_of_block(rb) : NULL;
+    return rb && qemu_ram_is_migratable(rb) && sends_map() &&
+           balloon_map_of_block(rb);
 }
 
 /* Send what changed since it was sent last, or all of it. */
 static size_t put_map_of(QEMUFile *f, RAMBlock *rb, bool pause)
 {
-    const BalloonBitmap *map = map_to_send(rb);
-    bool known = map && g_hash_table_contains(sent.map_blocks, rb->idstr);
-    uint64_t pages = skip_section_block_pages(rb);
+    bool has_map = has_map_to_send(rb);
+    bool known = has_map && g_hash_table_contains(sent.map_blocks, rb->idstr);
+    uint64_t pages = skip_section_pages(rb, SKIP_SECTION_MAP);
     uint64_t start = 0, end;
     size_t total = 0;
 
@@ -227,7 +227,7 @@ static size_t put_map_of(QEMUFile *f, RAMBlock *rb, bool pause)
             total += put_chunks(f, rb, start, end, pause);
         }
     }
-    if (!known && map && balloon_bitmap_count(map)) {
+    if (has_map && !known) {
         g_hash_table_insert(sent.map_blocks, g_strdup(rb->idstr),
                             (gpointer)(uintptr_t)pages);
         total += put_chunks(f, rb, 0, balloon_codec_chunks(pages), pause);
@@ -238,26 +238,19 @@ static size_t put_map_of(QEMUFile *f, RAMBlock *rb, bool pause)
 /* Tell that nothing of a RAM block is in the map any more. */
 static size_t put_no_map(QEMUFile *f, const char *id, uint64_t pages)
 {
-    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
-    BalloonBitmap *map = balloon_bitmap_new(pages);
-    uint64_t end = balloon_codec_chunks(pages);
+    g_autofree unsigned long *none = bitmap_new(pages);
+    uint8_t buf[BALLOON_CODEC_MIN_ROOM];
     uint64_t chunk = 0;
-    size_t total = 0;
+    size_t size = balloon_codec_encode(none, pages, &chunk, UINT64_MAX, buf,
+                                       sizeof(buf));
 
-    while (chunk < end) {
-        uint64_t after = 0;
-        size_t size = balloon_codec_encode(map, &chunk, end, &after, buf,
-                                           BALLOON_CODEC_MAX);
-
-        total += put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
-    }
-    balloon_bitmap_free(map);
-    return total;
+    assert(chunk == balloon_codec_chunks(pages));
+    return put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
 }
 
 /*
- * The guest ejected a DIMM, reset the balloon device, or ejected it, and there
- * is no map any more where the destination has one.
+ * The guest took all back, ejected a DIMM, reset the balloon device, or ejected
+ * it, and there is no map any more where the destination has one.
  */
 static size_t put_maps_that_went(QEMUFile *f)
 {
@@ -267,7 +260,7 @@ static size_t put_maps_that_went(QEMUFile *f)
 
     g_hash_table_iter_init(&iter, sent.map_blocks);
     while (g_hash_table_iter_next(&iter, &id, &pages)) {
-        if (!map_to_send(qemu_ram_block_by_name(id))) {
+        if (!has_map_to_send(qemu_ram_block_by_name(id))) {
             total += put_no_map(f, id, (uintptr_t)pages);
             g_hash_table_iter_remove(&iter);
         }
@@ -292,14 +285,12 @@ static size_t put_map(QEMUFile *f, bool pause)
 
 static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
 {
-    g_autofree uint8_t *buf = NULL;
     g_autofree char *id = g_strdup(rb->idstr);
-    uint64_t pages = skip_section_block_pages(rb);
-    uint64_t end = balloon_codec_chunks(pages);
-    uint64_t chunk = skip_told_next(rb, 0, end);
+    g_autofree uint8_t *buf = NULL;
+    uint64_t chunk = 0;
     size_t total = 0;
 
-    while (*id && chunk < end) {
+    while (*id && skip_told_next(rb, &chunk)) {
         size_t size;
 
         if (!buf) {
@@ -308,11 +299,10 @@ static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
         /* Once, before the first one */
         total += put_sync(f, *sync);
         *sync = false;
-        size = skip_told_encode(rb, &chunk,
-                                MIN(end, chunk + SKIP_SECTION_CHUNKS), buf,
-                                BALLOON_CODEC_MAX);
-        total += put_pages(f, SKIP_SECTION_WORD, id, pages, buf, size);
-        chunk = skip_told_next(rb, chunk, end);
+        size = skip_told_encode(rb, &chunk, buf, BALLOON_CODEC_MAX);
+        total += put_pages(f, SKIP_SECTION_WORD, id,
+                           skip_section_pages(rb, SKIP_SECTION_WORD), buf,
+                           size);
     }
     return total;
 }
@@ -339,7 +329,7 @@ static size_t put_empty(QEMUFile *f)
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         if (skip_unpopulated_may_look_at(rb)) {
             total += put_record(f, SKIP_SECTION_EMPTY, rb->idstr,
-                                skip_section_block_pages(rb));
+                                skip_section_pages(rb, SKIP_SECTION_EMPTY));
         }
     }
     return total;
@@ -440,10 +430,8 @@ static void save_cleanup(void *opaque)
 static void add_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
-    SkipPending pending = skip_told_pending();
-    uint64_t bytes = pending.bytes +
-                     pending.pages * BALLOON_BITMAP_PAGE_SIZE / DROP_SHARE +
-                     map_changes() * BALLOON_CODEC_CHUNK_MAX;
+    uint64_t bytes = skip_told_pending() * qemu_target_page_size() /
+                     DROP_SHARE + map_changes() * BALLOON_CODEC_CHUNK_MAX;
 
     if (!bytes) {
         turns = 0;
@@ -473,7 +461,7 @@ static bool is_active(void *opaque)
 
 static bool is_active_iterate(void *opaque)
 {
-    return skip_told_pending().pages || map_changes();
+    return skip_told_pending() || map_changes();
 }
 
 static const SaveVMHandlers handlers = {

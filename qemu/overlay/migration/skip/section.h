@@ -14,8 +14,8 @@
  *
  *     u8    length of the name of the RAM block, at least 1
  *     ...   name
- *     be64  size of the RAM block in balloon pages (its maximum, if it can be
- *           resized)
+ *     be64  size of the RAM block (its maximum, if it can be resized) in pages:
+ *           those of the balloon for SKIP_SECTION_MAP, of the target for others
  *
  * and, if it names pages, with
  *
@@ -31,7 +31,8 @@
 #define MIGRATION_SKIP_SECTION_H
 
 #include "exec/ramblock.h"
-#include "balloon-bitmap.h"
+#include "exec/target_page.h"
+#include "balloon-codec.h"
 
 #define SKIP_SECTION_NAME "skip"
 #define SKIP_SECTION_VERSION 2
@@ -61,13 +62,24 @@ typedef enum SkipSectionRecord {
  * sides hold the BQL for as long as that takes.
  */
 #define SKIP_SECTION_CHUNKS 128
+#define SKIP_SECTION_PAGES (SKIP_SECTION_CHUNKS * BALLOON_CHUNK_PAGES)
 
 /**
- * skip_section_block_pages: The size of @rb as the section has it
+ * skip_section_page_bits: log2 of the size of a page in records of a kind
  */
-static inline uint64_t skip_section_block_pages(const RAMBlock *rb)
+static inline int skip_section_page_bits(SkipSectionRecord type)
 {
-    return rb->max_length >> BALLOON_BITMAP_PAGE_SHIFT;
+    return type == SKIP_SECTION_MAP ? BALLOON_MAP_PAGE_SHIFT
+                                    : qemu_target_page_bits();
+}
+
+/**
+ * skip_section_pages: The size of @rb as a record of a kind has it
+ */
+static inline uint64_t skip_section_pages(const RAMBlock *rb,
+                                          SkipSectionRecord type)
+{
+    return rb->max_length >> skip_section_page_bits(type);
 }
 
 #endif

@@ -42,29 +42,28 @@
 #include "unpopulated.h"
 
 /* Balloon pages that the BQL is held for in one go, to look at the map */
-#define PIECE_PAGES ((256 * MiB) >> BALLOON_BITMAP_PAGE_SHIFT)
+#define PIECE_PAGES ((256 * MiB) >> BALLOON_MAP_PAGE_SHIFT)
 
 /* Stretches of the balloon in one piece; more than that are populated */
 #define RUNS_MAX 1024
 
 static void populate_pages(RAMBlock *rb, uint64_t page, uint64_t end)
 {
-    balloon_map_populate(rb, page << BALLOON_BITMAP_PAGE_SHIFT,
-                         MIN(end << BALLOON_BITMAP_PAGE_SHIFT,
+    balloon_map_populate(rb, page << BALLOON_MAP_PAGE_SHIFT,
+                         MIN(end << BALLOON_MAP_PAGE_SHIFT,
                              rb->used_length));
 }
 
 /* Returns the number of runs of the map in [@page, @end). */
 static int look_up_runs(RAMBlock *rb, uint64_t page, uint64_t end,
-                        BalloonRun *runs)
+                        PageRun *runs)
 {
-    const BalloonBitmap *bitmap;
+    const unsigned long *map;
     int n = 0;
 
     BQL_LOCK_GUARD();
-    bitmap = balloon_map_of_block(rb);
-    while (bitmap && n < RUNS_MAX &&
-           balloon_bitmap_next_run_before(bitmap, page, end, &runs[n])) {
+    map = balloon_map_of_block(rb);
+    while (map && n < RUNS_MAX && page_run_next(map, page, end, &runs[n])) {
         page = runs[n++].end;
     }
     return n;
@@ -72,8 +71,8 @@ static int look_up_runs(RAMBlock *rb, uint64_t page, uint64_t end,
 
 static void populate_around_balloon(RAMBlock *rb)
 {
-    g_autofree BalloonRun *runs = g_new(BalloonRun, RUNS_MAX);
-    uint64_t npages = DIV_ROUND_UP(rb->used_length, BALLOON_BITMAP_PAGE_SIZE);
+    g_autofree PageRun *runs = g_new(PageRun, RUNS_MAX);
+    uint64_t npages = DIV_ROUND_UP(rb->used_length, BALLOON_MAP_PAGE_SIZE);
     uint64_t piece;
 
     for (piece = 0; piece < npages; piece += PIECE_PAGES) {

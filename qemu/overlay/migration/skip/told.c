@@ -44,10 +44,10 @@
 /* Pages skipped when they were to be sent; atomic */
 static uint64_t late;
 
-/* Balloon pages of a target page, as a shift */
-static int page_shift(void)
+/* Of @rb, however large it becomes: a bit for each in all bitmaps */
+static uint64_t pages_of(const RAMBlock *rb)
 {
-    return qemu_target_page_bits() - BALLOON_BITMAP_PAGE_SHIFT;
+    return rb->max_length >> qemu_target_page_bits();
 }
 
 void skip_told_start(void)
@@ -60,10 +60,9 @@ void skip_told_start(void)
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         SkipPages *pages = rb->skip_pages;
 
-        pages->told = bitmap_new(rb->max_length >> qemu_target_page_bits());
+        pages->told = bitmap_new(pages_of(rb));
         if (!migrate_mapped_ram()) {
-            pages->pending = balloon_bitmap_new(rb->max_length >>
-                                                BALLOON_BITMAP_PAGE_SHIFT);
+            pages->pending = bitmap_new(pages_of(rb));
         }
     }
 }
@@ -71,7 +70,6 @@ void skip_told_start(void)
 void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
 {
     SkipPages *pages = skip_pages_of(rb);
-    int shift = page_shift();
 
     bitmap_clear(rb->bmap, start, end - start);
     if (rb->file_bmap) {
@@ -90,8 +88,9 @@ void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
            (start = find_next_zero_bit(pages->told, end, start)) < end) {
         uint64_t stop = find_next_bit(pages->told, end, start);
 
-        balloon_bitmap_set(pages->pending, start << shift,
-                           (stop - start) << shift);
+        pages->npending += stop - start -
+                           page_run_count(pages->pending, start, stop);
+        bitmap_set(pages->pending, start, stop - start);
         start = stop;
     }
 }
@@ -99,7 +98,6 @@ void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end)
 void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits)
 {
     SkipPages *pages = skip_pages_of(rb);
-    uint64_t page = word * (uint64_t)BITS_PER_LONG;
 
     rb->bmap[word] &= ~bits;
     if (rb->file_bmap) {
@@ -113,117 +111,72 @@ void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits)
         return;
     }
     bits &= ~pages->told[word];
-    if (!page_shift()) {
-        balloon_bitmap_or_word(pages->pending, page, bits);
-        return;
-    }
-    for (; bits; bits &= bits - 1) {
-        balloon_bitmap_set(pages->pending, (page + ctzl(bits)) << page_shift(),
-                           1 << page_shift());
-    }
+    pages->npending += ctpopl(bits & ~pages->pending[word]);
+    pages->pending[word] |= bits;
 }
 
 /* ---- Words ---- */
 
-/* Those of the pages of a word of a bitmap of target pages that are pending */
-static unsigned long pending_in_word(const SkipPages *pages, size_t word)
+/* What is pending in [@page, @end) has been told; @page begins a word. */
+static void make_told(SkipPages *pages, uint64_t page, uint64_t end)
 {
-    uint64_t page = word * (uint64_t)BITS_PER_LONG;
-    unsigned long bits = 0;
-    int i;
+    while ((page = find_next_bit(pages->pending, end, page)) < end) {
+        size_t word = BIT_WORD(page);
 
-    if (!page_shift()) {
-        return balloon_bitmap_word(pages->pending, page);
+        pages->told[word] |= pages->pending[word];
+        pages->npending -= ctpopl(pages->pending[word]);
+        pages->pending[word] = 0;
     }
-    for (i = 0; i < BITS_PER_LONG; i++) {
-        if (balloon_bitmap_test(pages->pending, (page + i) << page_shift())) {
-            bits |= 1UL << i;
-        }
-    }
-    return bits;
 }
 
-/* What is pending in the chunks [@chunk, @end) has been told. */
-static void make_told(SkipPages *pages, uint64_t chunk, uint64_t end)
-{
-    uint64_t page = chunk << BALLOON_CHUNK_SHIFT;
-    uint64_t limit = MIN(end << BALLOON_CHUNK_SHIFT,
-                         balloon_bitmap_size(pages->pending));
-    BalloonRun run;
-
-    while (balloon_bitmap_next_run_before(pages->pending, page, limit, &run)) {
-        size_t word = BIT_WORD(run.start >> page_shift());
-
-        if (run.end - run.start < BALLOON_CHUNK_PAGES) {
-            /* The runs may be many: take all that are in the same word. */
-            pages->told[word] |= pending_in_word(pages, word);
-            page = (word + UINT64_C(1)) * BITS_PER_LONG << page_shift();
-        } else {
-            bitmap_set(pages->told, run.start >> page_shift(),
-                       (run.end - run.start) >> page_shift());
-            page = run.end;
-        }
-    }
-    page = chunk << BALLOON_CHUNK_SHIFT;
-    balloon_bitmap_clear(pages->pending, page, limit - page);
-}
-
-uint64_t skip_told_next(RAMBlock *rb, uint64_t chunk, uint64_t end)
+bool skip_told_next(RAMBlock *rb, uint64_t *chunk)
 {
     SkipPages *pages = skip_pages_of(rb);
-    bool found = false, more = true;
-    BalloonRun run;
+    uint64_t page = *chunk << BALLOON_CHUNK_SHIFT;
+    uint64_t npages = pages_of(rb);
+    bool found = false;
 
     /* The main loop may wait for the lock with the BQL held. */
-    while (pages && pages->pending && more && !found && chunk < end) {
-        uint64_t stop = MIN(chunk + SKIP_SECTION_CHUNKS, end);
+    while (pages && pages->pending && !found && page < npages) {
+        uint64_t stop = MIN(page + SKIP_SECTION_PAGES, npages);
 
         ram_bitmap_lock();
-        more = balloon_bitmap_count(pages->pending);
-        found = more &&
-                balloon_bitmap_next_run_before(pages->pending,
-                                               chunk << BALLOON_CHUNK_SHIFT,
-                                               stop << BALLOON_CHUNK_SHIFT,
-                                               &run);
+        page = pages->npending ? find_next_bit(pages->pending, stop, page)
+                               : npages;
         ram_bitmap_unlock(0);
-        chunk = stop;
+        found = page < stop;
     }
-    return found ? run.start >> BALLOON_CHUNK_SHIFT : end;
+    *chunk = page >> BALLOON_CHUNK_SHIFT;
+    return found;
 }
 
-size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint64_t end,
-                        uint8_t *buf, size_t size)
+size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint8_t *buf,
+                        size_t size)
 {
     SkipPages *pages = skip_pages_of(rb);
-    uint64_t first = *chunk, after = 0;
+    uint64_t npages = pages_of(rb), first = *chunk;
 
-    if (!pages || !pages->pending) {
-        /* The guest ejected it meanwhile. */
-        *chunk = end;
-        return 0;
-    }
     ram_bitmap_lock();
-    size = balloon_codec_encode(pages->pending, chunk, end, &after, buf, size);
-    make_told(pages, first, *chunk);
+    size = balloon_codec_encode(pages->pending, npages, chunk,
+                                first + SKIP_SECTION_CHUNKS, buf, size);
+    make_told(pages, first << BALLOON_CHUNK_SHIFT,
+              MIN(*chunk << BALLOON_CHUNK_SHIFT, npages));
     ram_bitmap_unlock(0);
     return size;
 }
 
-SkipPending skip_told_pending(void)
+uint64_t skip_told_pending(void)
 {
-    SkipPending sum = { };
+    uint64_t sum = 0;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         SkipPages *pages = skip_pages_of(rb);
 
-        if (pages && pages->pending) {
+        if (pages) {
             ram_bitmap_lock();
-            sum.pages += balloon_bitmap_count(pages->pending);
-            /* A run takes some bytes, but no more than its bits do. */
-            sum.bytes += MIN(4 * balloon_bitmap_runs(pages->pending),
-                             balloon_bitmap_size(pages->pending) / 8);
+            sum += pages->npending;
             ram_bitmap_unlock(0);
         }
     }
@@ -246,10 +199,9 @@ void skip_told_sent(RAMBlock *rb, unsigned long page)
         /* What was sent before it was told is not what it is changed from. */
         ram_xbzrle_zero_page(rb, page);
     }
-    if (pages->pending &&
-        balloon_bitmap_test(pages->pending, (uint64_t)page << page_shift())) {
-        balloon_bitmap_clear(pages->pending, (uint64_t)page << page_shift(),
-                             1 << page_shift());
+    if (pages->pending && test_bit(page, pages->pending)) {
+        clear_bit(page, pages->pending);
+        pages->npending--;
     }
 }
 

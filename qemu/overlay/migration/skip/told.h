@@ -10,12 +10,6 @@
 #include "pages.h"
 #include "qemu/bitops.h"
 
-/* How much there is to tell of all RAM blocks together */
-typedef struct SkipPending {
-    uint64_t pages;             /* of 4 KiB */
-    uint64_t bytes;             /* of the stream, about */
-} SkipPending;
-
 /**
  * skip_told_start: Tell the destination of what is skipped from now on
  *
@@ -44,35 +38,37 @@ void skip_told_skip(RAMBlock *rb, uint64_t start, uint64_t end);
 void skip_told_skip_word(RAMBlock *rb, size_t word, unsigned long bits);
 
 /**
+ * skip_told_next: Find a chunk of which something is pending
+ * @rb: the RAM block
+ * @chunk: first chunk to look at; set to the one found
+ *
+ * By the thread that sends pages, in an RCU critical section.
+ *
+ * Returns: false if there is none
+ */
+bool skip_told_next(RAMBlock *rb, uint64_t *chunk);
+
+/**
  * skip_told_encode: Write what is pending, which is told from then on
  * @rb: the RAM block
- * @chunk: first chunk to write; moved on to the first one not written
- * @end: chunk to stop at
+ * @chunk: what skip_told_next() found; moved on to the first one not written
  * @buf: where to write
  * @size: bytes of it, BALLOON_CODEC_MAX
  *
- * By the thread that sends pages: what it has sent so far goes before.
+ * By the thread that sends pages: what it has sent so far goes before.  In the
+ * same RCU critical section.
  *
  * Returns: bytes written
  */
-size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint64_t end,
-                        uint8_t *buf, size_t size);
+size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint8_t *buf,
+                        size_t size);
 
 /**
- * skip_told_next: The first chunk from @chunk on of which something is pending
- *
- * By the thread that sends pages.
- *
- * Returns: @end if there is none before it
- */
-uint64_t skip_told_next(RAMBlock *rb, uint64_t chunk, uint64_t end);
-
-/**
- * skip_told_pending: How much is pending?
+ * skip_told_pending: How many target pages are pending?
  *
  * Locks the dirty bitmap.
  */
-SkipPending skip_told_pending(void);
+uint64_t skip_told_pending(void);
 
 /**
  * skip_told_note_discard: Note that a range is going to be discarded

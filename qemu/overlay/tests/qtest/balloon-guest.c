@@ -697,7 +697,9 @@ void bg_assert_map_let_go(BGuest *g, BGuest *dest)
 
 uint64_t bg_map_pages(BGuest *g, uint64_t *runs)
 {
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map' }");
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                           " 'arguments': { 'max-runs': %d } }",
+                           runs ? 65536 : 0);
     QListEntry *entry;
     uint64_t pages = 0, n = 0;
 
@@ -706,7 +708,8 @@ uint64_t bg_map_pages(BGuest *g, uint64_t *runs)
         QDict *info = qobject_to(QDict, qlist_entry_obj(entry));
 
         pages += qdict_get_int(info, "pages");
-        n += qdict_get_int(info, "run-count");
+        n += qlist_size(qdict_get_qlist(info, "runs"));
+        g_assert(!runs || !qdict_haskey(info, "next-offset"));
     }
     qobject_unref(rsp);
     if (runs) {

@@ -15,7 +15,7 @@
 
 #include "exec/cpu-common.h"
 #include "exec/hwaddr.h"
-#include "migration/skip/balloon-bitmap.h"
+#include "migration/skip/page-run.h"
 #include "qemu/typedefs.h"
 
 /**
@@ -184,18 +184,20 @@ uint64_t balloon_map_changed(void);
 bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
 
 /**
- * balloon_map_of_block_for_load: The bitmap of a RAM block, to be filled
+ * balloon_map_of_block_for_load: The map of a RAM block, to be filled
+ * @pages: set to where it is kept how many bits of it are set, which the caller
+ *         keeps up to date
  *
- * Returns: the bitmap, owned by the balloon map
+ * Returns: a bit for each balloon page of @rb, owned by the balloon map
  */
-BalloonBitmap *balloon_map_of_block_for_load(RAMBlock *rb);
+unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages);
 
 /**
- * balloon_map_of_block: The bitmap of a RAM block
+ * balloon_map_of_block: The map of a RAM block
  *
- * Returns: the bitmap, owned by the balloon map; NULL if no page of @rb is,
- * or was, in the balloon
+ * Returns: a bit for each balloon page of @rb, owned by the balloon map; NULL
+ * if none is set
  */
-const BalloonBitmap *balloon_map_of_block(RAMBlock *rb);
+const unsigned long *balloon_map_of_block(RAMBlock *rb);
 
 #endif

@@ -8,7 +8,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "migration/skip/balloon-codec.h"
+#include "balloon-codec-map.h"
 
 #define CHUNK BALLOON_CHUNK_PAGES
 #define MIN_ROOM BALLOON_CODEC_MIN_ROOM
@@ -46,7 +46,7 @@ static const char *const shape_names[N_MAPS] = {
     "half-the-bits", "most-bits", "per-chunk",
 };
 
-static void set_runs(BalloonBitmap *b, uint64_t start, uint64_t end,
+static void set_runs(Map *b, uint64_t start, uint64_t end,
                      uint64_t gap, uint64_t length)
 {
     uint64_t at = start + rnd(gap);
@@ -54,34 +54,34 @@ static void set_runs(BalloonBitmap *b, uint64_t start, uint64_t end,
     while (at < end) {
         uint64_t n = MIN(1 + rnd(length - 1), end - at);
 
-        balloon_bitmap_set(b, at, n);
+        map_set(b, at, n);
         at += n + 1 + rnd(gap);
     }
 }
 
-static void set_every(BalloonBitmap *b, uint64_t start, uint64_t end,
+static void set_every(Map *b, uint64_t start, uint64_t end,
                       uint64_t step, uint64_t length)
 {
     uint64_t at;
 
     for (at = start; at < end; at += step) {
-        balloon_bitmap_set(b, at, MIN(length, end - at));
+        map_set(b, at, MIN(length, end - at));
     }
 }
 
-static void set_bits(BalloonBitmap *b, uint64_t start, uint64_t end,
+static void set_bits(Map *b, uint64_t start, uint64_t end,
                      unsigned int per_1000)
 {
     uint64_t at;
 
     for (at = start; at < end; at++) {
         if (rnd(999) < per_1000) {
-            balloon_bitmap_set(b, at, 1);
+            map_set(b, at, 1);
         }
     }
 }
 
-static void draw(BalloonBitmap *b, int shape, uint64_t start, uint64_t end)
+static void draw(Map *b, int shape, uint64_t start, uint64_t end)
 {
     if (start == end) {
         return;
@@ -90,13 +90,13 @@ static void draw(BalloonBitmap *b, int shape, uint64_t start, uint64_t end)
     case EMPTY:
         break;
     case FULL:
-        balloon_bitmap_set(b, start, end - start);
+        map_set(b, start, end - start);
         break;
     case FIRST_PAGE:
-        balloon_bitmap_set(b, start, 1);
+        map_set(b, start, 1);
         break;
     case LAST_PAGE:
-        balloon_bitmap_set(b, end - 1, 1);
+        map_set(b, end - 1, 1);
         break;
     case FEW_RUNS:
         set_runs(b, start, end, (end - start) / 3 + 1, (end - start) / 3 + 1);
@@ -133,47 +133,28 @@ static void draw(BalloonBitmap *b, int shape, uint64_t start, uint64_t end)
     }
 }
 
-static BalloonBitmap *new_map(int shape, uint64_t pages)
+static Map *drawn_map(int shape, uint64_t pages)
 {
-    BalloonBitmap *b = balloon_bitmap_new(pages);
+    Map *b = map_new(pages);
 
     draw(b, shape, 0, pages);
     return b;
 }
 
-static void assert_same(const BalloonBitmap *a, const BalloonBitmap *b)
+static void assert_same(const Map *a, const Map *b)
 {
     uint64_t at = 0;
-    BalloonRun run_a, run_b;
+    PageRun run_a, run_b;
 
-    g_assert_cmpuint(balloon_bitmap_size(a), ==, balloon_bitmap_size(b));
-    g_assert_cmpuint(balloon_bitmap_count(a), ==, balloon_bitmap_count(b));
-    g_assert_cmpuint(balloon_bitmap_runs(a), ==, balloon_bitmap_runs(b));
-    while (balloon_bitmap_next_run(a, at, &run_a)) {
-        g_assert_true(balloon_bitmap_next_run(b, at, &run_b));
+    g_assert_cmpuint(a->pages, ==, b->pages);
+    g_assert_cmpuint(a->count, ==, b->count);
+    while (map_next_run(a, at, &run_a)) {
+        g_assert_true(map_next_run(b, at, &run_b));
         g_assert_cmpuint(run_a.start, ==, run_b.start);
         g_assert_cmpuint(run_a.end, ==, run_b.end);
         at = run_a.end;
     }
-    g_assert_false(balloon_bitmap_next_run(b, at, &run_b));
-}
-
-/* Count and runs, page by page */
-static void check_totals(const BalloonBitmap *b)
-{
-    uint64_t pages = balloon_bitmap_size(b);
-    uint64_t count = 0, runs = 0, i;
-    bool before = false;
-
-    for (i = 0; i < pages; i++) {
-        bool now = balloon_bitmap_test(b, i);
-
-        count += now;
-        runs += now && !before;
-        before = now;
-    }
-    g_assert_cmpuint(balloon_bitmap_count(b), ==, count);
-    g_assert_cmpuint(balloon_bitmap_runs(b), ==, runs);
+    g_assert_false(map_next_run(b, at, &run_b));
 }
 
 /* What @touched is called with, one range after the other joined */
@@ -198,27 +179,27 @@ static void on_touched(uint64_t start, uint64_t npages, void *opaque)
 }
 
 /* Decode from memory that ends where the buffer ends, for ASan */
-static BalloonCodecError decode(BalloonBitmap *b, const void *buf,
+static BalloonCodecError decode(Map *b, const void *buf,
                                 size_t size, Touched *t)
 {
     uint8_t *copy = g_memdup2(buf, size);
     BalloonCodecError err;
 
-    err = balloon_codec_decode(b, copy, size, t ? on_touched : NULL, t);
+    err = balloon_codec_decode(b->bits, b->pages, &b->count, copy, size,
+                               t ? on_touched : NULL, t);
     g_free(copy);
     return err;
 }
 
 /* One call of the encoder, with a guard behind its room */
-static size_t encode_some(const BalloonBitmap *b, uint64_t *chunk,
-                          uint64_t end, uint64_t *after, uint8_t *buf,
-                          size_t room)
+static size_t encode_some(const Map *b, uint64_t *chunk,
+                          uint64_t end, uint8_t *buf, size_t room)
 {
     uint8_t *own = g_malloc(room + CANARY);
     size_t size, i;
 
     memset(own, 0xa5, room + CANARY);
-    size = balloon_codec_encode(b, chunk, end, after, own, room);
+    size = balloon_codec_encode(b->bits, b->pages, chunk, end, own, room);
     g_assert_cmpuint(size, <=, room);
     for (i = size; i < room + CANARY; i++) {
         g_assert_cmphex(own[i], ==, 0xa5);
@@ -228,9 +209,9 @@ static size_t encode_some(const BalloonBitmap *b, uint64_t *chunk,
     return size;
 }
 
-static uint64_t chunk_start(const BalloonBitmap *b, uint64_t chunk)
+static uint64_t chunk_start(const Map *b, uint64_t chunk)
 {
-    return MIN(chunk * CHUNK, balloon_bitmap_size(b));
+    return MIN(chunk * CHUNK, b->pages);
 }
 
 /*
@@ -238,22 +219,21 @@ static uint64_t chunk_start(const BalloonBitmap *b, uint64_t chunk)
  * each of which has to name just the chunks written into it.
  * Returns the bytes it took.
  */
-static size_t send_chunks(const BalloonBitmap *from, BalloonBitmap *to,
+static size_t send_chunks(const Map *from, Map *to,
                           uint64_t chunk, uint64_t end, size_t room)
 {
     uint64_t stop = MIN(end,
-                        balloon_codec_chunks(balloon_bitmap_size(from)));
+                        balloon_codec_chunks(from->pages));
     uint8_t *buf = g_malloc(room);
     size_t total = 0;
 
     while (chunk < stop) {
-        uint64_t first = chunk, after = 0;
+        uint64_t first = chunk;
         Touched t = { 0 };
-        size_t size = encode_some(from, &chunk, end, &after, buf, room);
+        size_t size = encode_some(from, &chunk, end, buf, room);
 
         g_assert_cmpuint(chunk, >, first);
         g_assert_cmpuint(chunk, <=, stop);
-        g_assert_cmpuint(after, ==, chunk);
         g_assert_cmpint(decode(to, buf, size, &t), ==, BALLOON_CODEC_OK);
         g_assert_cmpuint(t.start, ==, chunk_start(from, first));
         g_assert_cmpuint(t.end, ==, chunk_start(from, chunk));
@@ -279,24 +259,24 @@ static void test_round_trip(const void *data)
     unsigned int i, j;
 
     for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
-        BalloonBitmap *from = new_map(shape, sizes[i]);
+        Map *from = drawn_map(shape, sizes[i]);
 
         for (j = 0; j < G_N_ELEMENTS(rooms); j++) {
-            BalloonBitmap *empty = balloon_bitmap_new(sizes[i]);
-            BalloonBitmap *dirty = new_map(rnd(1) ? FULL : PER_CHUNK,
+            Map *empty = map_new(sizes[i]);
+            Map *dirty = drawn_map(rnd(1) ? FULL : PER_CHUNK,
                                            sizes[i]);
 
             send_chunks(from, empty, 0, UINT64_MAX, rooms[j]);
             send_chunks(from, dirty, 0, UINT64_MAX, rooms[j]);
             if (j == 0) {
-                check_totals(empty);
+                map_check(empty);
             }
             assert_same(empty, from);
             assert_same(dirty, from);
-            balloon_bitmap_free(empty);
-            balloon_bitmap_free(dirty);
+            map_free(empty);
+            map_free(dirty);
         }
-        balloon_bitmap_free(from);
+        map_free(from);
     }
 }
 
@@ -307,14 +287,14 @@ static void test_random(void)
 
     for (i = 0; i < rounds; i++) {
         uint64_t pages = rnd(12 * CHUNK);
-        BalloonBitmap *from = new_map(PER_CHUNK, pages);
-        BalloonBitmap *to = new_map(PER_CHUNK, pages);
+        Map *from = drawn_map(PER_CHUNK, pages);
+        Map *to = drawn_map(PER_CHUNK, pages);
 
         send_chunks(from, to, 0, UINT64_MAX,
                     MIN_ROOM + rnd(MAX_ROOM - MIN_ROOM));
         assert_same(from, to);
-        balloon_bitmap_free(from);
-        balloon_bitmap_free(to);
+        map_free(from);
+        map_free(to);
     }
 }
 
@@ -327,24 +307,24 @@ static void test_range(void)
         uint64_t pages = 1 + rnd(7 * CHUNK);
         uint64_t chunk = rnd(balloon_codec_chunks(pages));
         uint64_t end = chunk + rnd(4);
-        BalloonBitmap *from = new_map(PER_CHUNK, pages);
-        BalloonBitmap *to = new_map(PER_CHUNK, pages);
-        BalloonBitmap *want = balloon_bitmap_new(pages);
+        Map *from = drawn_map(PER_CHUNK, pages);
+        Map *to = drawn_map(PER_CHUNK, pages);
+        Map *want = map_new(pages);
         uint64_t page;
 
         for (page = 0; page < pages; page++) {
             bool sent = page / CHUNK >= chunk && page / CHUNK < end;
 
-            if (balloon_bitmap_test(sent ? from : to, page)) {
-                balloon_bitmap_set(want, page, 1);
+            if (map_test(sent ? from : to, page)) {
+                map_set(want, page, 1);
             }
         }
         send_chunks(from, to, chunk, end, rooms[rnd(7)]);
-        check_totals(to);
+        map_check(to);
         assert_same(to, want);
-        balloon_bitmap_free(from);
-        balloon_bitmap_free(to);
-        balloon_bitmap_free(want);
+        map_free(from);
+        map_free(to);
+        map_free(want);
     }
 }
 
@@ -353,62 +333,65 @@ static void test_one_buffer(void)
 {
     static const uint64_t ranges[][2] = { {1, 2}, {2, 4}, {7, 8}, {9, 99} };
     uint64_t pages = 11 * CHUNK + 77;
-    BalloonBitmap *from = new_map(PER_CHUNK, pages);
-    BalloonBitmap *to = new_map(EVERY_OTHER, pages);
-    BalloonBitmap *want = balloon_bitmap_new(pages);
+    Map *from = drawn_map(PER_CHUNK, pages);
+    Map *to = drawn_map(EVERY_OTHER, pages);
+    Map *want = map_new(pages);
     uint8_t *buf = g_malloc(MAX_ROOM);
-    uint64_t after = 0, page;
     size_t size = 0;
+    uint64_t page;
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(ranges); i++) {
         uint64_t chunk = ranges[i][0];
 
-        size += encode_some(from, &chunk, ranges[i][1], &after, buf + size,
+        size_t at = size;
+
+        size += encode_some(from, &chunk, ranges[i][1], buf + size,
                             MAX_ROOM - size);
         g_assert_cmpuint(chunk, ==, MIN(ranges[i][1], 12));
-        g_assert_cmpuint(after, ==, chunk);
+        /* Chunks are counted from the end of the segment before. */
+        g_assert_cmpuint(buf[at], ==, ranges[i][0]);
+        buf[at] -= i ? ranges[i - 1][1] : 0;
     }
     for (page = 0; page < pages; page++) {
         uint64_t chunk = page / CHUNK;
         bool sent = (chunk >= 1 && chunk < 4) || chunk == 7 || chunk >= 9;
 
-        if (balloon_bitmap_test(sent ? from : to, page)) {
-            balloon_bitmap_set(want, page, 1);
+        if (map_test(sent ? from : to, page)) {
+            map_set(want, page, 1);
         }
     }
     g_assert_cmpint(decode(to, buf, size, NULL), ==, BALLOON_CODEC_OK);
     assert_same(to, want);
-    balloon_bitmap_free(from);
-    balloon_bitmap_free(to);
-    balloon_bitmap_free(want);
+    map_free(from);
+    map_free(to);
+    map_free(want);
     g_free(buf);
 }
 
 /* Without room, or without a chunk to write, nothing is written. */
 static void test_nothing(void)
 {
-    BalloonBitmap *b = new_map(FULL, 2 * CHUNK);
-    BalloonBitmap *none = balloon_bitmap_new(0);
-    uint64_t chunk = 0, after = 0;
+    Map *b = drawn_map(FULL, 2 * CHUNK);
+    Map *none = map_new(0);
+    uint64_t chunk = 0;
     uint8_t buf[MIN_ROOM];
 
-    g_assert_cmpuint(encode_some(b, &chunk, 2, &after, buf, 0), ==, 0);
-    g_assert_cmpuint(encode_some(b, &chunk, 2, &after, buf, MIN_ROOM - 1),
+    g_assert_cmpuint(encode_some(b, &chunk, 2, buf, 0), ==, 0);
+    g_assert_cmpuint(encode_some(b, &chunk, 2, buf, MIN_ROOM - 1),
                      ==, 0);
-    g_assert_cmpuint(encode_some(b, &chunk, 0, &after, buf, MIN_ROOM), ==, 0);
-    g_assert_cmpuint(encode_some(none, &chunk, 1, &after, buf, MIN_ROOM),
+    g_assert_cmpuint(encode_some(b, &chunk, 0, buf, MIN_ROOM), ==, 0);
+    g_assert_cmpuint(encode_some(none, &chunk, 1, buf, MIN_ROOM),
                      ==, 0);
     g_assert_cmpuint(chunk, ==, 0);
-    g_assert_cmpuint(after, ==, 0);
     chunk = 2;
-    g_assert_cmpuint(encode_some(b, &chunk, 9, &after, buf, MIN_ROOM), ==, 0);
+    g_assert_cmpuint(encode_some(b, &chunk, 9, buf, MIN_ROOM), ==, 0);
     g_assert_cmpuint(chunk, ==, 2);
-    g_assert_cmpint(balloon_codec_decode(b, NULL, 0, NULL, NULL), ==,
-                    BALLOON_CODEC_OK);
-    g_assert_cmpuint(balloon_bitmap_count(b), ==, 2 * CHUNK);
-    balloon_bitmap_free(b);
-    balloon_bitmap_free(none);
+    g_assert_cmpint(balloon_codec_decode(b->bits, b->pages, &b->count, NULL, 0,
+                                         NULL, NULL), ==, BALLOON_CODEC_OK);
+    g_assert_cmpuint(b->count, ==, 2 * CHUNK);
+    map_free(b);
+    map_free(none);
 }
 
 static void test_chunks(void)
@@ -440,21 +423,20 @@ static void test_words(void)
 static void test_size_demo(void)
 {
     uint64_t pages = UINT64_C(8) << 18;
-    BalloonBitmap *from = balloon_bitmap_new(pages);
-    BalloonBitmap *to = balloon_bitmap_new(pages);
+    Map *from = map_new(pages);
+    Map *to = map_new(pages);
     unsigned int i;
     size_t size;
 
     for (i = 0; i < 26; i++) {
-        balloon_bitmap_set(from, i * (pages / 26) + 1 + rnd(2000), 75000);
+        map_set(from, i * (pages / 26) + 1 + rnd(2000), 75000);
     }
-    g_assert_cmpuint(balloon_bitmap_runs(from), ==, 26);
     size = send_chunks(from, to, 0, UINT64_MAX, MAX_ROOM);
     g_test_message("26 runs: %zu bytes", size);
     g_assert_cmpuint(size, <, 2048);
     assert_same(from, to);
-    balloon_bitmap_free(from);
-    balloon_bitmap_free(to);
+    map_free(from);
+    map_free(to);
 }
 
 /* The bitmap itself, plus 1 %, is the most that any pattern takes. */
@@ -462,45 +444,45 @@ static void test_size_worst(const void *data)
 {
     int shape = GPOINTER_TO_INT(data);
     uint64_t pages = 64 * CHUNK;
-    BalloonBitmap *from = new_map(shape, pages);
+    Map *from = drawn_map(shape, pages);
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(rooms); i++) {
-        BalloonBitmap *to = balloon_bitmap_new(pages);
+        Map *to = map_new(pages);
         size_t size = send_chunks(from, to, 0, UINT64_MAX, rooms[i]);
 
         g_test_message("%s, room %zu: bitmap + %.2f %%", shape_names[shape],
                        rooms[i], size * 100.0 / (pages / 8) - 100);
         g_assert_cmpuint(size, <=, pages / 8 + pages / 800);
         assert_same(from, to);
-        balloon_bitmap_free(to);
+        map_free(to);
     }
-    balloon_bitmap_free(from);
+    map_free(from);
 }
 
 /* Maps of a guest of 1 TiB */
 static void test_size_large(void)
 {
     uint64_t pages = UINT64_C(1) << 28;
-    BalloonBitmap *from = balloon_bitmap_new(pages);
-    BalloonBitmap *to = balloon_bitmap_new(pages);
+    Map *from = map_new(pages);
+    Map *to = map_new(pages);
 
     g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 8);
     assert_same(from, to);
 
     /* Few pages, far from each other */
-    balloon_bitmap_set(from, 0, 1);
-    balloon_bitmap_set(from, 12345678, 87654321);
-    balloon_bitmap_set(from, pages - 3 * CHUNK - 5, 9);
-    balloon_bitmap_set(from, pages - 1, 1);
+    map_set(from, 0, 1);
+    map_set(from, 12345678, 87654321);
+    map_set(from, pages - 3 * CHUNK - 5, 9);
+    map_set(from, pages - 1, 1);
     g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 40);
     assert_same(from, to);
 
-    balloon_bitmap_set(from, 0, pages);
+    map_set(from, 0, pages);
     g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 16);
     assert_same(from, to);
-    balloon_bitmap_free(from);
-    balloon_bitmap_free(to);
+    map_free(from);
+    map_free(to);
 }
 
 /*
@@ -514,15 +496,15 @@ static void test_crowded(void)
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(at); i++) {
-        BalloonBitmap *from = balloon_bitmap_new(pages);
-        BalloonBitmap *to = balloon_bitmap_new(pages);
+        Map *from = map_new(pages);
+        Map *to = map_new(pages);
 
         set_every(from, at[i], pages, CHUNK, 1);
         send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM);
         send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM + 1000 + i);
         assert_same(from, to);
-        balloon_bitmap_free(from);
-        balloon_bitmap_free(to);
+        map_free(from);
+        map_free(to);
     }
 }
 
@@ -536,9 +518,9 @@ static void test_raw_or_runs(void)
     /* Each run takes two bytes. */
     for (runs = edge - 20; runs < edge + 4; runs++) {
         for (full = 0; full < 3; full++) {
-            BalloonBitmap *from = balloon_bitmap_new(pages);
-            BalloonBitmap *to = new_map(EVERY_OTHER_PAIR, pages);
-            uint64_t chunk = full, after = 0, i;
+            Map *from = map_new(pages);
+            Map *to = drawn_map(EVERY_OTHER_PAIR, pages);
+            uint64_t chunk = full, i;
             size_t size, room;
 
             for (i = 0; i < 3; i++) {
@@ -552,13 +534,13 @@ static void test_raw_or_runs(void)
                 assert_same(from, to);
             }
             chunk = full ? full - 1 : 0;
-            size = encode_some(from, &chunk, chunk + 1, &after, buf,
+            size = encode_some(from, &chunk, chunk + 1, buf,
                                MAX_ROOM);
             /* Header, then bits; or header, number of runs, runs */
             g_assert_cmpuint(size, ==, 3 + (runs > edge ? CHUNK / 8
                                                         : 2 + 2 * runs));
-            balloon_bitmap_free(from);
-            balloon_bitmap_free(to);
+            map_free(from);
+            map_free(to);
         }
     }
     g_free(buf);
@@ -568,18 +550,17 @@ static void test_raw_or_runs(void)
 static void test_raw_or_runs_cut(void)
 {
     uint64_t runs = CHUNK / 16;
-    BalloonBitmap *b = balloon_bitmap_new(2 * CHUNK);
+    Map *b = map_new(2 * CHUNK);
     uint8_t *buf = g_malloc(MAX_ROOM);
-    uint64_t chunk = 0, after = 0;
+    uint64_t chunk = 0;
 
     /* The last of as many two-byte runs as are not yet better sent raw */
     set_every(b, 11, CHUNK, 16, 5);
-    balloon_bitmap_set(b, CHUNK, CHUNK);
-    g_assert_cmpuint(balloon_bitmap_runs(b), ==, runs);
-    g_assert_cmpuint(encode_some(b, &chunk, 1, &after, buf, MAX_ROOM), ==,
+    map_set(b, CHUNK, CHUNK);
+    g_assert_cmpuint(encode_some(b, &chunk, 1, buf, MAX_ROOM), ==,
                      5 + 2 * runs);
     g_assert_cmpuint(chunk, ==, 1);
-    balloon_bitmap_free(b);
+    map_free(b);
     g_free(buf);
 }
 
@@ -588,27 +569,27 @@ static void test_truncated(const void *data)
 {
     int shape = GPOINTER_TO_INT(data);
     uint64_t pages = 3 * CHUNK + 1 + rnd(CHUNK - 2);
-    BalloonBitmap *from = new_map(shape, pages);
+    Map *from = drawn_map(shape, pages);
     uint8_t *buf = g_malloc(MAX_ROOM);
-    uint64_t chunk = 0, after = 0;
-    size_t size = encode_some(from, &chunk, UINT64_MAX, &after, buf, MAX_ROOM);
+    uint64_t chunk = 0;
+    size_t size = encode_some(from, &chunk, UINT64_MAX, buf, MAX_ROOM);
     size_t cut;
 
     g_assert_cmpuint(chunk, ==, 4);
     for (cut = 0; cut < size; cut += 1 + (cut > 60 && cut < size - 60) *
                                          rnd(30)) {
-        BalloonBitmap *to = balloon_bitmap_new(pages);
+        Map *to = map_new(pages);
         Touched t = { 0 };
         BalloonCodecError err = decode(to, buf, cut, &t);
-        BalloonRun a = { 0 }, b = { 0 };
+        PageRun a = { 0 }, b = { 0 };
 
         g_assert_true(err == BALLOON_CODEC_OK ||
                       err == BALLOON_CODEC_TRUNCATED);
         g_assert_cmpuint(t.start, ==, 0);
         g_assert_cmpuint(t.end, <, pages);
         g_assert_cmpuint(t.end % CHUNK, ==, 0);
-        while (balloon_bitmap_next_run(to, a.end, &a)) {
-            g_assert_true(balloon_bitmap_next_run(from, b.end, &b));
+        while (map_next_run(to, a.end, &a)) {
+            g_assert_true(map_next_run(from, b.end, &b));
             g_assert_cmpuint(a.start, ==, b.start);
             if (a.end != b.end) {
                 g_assert_cmpuint(a.end, <, b.end);
@@ -617,17 +598,17 @@ static void test_truncated(const void *data)
         }
         if (err == BALLOON_CODEC_OK) {
             /* All of what is whole, and nothing else */
-            g_assert_false(balloon_bitmap_next_run(to, t.end, &a));
-            balloon_bitmap_set(to, t.end, pages);
-            balloon_bitmap_clear(to, t.end, pages);
+            g_assert_false(map_next_run(to, t.end, &a));
+            map_set(to, t.end, pages);
+            map_clear(to, t.end, pages);
             for (chunk = 0; chunk < t.end; chunk++) {
-                g_assert_true(balloon_bitmap_test(to, chunk) ==
-                              balloon_bitmap_test(from, chunk));
+                g_assert_true(map_test(to, chunk) ==
+                              map_test(from, chunk));
             }
         }
-        balloon_bitmap_free(to);
+        map_free(to);
     }
-    balloon_bitmap_free(from);
+    map_free(from);
     g_free(buf);
 }
 
@@ -639,19 +620,19 @@ static void test_corrupted(void)
 
     for (i = 0; i < rounds; i++) {
         uint64_t pages = 1 + rnd(i % 50 ? 1000 : 3 * CHUNK);
-        BalloonBitmap *from = new_map(rnd(N_SHAPES - 1), pages);
-        BalloonBitmap *to = new_map(rnd(N_SHAPES - 1), pages);
-        uint64_t chunk = 0, after = 0;
-        size_t size = encode_some(from, &chunk, UINT64_MAX, &after, buf,
+        Map *from = drawn_map(rnd(N_SHAPES - 1), pages);
+        Map *to = drawn_map(rnd(N_SHAPES - 1), pages);
+        uint64_t chunk = 0;
+        size_t size = encode_some(from, &chunk, UINT64_MAX, buf,
                                   MAX_ROOM);
 
         for (j = rnd(2) + 1; j > 0; j--) {
             buf[rnd(MIN(size, 40) - 1)] = rnd(3) ? rnd(255) : rnd(1) * 255;
         }
         decode(to, buf, size, NULL);
-        check_totals(to);
-        balloon_bitmap_free(from);
-        balloon_bitmap_free(to);
+        map_check(to);
+        map_free(from);
+        map_free(to);
     }
     g_free(buf);
 }
@@ -667,7 +648,7 @@ typedef struct Bytes {
 typedef struct Example {
     const char *name;
     uint64_t pages;
-    BalloonRun runs[4];             /* up to the first empty one */
+    PageRun runs[4];             /* up to the first empty one */
     uint64_t chunk, end;
     Bytes bytes;
 } Example;
@@ -701,30 +682,30 @@ static const Example examples[] = {
 static void test_example(const void *data)
 {
     const Example *e = data;
-    BalloonBitmap *from = balloon_bitmap_new(e->pages);
-    BalloonBitmap *to = balloon_bitmap_new(e->pages);
-    BalloonBitmap *want = balloon_bitmap_new(e->pages);
+    Map *from = map_new(e->pages);
+    Map *to = map_new(e->pages);
+    Map *want = map_new(e->pages);
     uint64_t start = MIN(e->chunk * CHUNK, e->pages);
     uint64_t end = MIN(e->end * CHUNK, e->pages);
-    uint64_t chunk = e->chunk, after = 0;
+    uint64_t chunk = e->chunk;
     uint8_t buf[2 * MIN_ROOM];
     Touched t = { 0 };
     unsigned int i;
     size_t size;
 
     for (i = 0; i < G_N_ELEMENTS(e->runs); i++) {
-        balloon_bitmap_set(from, e->runs[i].start,
+        map_set(from, e->runs[i].start,
                            e->runs[i].end - e->runs[i].start);
     }
-    size = encode_some(from, &chunk, e->end, &after, buf, sizeof(buf));
+    size = encode_some(from, &chunk, e->end, buf, sizeof(buf));
     g_assert_cmpmem(buf, size, e->bytes.data, e->bytes.size);
 
     /* Into a full map, of which what is not named stays */
-    balloon_bitmap_set(to, 0, e->pages);
-    balloon_bitmap_set(want, 0, e->pages);
-    balloon_bitmap_clear(want, start, end - start);
+    map_set(to, 0, e->pages);
+    map_set(want, 0, e->pages);
+    map_clear(want, start, end - start);
     for (i = 0; i < G_N_ELEMENTS(e->runs); i++) {
-        balloon_bitmap_set(want, e->runs[i].start,
+        map_set(want, e->runs[i].start,
                            e->runs[i].end - e->runs[i].start);
     }
     g_assert_cmpint(decode(to, e->bytes.data, e->bytes.size, &t), ==,
@@ -732,9 +713,9 @@ static void test_example(const void *data)
     g_assert_cmpuint(t.start, ==, start);
     g_assert_cmpuint(t.end, ==, end);
     assert_same(to, want);
-    balloon_bitmap_free(from);
-    balloon_bitmap_free(to);
-    balloon_bitmap_free(want);
+    map_free(from);
+    map_free(to);
+    map_free(want);
 }
 
 /* Bad buffers, and what is wrong with them */
@@ -845,14 +826,14 @@ static void test_bad(const void *data)
     int full;
 
     for (full = 0; full < 2; full++) {
-        BalloonBitmap *b = new_map(full ? FULL : EVERY_OTHER, e->pages);
+        Map *b = drawn_map(full ? FULL : EVERY_OTHER, e->pages);
         Touched t = { 0 };
 
         g_assert_cmpint(decode(b, e->bytes.data, e->bytes.size, &t), ==,
                         e->err);
         g_assert_cmpuint(t.end - t.start, ==, e->touched);
-        check_totals(b);
-        balloon_bitmap_free(b);
+        map_check(b);
+        map_free(b);
     }
 }
 

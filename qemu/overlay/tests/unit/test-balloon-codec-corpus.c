@@ -1,12 +1,13 @@
 /*
  * Each file of a corpus, given to the fuzz target, is a test case
  *
+ *   SB_FUZZ_CORPUS=DIR   the corpus
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <glib.h>
-
-#include "fuzz.h"
+#include "qemu/osdep.h"
+#include "fuzz-balloon-codec.h"
 
 static void test_file(const void *data)
 {
@@ -27,16 +28,21 @@ static void test_file(const void *data)
 
 int main(int argc, char **argv)
 {
+    const char *corpus = g_getenv("SB_FUZZ_CORPUS");
     GError *err = NULL;
     const char *name;
     int cases = 0;
     GDir *dir;
 
     g_test_init(&argc, &argv, NULL);
-    dir = g_dir_open(FUZZ_CORPUS, 0, &err);
+    if (!corpus) {
+        g_test_message("SB_FUZZ_CORPUS is not set");
+        return 77;
+    }
+    dir = g_dir_open(corpus, 0, &err);
     g_assert_no_error(err);
     while ((name = g_dir_read_name(dir))) {
-        char *path = g_build_filename(FUZZ_CORPUS, name, NULL);
+        char *path = g_build_filename(corpus, name, NULL);
         char *test = g_strconcat("/corpus/", name, NULL);
 
         g_test_add_data_func_full(test, path, test_file, g_free);

@@ -4,11 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef FUZZ_H
-#define FUZZ_H
-
-#include <stddef.h>
-#include <stdint.h>
+#ifndef FUZZ_BALLOON_CODEC_H
+#define FUZZ_BALLOON_CODEC_H
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
