@@ -52,7 +52,6 @@
 #include "pages.h"
 #include "section.h"
 #include "turns.h"
-#include "unpopulated.h"
 #include "trace.h"
 
 #define HUGE_PAGE_SIZE_PATH "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
@@ -427,8 +426,9 @@ static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
 }
 
 /*
- * Forbid huge pages in all that @named has in a stretch, in pages of @bits bits,
- * and where that begins or ends: a page in the midst of it may still be sent.
+ * Forbid huge pages in all that @named, which has pages of @bits bits, has in a
+ * stretch, and where that begins or ends: a page in the midst of it may still
+ * be sent.
  */
 static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
                               int bits, const PageRun *stretch)
@@ -776,7 +776,7 @@ int skip_arrival_cleanup(void *opaque)
     arrival.begun = false;
     if (arrival.has_pages) {
         allow_huge_pages();
-        skip_pages_drop();
+        skip_pages_drop(false);
         arrival.has_pages = false;
     }
     return 0;

@@ -1,5 +1,6 @@
 /*
- * Migrations that skip pages: when passes are made, and what is kept for them
+ * Migrations that skip pages: what begins and ends with them, and when passes
+ * are made
  *
  * Only the migration thread makes passes, one after each synchronization of the
  * dirty bitmap.  The main loop may synchronize, too, while it sends.  Pages are
@@ -12,72 +13,178 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
+#include "exec/memory.h"
+#include "exec/target_page.h"
 #include "hw/virtio/balloon-map.h"
+#include "hw/virtio/virtio.h"
 #include "migration/misc.h"
-#include "migration/migration.h"
-#include "system/runstate.h"
 #include "migration/options.h"
 #include "migration/ram.h"
-#include "balloon.h"
+#include "standard-headers/linux/virtio_balloon.h"
+#include "system/runstate.h"
 #include "control.h"
 #include "drop.h"
 #include "hooks.h"
 #include "pass.h"
 #include "told.h"
-#include "unpopulated.h"
+#include "trace.h"
 
-/* All of it is protected by the BQL. */
-static struct {
-    NotifierWithReturn setup_notifier[MIG_MODE__MAX];
-    NotifierWithReturn precopy_notifier;
-    /* The first pass has been made */
-    bool first_done;
-    /* A snapshot is saved by the main loop, with the guest stopped */
-    bool savevm;
-} skip_migration;
+static NotifierWithReturn setup_notifier[MIG_MODE__MAX];
+static NotifierWithReturn precopy_notifier;
+
+bool migrate_skip_balloon(void)
+{
+    return migrate_get_current()->capabilities[
+        MIGRATION_CAPABILITY_SKIP_BALLOON];
+}
+
+bool migrate_skip_unpopulated(void)
+{
+    return migrate_get_current()->capabilities[
+        MIGRATION_CAPABILITY_SKIP_UNPOPULATED];
+}
+
+/* ---- What is skipped ---- */
+
+bool skip_balloon_active(void)
+{
+    const SkipMigration *m = skip_migration();
+
+    return m && m->running && m->balloon &&
+           m->status == SKIP_BALLOON_STATUS_ACTIVE;
+}
+
+bool skip_unpopulated_active(void)
+{
+    const SkipMigration *m = skip_migration();
+
+    return m && m->running && m->unpopulated;
+}
 
 bool skip_migration_skips(void)
 {
     return skip_balloon_active() || skip_unpopulated_active();
 }
 
+bool skip_unpopulated_in_block(const RAMBlock *rb)
+{
+    return skip_unpopulated_active() && rb->skip_pages &&
+           rb->skip_pages->all_wanted;
+}
+
+static void note_left_alone(SkipMigration *m, const RAMBlock *rb,
+                            SkipUnpopulatedReason reason)
+{
+    SkipUnpopulatedLeftAlone *value = g_new0(SkipUnpopulatedLeftAlone, 1);
+
+    value->id = g_strdup(rb->idstr);
+    value->size = rb->used_length;
+    value->reason = reason;
+    QAPI_LIST_PREPEND(m->left_alone, value);
+    trace_skip_unpopulated_left_alone(rb->idstr, rb->used_length,
+                                      SkipUnpopulatedReason_str(reason));
+}
+
+void skip_unpopulated_give_up(RAMBlock *rb)
+{
+    rb->skip_pages->all_wanted = false;
+    note_left_alone(skip_migration(), rb, SKIP_UNPOPULATED_REASON_UNDECIDED);
+}
+
+static void decide_what_is_wanted(SkipMigration *m)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        rb->skip_pages->all_wanted = skip_unpopulated_may_look_at(rb);
+        if (!rb->skip_pages->all_wanted) {
+            note_left_alone(m, rb, SKIP_UNPOPULATED_REASON_NOT_GUEST_RAM);
+        }
+    }
+}
+
+/*
+ * Does the host let go of nothing that the guest gives back, since memory is
+ * locked, or whatever the reason is?
+ */
+static bool discards_fail(void)
+{
+    bool locked = false;
+    RAMBlock *rb;
+
+    if (balloon_map_discards_failed()) {
+        return true;
+    }
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        if (skip_unpopulated_is_guest_ram(rb)) {
+            if (balloon_map_can_discard(rb)) {
+                return false;
+            }
+            locked = true;
+        }
+    }
+    return locked;
+}
+
+static void decide_about_balloon(SkipMigration *m)
+{
+    m->status = SKIP_BALLOON_STATUS_DISABLED;
+    if (!balloon_map_device()) {
+        m->reason = SKIP_BALLOON_REASON_NO_DEVICE;
+    } else if (!virtio_vdev_has_feature(balloon_map_device(),
+                                        VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+        m->reason = SKIP_BALLOON_REASON_MUST_TELL_HOST;
+    } else if (ram_block_discard_is_disabled() || discards_fail()) {
+        m->reason = SKIP_BALLOON_REASON_DISCARD_INHIBITED;
+    } else {
+        m->status = SKIP_BALLOON_STATUS_ACTIVE;
+    }
+    trace_skip_balloon_setup(SkipBalloonStatus_str(m->status),
+                             m->status == SKIP_BALLOON_STATUS_ACTIVE
+                             ? "" : SkipBalloonReason_str(m->reason));
+}
+
 /* ---- Passes ---- */
 
 void skip_migration_before_sync(void)
 {
+    SkipMigration *m = skip_migration();
+
+    assert(bql_locked());
     if (skip_migration_skips()) {
-        skip_pass_before_sync();
+        m->syncs++;
+        qatomic_set(&m->due, true);
     }
 }
 
-static bool in_migration_thread(void)
+static void make_pass(SkipMigration *m)
 {
-    return skip_migration.savevm ||
-           qemu_thread_is_self(&migrate_get_current()->thread);
-}
-
-static void make_pass(void)
-{
-    skip_pass_make(runstate_check(RUN_STATE_FINISH_MIGRATE) ||
-                   skip_migration.savevm);
+    skip_pass_make(m, runstate_check(RUN_STATE_FINISH_MIGRATE) ||
+                      m->in_savevm);
 }
 
 void skip_migration_first_pass(void)
 {
+    SkipMigration *m = skip_migration();
+
     /* Nobody tracks what is written before a background snapshot begins. */
-    if (!skip_migration.first_done && skip_migration_skips() &&
+    if (skip_migration_skips() && !m->first_made &&
         !migrate_background_snapshot()) {
-        skip_migration.first_done = true;
-        make_pass();
+        m->first_made = true;
+        make_pass(m);
     }
 }
 
 void skip_migration_last_pass(void)
 {
+    SkipMigration *m = skip_migration();
+
     assert(bql_locked());
-    if (skip_migration.first_done && !skip_pass_final_made()) {
+    if (m->first_made && !m->final_made) {
         ram_sync_bitmap();
-        make_pass();
+        make_pass(m);
     }
 }
 
@@ -85,62 +192,93 @@ void skip_migration_snapshot(void)
 {
     assert(bql_locked());
     assert(!runstate_is_running());
-    skip_pass_make(true);
+    skip_pass_make(skip_migration(), true);
+}
+
+static bool makes_passes(const SkipMigration *m)
+{
+    return m && m->first_made && skip_migration_skips();
 }
 
 void skip_migration_catch_up(void)
 {
-    if (!skip_pass_is_due()) {
+    SkipMigration *m = skip_migration();
+
+    if (!m || !qatomic_read(&m->due)) {
         return;
     }
     BQL_LOCK_GUARD();
-    if (skip_migration.first_done && skip_migration_skips()) {
-        make_pass();
+    if (makes_passes(m)) {
+        make_pass(m);
     }
 }
 
 static int on_precopy(NotifierWithReturn *n, void *data, Error **errp)
 {
+    SkipMigration *m = skip_migration();
     PrecopyNotifyData *pnd = data;
 
-    if (pnd->reason == PRECOPY_NOTIFY_AFTER_BITMAP_SYNC &&
-        skip_migration.first_done && skip_migration_skips() &&
-        in_migration_thread()) {
-        make_pass();
+    if (pnd->reason == PRECOPY_NOTIFY_AFTER_BITMAP_SYNC && makes_passes(m) &&
+        (m->in_savevm || qemu_thread_is_self(&migrate_get_current()->thread))) {
+        make_pass(m);
     }
     return 0;
 }
 
 /* ---- Migrations begin and end ---- */
 
-static void start(void)
+static void forget(void)
 {
-    skip_pass_reset();
-    skip_balloon_start();
-    if (skip_balloon_active() || migrate_skip_unpopulated()) {
+    SkipMigration *m = skip_migration();
+
+    skip_pages_drop(true);
+    if (m) {
+        qapi_free_SkipUnpopulatedLeftAloneList(m->left_alone);
+        g_hash_table_destroy(m->map_blocks);
+        g_free(m);
+        migrate_get_current()->skip = NULL;
+    }
+}
+
+static void begin(bool in_savevm)
+{
+    SkipMigration *m;
+
+    if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
+        return;
+    }
+    m = g_new0(SkipMigration, 1);
+    m->balloon = migrate_skip_balloon();
+    m->unpopulated = migrate_skip_unpopulated();
+    m->in_savevm = in_savevm;
+    m->map_blocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                          NULL);
+    m->running = true;
+    if (m->balloon) {
+        decide_about_balloon(m);
+    }
+    migrate_get_current()->skip = m;
+    if (skip_migration_skips()) {
         skip_pages_add();
         skip_told_start();
         balloon_map_track_discards(true);
     }
-    skip_unpopulated_start();
+    if (m->unpopulated) {
+        decide_what_is_wanted(m);
+    }
 }
 
-static void stop(void)
+static void end(void)
 {
-    skip_pass_stop();
-    skip_balloon_stop();
-    skip_unpopulated_stop();
+    SkipMigration *m = skip_migration();
+
+    if (m) {
+        m->running = false;
+        qatomic_set(&m->due, false);
+    }
     balloon_map_track_discards(false);
     balloon_map_populate_deflated(false);
     skip_pages_keep_told();
-}
-
-static void forget(void)
-{
-    skip_migration.first_done = false;
-    skip_pages_forget_told();
-    skip_balloon_forget();
-    skip_unpopulated_forget();
 }
 
 /* What only turns out when a migration begins */
@@ -151,6 +289,11 @@ static bool check_setup(Error **errp)
 
     if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
         return true;
+    }
+    if (qemu_target_page_size() < BALLOON_MAP_PAGE_SIZE) {
+        error_setg(errp, "Capability '%s' cannot be used with target pages of "
+                   "less than 4 KiB", name);
+        return false;
     }
     if (migrate_rdma()) {
         /* It registers memory with the adapter, which discarding would undo. */
@@ -173,14 +316,14 @@ static int setup_notify(NotifierWithReturn *n, MigrationEvent *e,
     assert(bql_locked());
 
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
-        stop();
+        end();
         return 0;
     }
     forget();
     if (!check_setup(errp)) {
         return -EINVAL;
     }
-    start();
+    begin(false);
     return 0;
 }
 
@@ -193,66 +336,41 @@ void skip_migration_savevm_begin(void)
         !migrate_background_snapshot() && !migrate_postcopy_ram() &&
         !runstate_check(RUN_STATE_INMIGRATE) &&
         !migration_in_incoming_postcopy()) {
-        skip_migration.savevm = true;
-        start();
+        begin(true);
     }
 }
 
 void skip_migration_savevm_end(void)
 {
-    stop();
-    skip_migration.savevm = false;
-}
-
-bool skip_migration_in_savevm(void)
-{
-    return skip_migration.savevm;
-}
-
-void skip_migration_fill_info(MigrationInfo *info)
-{
-    skip_balloon_fill_info(info);
-    skip_unpopulated_fill_info(info);
-}
-
-void skip_migration_print_info(Monitor *mon, const MigrationInfo *info)
-{
-    skip_balloon_print_info(mon, info);
-    skip_unpopulated_print_info(mon, info);
+    end();
 }
 
 bool skip_migration_caps_check(const bool *caps, Error **errp)
 {
-    static const MigrationCapability ours[] = {
-        MIGRATION_CAPABILITY_SKIP_BALLOON,
-        MIGRATION_CAPABILITY_SKIP_UNPOPULATED,
-    };
     static const MigrationCapability unsupported[] = {
         MIGRATION_CAPABILITY_X_COLO,
         MIGRATION_CAPABILITY_RDMA_PIN_ALL,
     };
-    int i, j;
+    const char *name = caps[MIGRATION_CAPABILITY_SKIP_BALLOON]
+                       ? "skip-balloon"
+                       : caps[MIGRATION_CAPABILITY_SKIP_UNPOPULATED]
+                       ? "skip-unpopulated" : NULL;
+    int i;
 
-    for (i = 0; i < ARRAY_SIZE(ours); i++) {
-        for (j = 0; j < ARRAY_SIZE(unsupported); j++) {
-            if (caps[ours[i]] && caps[unsupported[j]]) {
-                error_setg(errp, "Capability '%s' cannot be used together "
-                           "with capability '%s'",
-                           MigrationCapability_str(ours[i]),
-                           MigrationCapability_str(unsupported[j]));
-                return false;
-            }
+    for (i = 0; name && i < ARRAY_SIZE(unsupported); i++) {
+        if (caps[unsupported[i]]) {
+            error_setg(errp, "Capability '%s' cannot be used together with "
+                       "capability '%s'", name,
+                       MigrationCapability_str(unsupported[i]));
+            return false;
         }
     }
-    if ((caps[MIGRATION_CAPABILITY_SKIP_BALLOON] ||
-         caps[MIGRATION_CAPABILITY_SKIP_UNPOPULATED]) &&
-        caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] &&
+    if (name && caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] &&
         caps[MIGRATION_CAPABILITY_MAPPED_RAM]) {
         /* QEMU never writes the bitmap of such a file. */
         error_setg(errp, "Capability '%s' cannot be used together with "
                    "capabilities 'background-snapshot' and 'mapped-ram'",
-                   caps[MIGRATION_CAPABILITY_SKIP_BALLOON]
-                   ? "skip-balloon" : "skip-unpopulated");
+                   name);
         return false;
     }
     return true;
@@ -265,10 +383,10 @@ void skip_migration_init(void)
     populated_init();
     skip_drop_init();
     skip_pages_init();
-    skip_migration.precopy_notifier.notify = on_precopy;
-    precopy_add_notifier(&skip_migration.precopy_notifier);
+    precopy_notifier.notify = on_precopy;
+    precopy_add_notifier(&precopy_notifier);
     for (mode = 0; mode < MIG_MODE__MAX; mode++) {
-        migration_add_notifier_mode(&skip_migration.setup_notifier[mode],
+        migration_add_notifier_mode(&setup_notifier[mode],
                                     setup_notify, mode);
     }
 }

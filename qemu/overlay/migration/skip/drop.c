@@ -26,7 +26,7 @@
 #include "page-run.h"
 #include "drop.h"
 #include "populated-block.h"
-#include "unpopulated.h"
+#include "pages.h"
 
 /* Memory that is asked about in one go */
 #define ASK (256 * MiB)

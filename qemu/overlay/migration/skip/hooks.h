@@ -73,7 +73,8 @@ void skip_migration_savevm_end(void);
 /**
  * skip_migration_before_sync: Take note that the dirty bitmap gets synchronized
  *
- * See skip_pass_before_sync().
+ * With the BQL and the lock of the dirty bitmap held.  A pass is due from then
+ * on.
  */
 void skip_migration_before_sync(void);
 

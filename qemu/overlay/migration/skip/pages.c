@@ -10,6 +10,7 @@
 #include "exec/ramlist.h"
 #include "migration/misc.h"
 #include "migration/ram.h"
+#include "system/hostmem.h"
 #include "pages.h"
 #include "trace.h"
 
@@ -35,14 +36,16 @@ static void drop_pages_of(RAMBlock *rb)
     }
 }
 
-void skip_pages_drop(void)
+void skip_pages_drop(bool told_only)
 {
     RAMBlock *rb;
 
     assert(bql_locked());
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
-        drop_pages_of(rb);
+        if (!told_only || (rb->skip_pages && rb->skip_pages->told)) {
+            drop_pages_of(rb);
+        }
     }
 }
 
@@ -50,7 +53,7 @@ void skip_pages_add(void)
 {
     RAMBlock *rb;
 
-    skip_pages_drop();
+    skip_pages_drop(false);
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         SkipPages *pages = g_new0(SkipPages, 1);
@@ -81,19 +84,6 @@ void skip_pages_keep_told(void)
     }
 }
 
-void skip_pages_forget_told(void)
-{
-    RAMBlock *rb;
-
-    assert(bql_locked());
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(rb) {
-        if (rb->skip_pages && rb->skip_pages->told) {
-            drop_pages_of(rb);
-        }
-    }
-}
-
 /*
  * The guest may eject a DIMM while it migrates, if it was asked to before.  (It
  * is the only one to do that: a migration under way inhibits the request.)
@@ -119,4 +109,21 @@ static RAMBlockNotifier ram_notifier = {
 void skip_pages_init(void)
 {
     ram_block_notifier_add(&ram_notifier);
+}
+
+/* ---- Which RAM blocks ---- */
+
+bool skip_unpopulated_is_guest_ram(const RAMBlock *rb)
+{
+    return rb->mr && object_dynamic_cast(rb->mr->owner, TYPE_MEMORY_BACKEND);
+}
+
+bool skip_unpopulated_can_ask(const RAMBlock *rb)
+{
+    return rb->mr && !memory_region_is_rom(rb->mr) && rb->guest_memfd < 0;
+}
+
+bool skip_unpopulated_may_look_at(const RAMBlock *rb)
+{
+    return skip_unpopulated_is_guest_ram(rb) && skip_unpopulated_can_ask(rb);
 }

@@ -30,9 +30,7 @@ typedef struct SkipPages {
 
     /* Capability skip-unpopulated: any page may be skipped */
     bool all_wanted;
-    /* It is not to look here any more: the host does not tell */
-    bool given_up;
-    /* The host did not tell of some pages of the balloon map */
+    /* The host did not tell of some pages */
     bool undecided;
     /* Not all of it was populated for a background snapshot */
     bool spared;
@@ -104,18 +102,33 @@ void skip_pages_add(void);
 void skip_pages_keep_told(void);
 
 /**
- * skip_pages_forget_told: Throw away what was told by an earlier migration
- *
- * With the BQL held.  What a migration that arrives keeps stays.
- */
-void skip_pages_forget_told(void);
-
-/**
  * skip_pages_drop: Throw all of it away, for all RAM blocks
+ * @told_only: only where it is what was told by an earlier migration, and not
+ *             what a migration that arrives keeps
  *
  * With the BQL held.  Other threads may still be looking at it, in an RCU
  * critical section.
  */
-void skip_pages_drop(void);
+void skip_pages_drop(bool told_only);
+
+/* ---- Which RAM blocks ---- */
+
+/**
+ * skip_unpopulated_is_guest_ram: Is @rb what the guest has for its memory?
+ *
+ * In contrast to ROMs, and to memory of devices: that may hold something on
+ * the destination before the migration begins.
+ */
+bool skip_unpopulated_is_guest_ram(const RAMBlock *rb);
+
+/**
+ * skip_unpopulated_can_ask: Can the host tell what of @rb is populated?
+ */
+bool skip_unpopulated_can_ask(const RAMBlock *rb);
+
+/**
+ * skip_unpopulated_may_look_at: Is @rb guest RAM, of which the host can tell?
+ */
+bool skip_unpopulated_may_look_at(const RAMBlock *rb);
 
 #endif

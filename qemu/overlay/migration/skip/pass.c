@@ -45,12 +45,10 @@
 #include "migration/misc.h"
 #include "system/runstate.h"
 #include "migration/ram.h"
-#include "balloon.h"
 #include "hooks.h"
 #include "pass.h"
 #include "populated-block.h"
 #include "told.h"
-#include "unpopulated.h"
 #include "trace.h"
 
 /* How long to hold the BQL in one go, but for what is under way by then */
@@ -74,6 +72,7 @@
 
 /* A pass, and how far it has come.  All pages are target pages. */
 typedef struct SkipPass {
+    SkipMigration *m;
     bool final;
     RAMBlock *rb;
     PopulatedScan *scan;
@@ -112,54 +111,6 @@ typedef struct SkipPass {
     uint64_t windows;
     int64_t arm_ns;
 } SkipPass;
-
-/* Protected by the BQL, but for @due */
-static struct {
-    SkipCounts counts;
-    bool final_made;
-    /* Changed with the lock of the dirty bitmap held, too */
-    bool due;
-    uint64_t syncs;
-} passes;
-
-void skip_pass_stop(void)
-{
-    qatomic_set(&passes.due, false);
-}
-
-void skip_pass_reset(void)
-{
-    passes.counts = (SkipCounts) { };
-    passes.final_made = false;
-    skip_pass_stop();
-}
-
-SkipCounts skip_pass_counts(void)
-{
-    SkipCounts counts = passes.counts;
-
-    /* Those are what the balloon gave back meanwhile, mostly. */
-    *(migrate_skip_balloon() ? &counts.skipped : &counts.unpopulated) +=
-        skip_told_late();
-    return counts;
-}
-
-bool skip_pass_final_made(void)
-{
-    return passes.final_made;
-}
-
-void skip_pass_before_sync(void)
-{
-    assert(bql_locked());
-    passes.syncs++;
-    qatomic_set(&passes.due, true);
-}
-
-bool skip_pass_is_due(void)
-{
-    return qatomic_read(&passes.due);
-}
 
 /* ---- Slices ---- */
 
@@ -218,7 +169,7 @@ static bool take_bql(SkipPass *pass)
         pass->turn_begin = pass->slice_begin;
     }
     look_up_wanted(pass);
-    return passes.syncs == pass->syncs;
+    return pass->m->syncs == pass->syncs;
 }
 
 /* Let others have the BQL.  Returns false if the pass cannot go on. */
@@ -691,17 +642,18 @@ static bool skip_blocks(SkipPass *pass)
     return true;
 }
 
-static void add_counts(const SkipCounts *counts)
+static void add_counts(SkipCounts *sum, const SkipCounts *counts)
 {
-    passes.counts.skipped += counts->skipped;
-    passes.counts.vetoed += counts->vetoed;
-    passes.counts.undecided += counts->undecided;
-    passes.counts.unpopulated += counts->unpopulated;
+    sum->skipped += counts->skipped;
+    sum->vetoed += counts->vetoed;
+    sum->undecided += counts->undecided;
+    sum->unpopulated += counts->unpopulated;
 }
 
-void skip_pass_make(bool final)
+void skip_pass_make(SkipMigration *m, bool final)
 {
     SkipPass pass = {
+        .m = m,
         .final = final,
         .shift = qemu_target_page_bits() - BALLOON_MAP_PAGE_SHIFT,
     };
@@ -709,21 +661,21 @@ void skip_pass_make(bool final)
     assert(bql_locked());
     trace_skip_pass_begin(final);
     do {
-        pass.syncs = passes.syncs;
+        pass.syncs = m->syncs;
         if (!final) {
             /* That may let others have the BQL. */
             ram_reset_tlbs();
         }
-    } while (pass.syncs != passes.syncs);
+    } while (pass.syncs != m->syncs);
 
     slice_begin(&pass);
     pass.turn_begin = pass.slice_begin;
     if (skip_blocks(&pass)) {
-        qatomic_set(&passes.due, false);
-        passes.final_made = final;
+        qatomic_set(&m->due, false);
+        m->final_made = final;
     }
     slice_end(&pass);
-    add_counts(&pass.counts);
+    add_counts(&m->counts, &pass.counts);
     trace_skip_pass_end(pass.slices, pass.runs, pass.calls,
                         pass.ns / SCALE_US, pass.longest_ns / SCALE_US,
                         pass.windows, pass.arm_ns / SCALE_US);

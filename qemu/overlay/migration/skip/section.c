@@ -53,12 +53,10 @@
 #include "migration/ram.h"
 #include "arrival.h"
 #include "balloon-codec.h"
-#include "balloon.h"
 #include "control.h"
 #include "hooks.h"
 #include "section.h"
 #include "told.h"
-#include "unpopulated.h"
 #include "trace.h"
 
 /* How long to leave the BQL to others; a mutex is not fair to who waits */
@@ -81,66 +79,42 @@ static_assert(BALLOON_MAP_PAGE_SIZE == 4096, "told in each part");
 static_assert(BALLOON_CODEC_MIN_ROOM <= BALLOON_CODEC_MAX, "at least a chunk");
 static_assert(sizeof(((RAMBlock *)0)->idstr) <= 256, "its length is a byte");
 
-/* Turns that were waited for since the last part; the migration thread's */
-static int turns;
-
-/* With the BQL */
-static struct {
-    /* END is out */
-    bool ended;
-    /* Changes of the map are to be sent; the migration thread's */
-    bool sends_changes;
-    /*
-     * Of which RAM blocks the destination has a map: their sizes in balloon
-     * pages, by name
-     */
-    GHashTable *map_blocks;
-} sent;
-
 /* ---- Records ---- */
 
-static size_t put_header(QEMUFile *f, uint32_t flags)
+static void put_header(QEMUFile *f, uint32_t flags)
 {
     qemu_put_be32(f, SKIP_SECTION_VERSION);
     qemu_put_be32(f, flags);
     qemu_put_be32(f, BALLOON_MAP_PAGE_SIZE);
-    return 12;
 }
 
 /* @id and @pages are the name and size of a RAM block, which may have gone. */
-static size_t put_record(QEMUFile *f, SkipSectionRecord type, const char *id,
-                         uint64_t pages)
+static void put_record(QEMUFile *f, SkipSectionRecord type, const char *id,
+                       uint64_t pages)
 {
-    size_t id_len = strlen(id);
-
     qemu_put_byte(f, type);
-    qemu_put_byte(f, id_len);
-    qemu_put_buffer(f, (const uint8_t *)id, id_len);
+    qemu_put_counted_string(f, id);
     qemu_put_be64(f, pages);
-    return 1 + 1 + id_len + 8;
 }
 
-static size_t put_pages(QEMUFile *f, SkipSectionRecord type, const char *id,
-                        uint64_t pages, const uint8_t *buf, size_t size)
+static void put_pages(QEMUFile *f, SkipSectionRecord type, const char *id,
+                      uint64_t pages, const uint8_t *buf, size_t size)
 {
-    size_t head = put_record(f, type, id, pages);
-
+    put_record(f, type, id, pages);
     qemu_put_be32(f, size);
     qemu_put_buffer(f, buf, size);
-    return head + 4 + size;
 }
 
-static size_t put_sync(QEMUFile *f, bool needed)
+/* With multifd: what the channels have sent before comes before what follows */
+static void put_sync(QEMUFile *f)
 {
-    if (!needed || !migrate_multifd()) {
-        return 0;
+    if (migrate_multifd()) {
+        if (multifd_ram_sync()) {
+            qemu_file_set_error(f, -EIO);
+        }
+        qemu_put_byte(f, SKIP_SECTION_SYNC);
+        qemu_fflush(f);
     }
-    if (multifd_ram_sync()) {
-        qemu_file_set_error(f, -EIO);
-    }
-    qemu_put_byte(f, SKIP_SECTION_SYNC);
-    qemu_fflush(f);
-    return 1;
 }
 
 /* ---- The map ---- */
@@ -176,14 +150,13 @@ static size_t encode_map(RAMBlock *rb, uint64_t *chunk, uint64_t end,
  * Send the chunks [@chunk, @end) of the map of @rb, with the BQL held.  With
  * @pause, let others have it while a piece is written, which may take long.
  */
-static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
-                         uint64_t end, bool pause)
+static void put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk, uint64_t end,
+                       bool pause)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
     /* It loses its name when its device is unplugged. */
     g_autofree char *id = g_strdup(rb->idstr);
     uint64_t pages = skip_section_pages(rb, SKIP_SECTION_MAP);
-    size_t total = 0;
 
     while (chunk < end) {
         size_t size = encode_map(rb, &chunk, end, buf);
@@ -191,13 +164,12 @@ static size_t put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk,
         if (pause) {
             bql_unlock();
         }
-        total += put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
+        put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
         if (pause) {
             g_usleep(PAUSE_US);
             bql_lock();
         }
     }
-    return total;
 }
 
 /* Is there a map for the destination?  Only of a guest that has to tell */
@@ -214,29 +186,28 @@ static bool has_map_to_send(RAMBlock *rb)
 }
 
 /* Send what changed since it was sent last, or all of it. */
-static size_t put_map_of(QEMUFile *f, RAMBlock *rb, bool pause)
+static void put_map_of(QEMUFile *f, RAMBlock *rb, GHashTable *known_blocks,
+                       bool pause)
 {
     bool has_map = has_map_to_send(rb);
-    bool known = has_map && g_hash_table_contains(sent.map_blocks, rb->idstr);
+    bool known = has_map && g_hash_table_contains(known_blocks, rb->idstr);
     uint64_t pages = skip_section_pages(rb, SKIP_SECTION_MAP);
     uint64_t start = 0, end;
-    size_t total = 0;
 
     for (; balloon_map_take_change(rb, &start, &end); start = end) {
         if (known) {
-            total += put_chunks(f, rb, start, end, pause);
+            put_chunks(f, rb, start, end, pause);
         }
     }
     if (has_map && !known) {
-        g_hash_table_insert(sent.map_blocks, g_strdup(rb->idstr),
+        g_hash_table_insert(known_blocks, g_strdup(rb->idstr),
                             (gpointer)(uintptr_t)pages);
-        total += put_chunks(f, rb, 0, balloon_codec_chunks(pages), pause);
+        put_chunks(f, rb, 0, balloon_codec_chunks(pages), pause);
     }
-    return total;
 }
 
 /* Tell that nothing of a RAM block is in the map any more. */
-static size_t put_no_map(QEMUFile *f, const char *id, uint64_t pages)
+static void put_no_map(QEMUFile *f, const char *id, uint64_t pages)
 {
     g_autofree unsigned long *none = bitmap_new(pages);
     uint8_t buf[BALLOON_CODEC_MIN_ROOM];
@@ -245,103 +216,97 @@ static size_t put_no_map(QEMUFile *f, const char *id, uint64_t pages)
                                        sizeof(buf));
 
     assert(chunk == balloon_codec_chunks(pages));
-    return put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
+    put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
 }
 
 /*
  * The guest took all back, ejected a DIMM, reset the balloon device, or ejected
  * it, and there is no map any more where the destination has one.
  */
-static size_t put_maps_that_went(QEMUFile *f)
+static void put_maps_that_went(QEMUFile *f, GHashTable *known_blocks)
 {
     gpointer id, pages;
     GHashTableIter iter;
-    size_t total = 0;
 
-    g_hash_table_iter_init(&iter, sent.map_blocks);
+    g_hash_table_iter_init(&iter, known_blocks);
     while (g_hash_table_iter_next(&iter, &id, &pages)) {
         if (!has_map_to_send(qemu_ram_block_by_name(id))) {
-            total += put_no_map(f, id, (uintptr_t)pages);
+            put_no_map(f, id, (uintptr_t)pages);
             g_hash_table_iter_remove(&iter);
         }
     }
-    return total;
 }
 
-static size_t put_map(QEMUFile *f, bool pause)
+static void put_map(QEMUFile *f, SkipMigration *m, bool pause)
 {
-    size_t total = 0;
     RAMBlock *rb;
 
-    sent.sends_changes = sends_map();
+    m->sends_changes = sends_map();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
-        total += put_map_of(f, rb, pause);
+        put_map_of(f, rb, m->map_blocks, pause);
     }
-    return total + put_maps_that_went(f);
+    put_maps_that_went(f, m->map_blocks);
 }
 
 /* ---- Words ---- */
 
-static size_t put_words_of(QEMUFile *f, RAMBlock *rb, bool *sync)
+/*
+ * Send what is pending.  With @sync, the channels are synchronized before the
+ * first word.  Returns whether there was any.
+ */
+static bool put_words(QEMUFile *f, bool sync)
 {
-    g_autofree char *id = g_strdup(rb->idstr);
-    g_autofree uint8_t *buf = NULL;
-    uint64_t chunk = 0;
-    size_t total = 0;
-
-    while (*id && skip_told_next(rb, &chunk)) {
-        size_t size;
-
-        if (!buf) {
-            buf = g_malloc(BALLOON_CODEC_MAX);
-        }
-        /* Once, before the first one */
-        total += put_sync(f, *sync);
-        *sync = false;
-        size = skip_told_encode(rb, &chunk, buf, BALLOON_CODEC_MAX);
-        total += put_pages(f, SKIP_SECTION_WORD, id,
-                           skip_section_pages(rb, SKIP_SECTION_WORD), buf,
-                           size);
-    }
-    return total;
-}
-
-/* With @sync, the channels are synchronized before the first word. */
-static size_t put_words(QEMUFile *f, bool sync)
-{
-    size_t total = 0;
+    g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
+    bool any = false;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        total += put_words_of(f, rb, &sync);
+        /* It loses its name when its device is unplugged. */
+        g_autofree char *id = g_strdup(rb->idstr);
+        uint64_t chunk = 0;
+
+        while (*id && skip_told_next(rb, &chunk)) {
+            size_t size;
+
+            if (sync && !any) {
+                put_sync(f);
+            }
+            any = true;
+            size = skip_told_encode(rb, &chunk, buf, BALLOON_CODEC_MAX);
+            put_pages(f, SKIP_SECTION_WORD, id,
+                      skip_section_pages(rb, SKIP_SECTION_WORD), buf, size);
+        }
     }
-    return total;
+    return any;
 }
 
-static size_t put_empty(QEMUFile *f)
+static void put_empty(QEMUFile *f)
 {
-    size_t total = 0;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         if (skip_unpopulated_may_look_at(rb)) {
-            total += put_record(f, SKIP_SECTION_EMPTY, rb->idstr,
-                                skip_section_pages(rb, SKIP_SECTION_EMPTY));
+            put_record(f, SKIP_SECTION_EMPTY, rb->idstr,
+                       skip_section_pages(rb, SKIP_SECTION_EMPTY));
         }
     }
-    return total;
 }
 
 /* ---- Parts ---- */
 
-static int finish(QEMUFile *f, size_t bytes, bool final)
+/* The part began when @begin bytes had been sent. */
+static int finish(QEMUFile *f, uint64_t begin, bool final)
 {
+    SkipMigration *m = skip_migration();
+    uint64_t bytes;
+
     qemu_put_byte(f, SKIP_SECTION_LAST);
-    bytes++;
-    skip_balloon_count_map_bytes(bytes, final);
+    bytes = qemu_file_transferred(f) - begin;
+    m->bytes += bytes;
+    m->final_bytes += final ? bytes : 0;
     ram_transferred_add(bytes);
     trace_skip_section_save(bytes, final);
     /* What is dropped now is not dropped when the guest has been stopped. */
@@ -350,29 +315,27 @@ static int finish(QEMUFile *f, size_t bytes, bool final)
 
 static int save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
+    SkipMigration *m = skip_migration();
+    uint64_t begin = qemu_file_transferred(f);
     /* A snapshot is saved by the main loop, for which nobody else waits. */
-    bool pause = !skip_migration_in_savevm();
-    size_t bytes;
+    bool pause = !m->in_savevm;
     int ret;
 
-    turns = 0;
-    sent.map_blocks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                            NULL);
-    bytes = put_header(f, SKIP_FLAG_START | (sends_map() ? SKIP_FLAG_MAP : 0));
+    put_header(f, SKIP_FLAG_START | (sends_map() ? SKIP_FLAG_MAP : 0));
     skip_migration_first_pass();
-    bytes += put_map(f, pause);
+    put_map(f, m, pause);
     if (!migrate_mapped_ram()) {
-        bytes += put_empty(f);
+        put_empty(f);
     }
     /* The destination may take long to read what there is. */
     if (pause) {
         bql_unlock();
     }
     if (!migrate_mapped_ram()) {
-        bytes += put_words(f, false);
-        bytes += put_sync(f, true);
+        put_words(f, false);
+        put_sync(f);
     }
-    ret = finish(f, bytes, false);
+    ret = finish(f, begin, false);
     if (pause) {
         bql_lock();
     }
@@ -386,39 +349,37 @@ static int save_setup(QEMUFile *f, void *opaque, Error **errp)
 /* Chunks of the map that have changed, and are to be sent */
 static uint64_t map_changes(void)
 {
-    return sent.sends_changes ? balloon_map_changed() : 0;
+    return skip_migration()->sends_changes ? balloon_map_changed() : 0;
 }
 
 static int save_iterate(QEMUFile *f, void *opaque)
 {
-    size_t bytes = put_header(f, 0);
-    size_t words;
+    SkipMigration *m = skip_migration();
+    uint64_t begin = qemu_file_transferred(f);
 
-    turns = 0;
+    m->turns = 0;
+    put_header(f, 0);
     if (map_changes()) {
         BQL_LOCK_GUARD();
-        bytes += put_map(f, !skip_migration_in_savevm());
+        put_map(f, m, !m->in_savevm);
     }
-    words = put_words(f, true);
-    bytes += words + put_sync(f, words);
-    return finish(f, bytes, false) ?: 1;
+    if (put_words(f, true)) {
+        put_sync(f);
+    }
+    return finish(f, begin, false) ?: 1;
 }
 
 static int save_complete(QEMUFile *f, void *opaque)
 {
-    size_t bytes = put_header(f, SKIP_FLAG_END);
+    SkipMigration *m = skip_migration();
+    uint64_t begin = qemu_file_transferred(f);
 
+    put_header(f, SKIP_FLAG_END);
     skip_migration_last_pass();
-    bytes += put_map(f, false);
-    bytes += put_words(f, false);
-    sent.ended = true;
-    return finish(f, bytes, true);
-}
-
-static void save_cleanup(void *opaque)
-{
-    sent.ended = false;
-    g_clear_pointer(&sent.map_blocks, g_hash_table_destroy);
+    put_map(f, m, false);
+    put_words(f, false);
+    m->ended = true;
+    return finish(f, begin, true);
 }
 
 /*
@@ -432,13 +393,14 @@ static void add_pending(void *opaque, uint64_t *must_precopy,
 {
     uint64_t bytes = skip_told_pending() * qemu_target_page_size() /
                      DROP_SHARE + map_changes() * BALLOON_CODEC_CHUNK_MAX;
+    SkipMigration *m = skip_migration();
 
     if (!bytes) {
-        turns = 0;
+        m->turns = 0;
     } else if (!*must_precopy && !*can_postcopy) {
-        turns++;
+        m->turns++;
     }
-    if (turns <= TURNS_MAX) {
+    if (m->turns <= TURNS_MAX) {
         *can_postcopy += bytes;
     }
 }
@@ -449,14 +411,14 @@ static void add_pending_exact(void *opaque, uint64_t *must_precopy,
 {
     {
         BQL_LOCK_GUARD();
-        sent.sends_changes = sends_map();
+        skip_migration()->sends_changes = sends_map();
     }
     add_pending(opaque, must_precopy, can_postcopy);
 }
 
 static bool is_active(void *opaque)
 {
-    return skip_migration_skips() && !sent.ended;
+    return skip_migration_skips() && !skip_migration()->ended;
 }
 
 static bool is_active_iterate(void *opaque)
@@ -466,7 +428,6 @@ static bool is_active_iterate(void *opaque)
 
 static const SaveVMHandlers handlers = {
     .save_setup = save_setup,
-    .save_cleanup = save_cleanup,
     .save_live_iterate = save_iterate,
     .save_live_complete_precopy = save_complete,
     .state_pending_estimate = add_pending,

@@ -35,11 +35,9 @@
 #include "migration/misc.h"
 #include "migration/migration.h"
 #include "migration/ram.h"
-#include "balloon.h"
 #include "control.h"
 #include "hooks.h"
 #include "pages.h"
-#include "unpopulated.h"
 
 /* Balloon pages that the BQL is held for in one go, to look at the map */
 #define PIECE_PAGES ((256 * MiB) >> BALLOON_MAP_PAGE_SHIFT)
@@ -137,8 +135,7 @@ static void populate_late(bool all)
         const SkipPages *pages = rb->skip_pages;
 
         if (pages && pages->spared &&
-            ((all && !skip_unpopulated_in_block(rb)) || pages->given_up ||
-             pages->undecided)) {
+            ((all && !skip_unpopulated_in_block(rb)) || pages->undecided)) {
             ram_block_populate_read(rb);
         }
     }
@@ -151,7 +148,7 @@ void skip_snapshot_begin(void)
     assert(bql_locked());
     /* Was the map emptied meanwhile? */
     all = !balloon_map_populate_deflated(false);
-    if (skip_balloon_active() || skip_unpopulated_active()) {
+    if (skip_migration_skips()) {
         skip_migration_snapshot();
         populate_late(all);
     }
@@ -164,7 +161,7 @@ bool skip_snapshot_protect(RAMBlock *rb, int uffd_fd, int *ret)
     uint64_t start, end = 0;
 
     assert(bql_locked());
-    if (!skip_balloon_active() && !skip_unpopulated_active()) {
+    if (!skip_migration_skips()) {
         return false;
     }
     *ret = 0;

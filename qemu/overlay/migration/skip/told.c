@@ -35,14 +35,11 @@
 #include "migration/options.h"
 #include "migration/ram.h"
 #include "balloon-codec.h"
+#include "control.h"
 #include "hooks.h"
 #include "populated-block.h"
 #include "section.h"
 #include "told.h"
-#include "unpopulated.h"
-
-/* Pages skipped when they were to be sent; atomic */
-static uint64_t late;
 
 /* Of @rb, however large it becomes: a bit for each in all bitmaps */
 static uint64_t pages_of(const RAMBlock *rb)
@@ -55,7 +52,6 @@ void skip_told_start(void)
     RAMBlock *rb;
 
     assert(bql_locked());
-    qatomic_set(&late, 0);
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
         SkipPages *pages = rb->skip_pages;
@@ -185,11 +181,6 @@ uint64_t skip_told_pending(void)
 
 /* ---- Sending ---- */
 
-uint64_t skip_told_late(void)
-{
-    return qatomic_read(&late);
-}
-
 void skip_told_sent(RAMBlock *rb, unsigned long page)
 {
     SkipPages *pages = skip_pages_of(rb);
@@ -240,15 +231,20 @@ static uint64_t end_of_discarded(const RAMBlock *rb, const SkipPages *pages,
 uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
 {
     SkipPages *pages = skip_pages_of(rb);
+    SkipMigration *m = skip_migration();
     int bits = qemu_target_page_bits();
     uint64_t first = page;
     uint64_t end;
 
     /*
-     * With preempt two threads send then.  Nor is there a need: the guest is
+     * In postcopy two threads may send.  Nor is there a need: the guest is
      * stopped, and the last pass has looked at everything.
+     *
+     * If the main loop has synchronized the dirty bitmap and no pass has been
+     * made since, TCG may not note what is written next: where all that it
+     * found was dirty before, it left the TLBs as they are.
      */
-    if (migration_in_postcopy()) {
+    if (migration_in_postcopy() || qatomic_read(&m->due)) {
         return 0;
     }
     if (!pages->discarded_scan) {
@@ -265,7 +261,7 @@ uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
     end >>= bits;
     if (end > first) {
         skip_told_skip(rb, first, end);
-        qatomic_set(&late, late + end - first);
+        qatomic_set(&m->late, m->late + end - first);
     }
     return end - first;
 }

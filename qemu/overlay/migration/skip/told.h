@@ -80,11 +80,4 @@ uint64_t skip_told_pending(void);
  */
 void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length);
 
-/**
- * skip_told_late: How many pages were skipped when they were to be sent
- *
- * Since skip_told_start(); no lock is needed.
- */
-uint64_t skip_told_late(void);
-
 #endif
