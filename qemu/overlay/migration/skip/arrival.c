@@ -359,7 +359,7 @@ static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
                        skip_drop_block(a->drop)->used_length);
 
     while (at < end) {
-        uint64_t stop = MIN(at + PIECE, end);
+        uint64_t stop = MIN(ROUND_DOWN(at, PIECE) + PIECE, end);
         uint64_t next = skip_drop_find(a->drop, at, stop);
         PageRun run;
 
