@@ -152,6 +152,11 @@ size_t skip_told_encode(RAMBlock *rb, uint64_t *chunk, uint8_t *buf,
     SkipPages *pages = skip_pages_of(rb);
     uint64_t npages = pages_of(rb), first = *chunk;
 
+    if (!pages || !pages->pending) {
+        /* The guest ejected it meanwhile. */
+        *chunk = balloon_codec_chunks(npages);
+        return 0;
+    }
     ram_bitmap_lock();
     size = balloon_codec_encode(pages->pending, npages, chunk,
                                 first + SKIP_SECTION_CHUNKS, buf, size);
