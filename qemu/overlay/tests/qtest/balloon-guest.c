@@ -52,6 +52,11 @@ static bool is_alpha(void)
     return !strcmp(qtest_get_arch(), "alpha");
 }
 
+uint64_t bg_target_page(void)
+{
+    return is_alpha() ? 2 * BALLOON_PAGE : BALLOON_PAGE;
+}
+
 static void pci_config_write(BGuest *g, unsigned int reg, uint32_t value)
 {
     if (is_alpha()) {

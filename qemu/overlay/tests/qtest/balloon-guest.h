@@ -224,6 +224,11 @@ GArray *bg_map_runs(BGuest *g);
 void bg_assert_same_map(BGuest *a, BGuest *b);
 
 /**
+ * bg_target_page: The size of a page of the target, which is sent as a whole
+ */
+uint64_t bg_target_page(void);
+
+/**
  * bg_assert_map_let_go: What is in the balloon map and not populated in @g,
  * which has been migrated to @dest, is not populated there
  */

@@ -19,12 +19,6 @@ static gint64 hang_deadline(void)
     return g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
 }
 
-static uint64_t target_page(void)
-{
-    return strcmp(qtest_get_arch(), "alpha") ? BALLOON_PAGE
-                                             : 2 * BALLOON_PAGE;
-}
-
 /* ---- Start and end ---- */
 
 /* A file that somebody has used before, or one that QEMU is to make */
@@ -98,7 +92,7 @@ void ml_quit(MLGuest *m)
 
 static uint64_t unit_of(const MLPart *part)
 {
-    return part->unit ?: target_page();
+    return part->unit ?: bg_target_page();
 }
 
 uint64_t ml_slice(const MLPart *part)
@@ -168,7 +162,7 @@ static void act_before(BGuest *g, const MLayout *layout, const MLPart *part)
     if (layout->by_parts) {
         give_every_other(g, ml_addr(part, ML_LIVE), ml_slice(part), true);
     }
-    if (unit_of(part) > target_page()) {
+    if (unit_of(part) > bg_target_page()) {
         /* The host cannot let go of that, so it keeps what it holds. */
         g_assert_cmphex(qtest_readb(g->qts, ml_addr(part, ML_LIVE) +
                                     BALLOON_PAGE), !=, 0);
@@ -372,7 +366,7 @@ static uint64_t expected_map(const MLayout *layout, const char *id)
             continue;
         }
         given += 4 * ml_slice(part);
-        if (layout->by_parts && unit_of(part) == target_page()) {
+        if (layout->by_parts && unit_of(part) == bg_target_page()) {
             /* Every other page of the host, which lets go of each */
             given += ml_slice(part) / 2;
         }
@@ -399,9 +393,9 @@ static void check_source(BGuest *g, const MLayout *layout, const MLPart *part,
         assert_unpopulated(g, part, ML_LIED, unit_of(part));
         assert_unpopulated(g, part, ML_SENT_LIED, unit_of(part));
     }
-    if (gives && !part->blurred && unit_of(part) == target_page()) {
+    if (gives && !part->blurred && unit_of(part) == bg_target_page()) {
         /* A page that is just being sent may be populated by that. */
-        assert_unpopulated(g, part, ML_GIVEN_LATER, target_page());
+        assert_unpopulated(g, part, ML_GIVEN_LATER, bg_target_page());
     }
     if (skips && !part->kept && !part->blurred) {
         assert_unpopulated(g, part, ML_SENT_BOTH, 0);
@@ -420,7 +414,7 @@ static void check_source(BGuest *g, const MLayout *layout, const MLPart *part,
 static void check_dest(BGuest *g, BGuest *dest, const MLPart *part,
                        MLMode mode)
 {
-    bool small = unit_of(part) <= target_page();
+    bool small = unit_of(part) <= bg_target_page();
     bool skips = !part->alone && !part->kept && !part->template &&
                  !part->blurred && mode & ML_UNPOPULATED;
     bool gives = !part->stuck && !part->template && !part->blurred &&
@@ -431,7 +425,7 @@ static void check_dest(BGuest *g, BGuest *dest, const MLPart *part,
         assert_let_go(g, dest, part);
     }
     if (gives && small) {
-        assert_unpopulated(dest, part, ML_GIVEN_LATER, target_page());
+        assert_unpopulated(dest, part, ML_GIVEN_LATER, bg_target_page());
         assert_unpopulated(dest, part, ML_LIED, unit_of(part));
         assert_unpopulated(dest, part, ML_SENT_LIED, unit_of(part));
     }
@@ -551,11 +545,11 @@ static void go_back(const MLayout *layout, MLMode mode, BGuest *g,
         g_assert_cmpuint(bg_map_pages(dest, NULL) * BALLOON_PAGE, ==, given);
         /* Each pass counts a veto against a page that has yet to be sent. */
         g_assert_cmpint(skipped, <=, given);
-        g_assert_cmpint(skipped + vetoed * target_page(), >=, given);
+        g_assert_cmpint(skipped + vetoed * bg_target_page(), >=, given);
         if (is_exact(layout)) {
             g_assert_cmpint(skipped, ==, given - populated);
             /* The last ones may be sent before another pass sees them. */
-            g_assert_cmpint(vetoed * target_page(), >=, populated);
+            g_assert_cmpint(vetoed * bg_target_page(), >=, populated);
             g_assert_true(populated || !vetoed);
         }
     }

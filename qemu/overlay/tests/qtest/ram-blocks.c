@@ -368,9 +368,23 @@ typedef struct BlockPages {
     uint64_t pages_populated;
 } BlockPages;
 
+/* Was anything of the page of the target populated that @page lies in? */
+static bool was_populated(const BlockPages *block, uint64_t page)
+{
+    uint64_t unit = bg_target_page() / BALLOON_PAGE;
+    uint64_t i;
+
+    for (i = 0; i < unit; i++) {
+        if (block->populated_before[QEMU_ALIGN_DOWN(page, unit) + i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_page(const BlockPages *block, uint64_t page)
 {
-    if (block->populated[page] && !block->populated_before[page]) {
+    if (block->populated[page] && !was_populated(block, page)) {
         g_error("%s: page 0x%" PRIx64 " is in the balloon, and populated",
                 block->id, page * BALLOON_PAGE);
     }
