@@ -74,7 +74,7 @@ static struct {
     bool begun;
     /* There are SkipPages for it, since that or before */
     bool has_pages;
-    /* The page that is being loaded: was it not received before? */
+    /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
     bool first;
 } arrival;
@@ -786,18 +786,22 @@ int skip_arrival_cleanup(void *opaque)
 
 void skip_arrival_page(RAMBlock *rb, void *host)
 {
-    arrival.rb = rb;
-    arrival.first = !ramblock_recv_bitmap_test(rb, host);
+    /* Of COLO, @host may be in a cache, which is none of our business. */
+    bool ours = arrival.begun && !migration_incoming_in_colo_state();
+
+    arrival.rb = ours ? rb : NULL;
+    arrival.first = ours && !ramblock_recv_bitmap_test(rb, host);
 }
 
 bool skip_arrival_zero(void *host)
 {
-    SkipPages *pages = skip_pages_of(arrival.rb);
-    uint64_t offset = (uint8_t *)host - arrival.rb->host;
+    RAMBlock *rb = arrival.rb;
+    SkipPages *pages = rb ? skip_pages_of(rb) : NULL;
 
-    return arrival.begun && pages && pages->emptied &&
+    return pages && pages->emptied &&
            (arrival.first ||
-            skip_drop_page(arrival.rb, offset, qemu_target_page_size()));
+            skip_drop_page(rb, (uint8_t *)host - rb->host,
+                           qemu_target_page_size()));
 }
 
 bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
