@@ -16,11 +16,9 @@
 #include "qemu/cutils.h"
 #include "qemu/madvise.h"
 #include "qemu/main-loop.h"
-#include "qemu/queue.h"
 #include "qemu/units.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
-#include "exec/ramlist.h"
 #include "system/hostmem.h"
 #include "system/system.h"
 #include "page-run.h"
@@ -41,6 +39,7 @@
 #define IN_PLACE (2 * MiB)
 
 struct SkipDrop {
+    /* Stays: its memory region is referenced; but see skip_drop_block() */
     RAMBlock *rb;
     SkipDropReason reason;
     uint64_t length;
@@ -57,52 +56,12 @@ struct SkipDrop {
     /* The huge page that was looked at last; whether it is zero */
     uint64_t edge;
     bool edge_zero;
-    QLIST_ENTRY(SkipDrop) next;
 };
 
 #define NO_EDGE UINT64_MAX
 
 #define TYPE_MEMORY_BACKEND_FILE "memory-backend-file"
 #define TYPE_MEMORY_BACKEND_MEMFD "memory-backend-memfd"
-
-/* Protected by the BQL */
-static QLIST_HEAD(, SkipDrop) drops = QLIST_HEAD_INITIALIZER(drops);
-
-/* ---- RAM blocks come and go ---- */
-
-static void block_changed(void *host)
-{
-    SkipDrop *drop;
-
-    assert(bql_locked());
-    QLIST_FOREACH(drop, &drops, next) {
-        if (drop->rb && drop->rb->host == host) {
-            drop->rb = NULL;
-        }
-    }
-}
-
-static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
-                          size_t max_size)
-{
-    block_changed(host);
-}
-
-static void block_resized(RAMBlockNotifier *n, void *host, size_t old_size,
-                          size_t new_size)
-{
-    block_changed(host);
-}
-
-static RAMBlockNotifier ram_notifier = {
-    .ram_block_removed = block_removed,
-    .ram_block_resized = block_resized,
-};
-
-void skip_drop_init(void)
-{
-    ram_block_notifier_add(&ram_notifier);
-}
 
 /* ---- What can be let go of ---- */
 
@@ -327,7 +286,7 @@ int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
 {
     int ret;
 
-    if (!drop->rb || end > drop->length) {
+    if (!skip_drop_block(drop) || end > drop->length) {
         return -ENOENT;
     }
     if (drop->lets_go) {
@@ -366,6 +325,7 @@ SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason)
     SkipDrop *drop = g_new0(SkipDrop, 1);
 
     assert(bql_locked());
+    memory_region_ref(rb->mr);
     drop->rb = rb;
     drop->reason = reason;
     drop->length = rb->used_length;
@@ -375,7 +335,6 @@ SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason)
     if (drop->lets_go) {
         drop->scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
     }
-    QLIST_INSERT_HEAD(&drops, drop, next);
     return drop;
 }
 
@@ -383,17 +342,20 @@ void skip_drop_free(SkipDrop *drop)
 {
     assert(bql_locked());
     if (drop) {
-        QLIST_REMOVE(drop, next);
         populated_scan_free(drop->scan);
         populated_scan_free(drop->exact);
         populated_scan_free(drop->file);
+        memory_region_unref(drop->rb->mr);
         g_free(drop);
     }
 }
 
 RAMBlock *skip_drop_block(const SkipDrop *drop)
 {
-    return drop->rb;
+    RAMBlock *rb = drop->rb;
+
+    /* Its name is taken away when it is unplugged. */
+    return rb->idstr[0] && rb->used_length == drop->length ? rb : NULL;
 }
 
 void skip_drop_look_again(SkipDrop *drop)

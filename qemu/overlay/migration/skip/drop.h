@@ -50,12 +50,9 @@ bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason);
 bool skip_drop_stays_populated(const RAMBlock *rb);
 
 /**
- * skip_drop_init: Take note of RAM blocks that come and go; once
- */
-void skip_drop_init(void);
-
-/**
  * skip_drop_new: Prepare to drop memory of @rb
+ *
+ * Its memory region is referenced as long as the drop is there.
  *
  * Returns: the drop, owned by the caller
  */
@@ -69,7 +66,7 @@ void skip_drop_free(SkipDrop *drop);
 /**
  * skip_drop_block: The RAM block that @drop is for
  *
- * Returns: NULL if it has gone, or was resized; @drop is of no use then
+ * Returns: NULL if it was unplugged, or resized; @drop is of no use then
  */
 RAMBlock *skip_drop_block(const SkipDrop *drop);
 
@@ -98,7 +95,7 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end);
  * @next: set to how far it came, more than @start and at most @end
  *
  * Returns: 1 if there may have been something in [@start, @next), 0 if there
- * was nothing; -ENOENT if the RAM block has gone, or was resized; or a negative
+ * was nothing; -ENOENT if the RAM block was unplugged or resized; or a negative
  * errno, see SKIP_DROP_UNPLUGGED
  */
 int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
