@@ -92,6 +92,76 @@ static void add_pages(void)
     }
 }
 
+/* ---- Huge pages ---- */
+
+/* Size of a transparent huge page, in bytes */
+static uint64_t huge_page_size(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t size;
+
+    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
+        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
+        is_power_of_2(size)) {
+        return size;
+    }
+    return HUGE_PAGE_SIZE_DEFAULT;
+}
+
+/* @start and @end are in bytes; huge pages are forbidden up to @done. */
+static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
+                         uint64_t huge, uint64_t *done)
+{
+    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
+    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
+    if (start < end) {
+        qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
+        *done = end;
+        rb->skip_pages->places++;
+    }
+}
+
+/*
+ * Forbid huge pages in all that @named has in @range, in pages of @bits bits,
+ * and where that begins or ends: a page in the midst of it may still be sent.
+ */
+static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
+                              int bits, const PageRun *range)
+{
+    uint64_t from = range->start, done = 0, huge;
+    SkipPages *pages = rb->skip_pages;
+    PageRun run;
+
+    if (!pages || rb->page_size != qemu_real_host_page_size() ||
+        pages->places > HUGE_PAGE_PLACES_MAX) {
+        return;
+    }
+    huge = huge_page_size();
+    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
+           page_run_next(named, from, range->end, &run); from = run.end) {
+        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
+    }
+    if (pages->places > HUGE_PAGE_PLACES_MAX) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
+    }
+    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
+}
+
+static void allow_huge_pages(void)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = rb->skip_pages;
+
+        if (pages && pages->places) {
+            pages->places = 0;
+            qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
+        }
+    }
+}
+
 /* ---- Records ---- */
 
 /* A record of a RAM block, as it was read */
@@ -112,13 +182,9 @@ typedef struct Arrival {
     SkipDrop *drop;
     /* The same for what the guest gave back: that is let go of in any case */
     SkipDrop *drop_given;
-    /*
-     * The word under way, how many target pages it names, and stretches of it,
-     * as PageRun
-     */
+    /* The word under way, and how many target pages it names */
     unsigned long *word;
     uint64_t named;
-    GArray *stretches;
     uint64_t dropped;
 } Arrival;
 
@@ -223,28 +289,19 @@ static RAMBlock *find_block(const Record *r, Error **errp)
     return rb;
 }
 
-/* Pages of which a record tells something */
-static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
-{
-    GArray *stretches = opaque;
-    PageRun stretch = { .start = page, .end = page + npages };
-
-    g_array_append_val(stretches, stretch);
-}
-
 /*
- * Decode into @bits, of which *@count are set.  The stretches that it is about
- * are in a->stretches then.
+ * Decode into @bits, of which *@count are set, and forbid huge pages there.
+ * What the record is about is @range then.
  */
-static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
-                   unsigned long *bits, uint64_t *count, Error **errp)
+static bool decode(const Arrival *a, const Record *r, RAMBlock *rb,
+                   unsigned long *bits, uint64_t *count, PageRun *range,
+                   Error **errp)
 {
     uint64_t used = rb->used_length >> skip_section_page_bits(r->type);
     BalloonCodecError err;
 
-    g_array_set_size(a->stretches, 0);
     err = balloon_codec_decode(bits, r->pages, count, a->buf, r->size,
-                               note_stretch, a->stretches);
+                               range);
     if (err) {
         error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
                    r->id, balloon_codec_error(err));
@@ -254,6 +311,10 @@ static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
         error_setg(errp, "pages beyond the end of RAM block '%s' are named",
                    r->id);
         return false;
+    }
+    /* In END there is no need any more: they are allowed right behind it. */
+    if (!(a->flags & SKIP_FLAG_END)) {
+        forbid_huge_pages(rb, bits, skip_section_page_bits(r->type), range);
     }
     return true;
 }
@@ -350,27 +411,31 @@ static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
     return true;
 }
 
-/* Drop what the word names in a stretch. */
-static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
+/* Drop what the word names in @range. */
+static bool drop_named(Arrival *a, const PageRun *range, Error **errp)
 {
     int bits = qemu_target_page_bits();
-    uint64_t at = stretch->start << bits;
-    uint64_t end = MIN(stretch->end << bits,
+    uint64_t end = MIN(range->end << bits,
                        skip_drop_block(a->drop)->used_length);
+    uint64_t at = range->start << bits;
 
     while (at < end) {
-        uint64_t stop = MIN(ROUND_DOWN(at, PIECE) + PIECE, end);
-        uint64_t next = skip_drop_find(a->drop, at, stop);
+        /* It ends with a page of the target, wherever a piece ended. */
+        uint64_t stop = MIN(QEMU_ALIGN_DOWN(at, PIECE) + PIECE, end);
+        uint64_t next;
         PageRun run;
 
-        /* The runs may be many, and there is mostly nothing in them. */
-        if (next > at) {
-            at = next;
-        } else if (!page_run_next(a->word, at >> bits, stop >> bits, &run)) {
+        if (!page_run_next(a->word, at >> bits, stop >> bits, &run)) {
             at = stop;
-        } else if (!drop_step(a, MAX(at, run.start << bits), run.end << bits,
-                              &at, errp)) {
-            return false;
+        } else {
+            at = MAX(at, run.start << bits);
+            /* The runs may be many, and there is mostly nothing in them. */
+            next = skip_drop_find(a->drop, at, stop);
+            if (next > at) {
+                at = next;
+            } else if (!drop_step(a, at, run.end << bits, &at, errp)) {
+                return false;
+            }
         }
         if (!take_turns(a, errp)) {
             return false;
@@ -379,12 +444,12 @@ static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
     return true;
 }
 
-/* What is named in a stretch does not count as received any more. */
-static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *stretch)
+/* What is named in @range does not count as received any more. */
+static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *range)
 {
-    uint64_t end = MIN(stretch->end,
+    uint64_t end = MIN(range->end,
                        rb->used_length >> qemu_target_page_bits());
-    uint64_t at = stretch->start;
+    uint64_t at = range->start;
     PageRun run;
 
     /* Little was received of what is named, and runs of that may be many. */
@@ -396,115 +461,26 @@ static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *stretch)
     }
 }
 
-/* ---- Huge pages ---- */
-
-/* Size of a transparent huge page, in bytes */
-static uint64_t huge_page_size(void)
-{
-    g_autofree char *text = NULL;
-    uint64_t size;
-
-    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
-        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
-        is_power_of_2(size)) {
-        return size;
-    }
-    return HUGE_PAGE_SIZE_DEFAULT;
-}
-
-/* @start and @end are in bytes; huge pages are forbidden up to @done. */
-static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
-                         uint64_t huge, uint64_t *done)
-{
-    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
-    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
-    if (start < end) {
-        qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
-        *done = end;
-        rb->skip_pages->places++;
-    }
-}
-
-/*
- * Forbid huge pages in all that @named, which has pages of @bits bits, has in a
- * stretch, and where that begins or ends: a page in the midst of it may still
- * be sent.
- */
-static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
-                              int bits, const PageRun *stretch)
-{
-    uint64_t from = stretch->start, done = 0, huge;
-    SkipPages *pages = rb->skip_pages;
-    PageRun run;
-
-    if (!pages || rb->page_size != qemu_real_host_page_size() ||
-        pages->places > HUGE_PAGE_PLACES_MAX) {
-        return;
-    }
-    huge = huge_page_size();
-    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
-           page_run_next(named, from, stretch->end, &run); from = run.end) {
-        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
-    }
-    if (pages->places > HUGE_PAGE_PLACES_MAX) {
-        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
-    }
-    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
-}
-
-/* In END there is no need any more: they are allowed right behind it. */
-static void forbid_huge_pages_in_stretches(const Arrival *a, const Record *r,
-                                           RAMBlock *rb,
-                                           const unsigned long *named)
-{
-    guint i;
-
-    for (i = 0; i < a->stretches->len && !(a->flags & SKIP_FLAG_END); i++) {
-        forbid_huge_pages(rb, named, skip_section_page_bits(r->type),
-                          &g_array_index(a->stretches, PageRun, i));
-    }
-}
-
-static void allow_huge_pages(void)
-{
-    RAMBlock *rb;
-
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        SkipPages *pages = rb->skip_pages;
-
-        if (pages && pages->places) {
-            pages->places = 0;
-            qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
-        }
-    }
-}
-
 /* ---- Words ---- */
 
 static bool load_word(Arrival *a, const Record *r, Error **errp)
 {
     RAMBlock *rb = find_block(r, errp);
-    guint i;
+    PageRun range;
 
     if (!rb) {
         return false;
     }
     begin_block(a, rb);
     look_again(a);
-    if (!decode(a, r, rb, a->word, &a->named, errp)) {
+    if (!decode(a, r, rb, a->word, &a->named, &range, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, r, rb, a->word);
-    for (i = 0; i < a->stretches->len; i++) {
-        const PageRun *stretch = &g_array_index(a->stretches, PageRun, i);
-
-        if (!drop_named(a, stretch, errp)) {
-            return false;
-        }
-        note_not_received(a, rb, stretch);
-        a->named -= page_run_clear(a->word, stretch->start, stretch->end);
+    if (!drop_named(a, &range, errp)) {
+        return false;
     }
+    note_not_received(a, rb, &range);
+    a->named -= page_run_clear(a->word, range.start, range.end);
     trace_skip_arrival_word(a->id, r->size, a->dropped);
     return take_turns(a, errp);
 }
@@ -534,15 +510,15 @@ static bool load_map(Arrival *a, const Record *r, Error **errp)
     RAMBlock *rb = find_block(r, errp);
     unsigned long *map;
     uint64_t *count;
+    PageRun range;
 
     if (!rb || !check_device(errp)) {
         return false;
     }
     map = balloon_map_of_block_for_load(rb, &count);
-    if (!decode(a, r, rb, map, count, errp)) {
+    if (!decode(a, r, rb, map, count, &range, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, r, rb, map);
     /* Each record looks up everything anew. */
     skip_turns_take(&a->turns);
     return true;
@@ -695,12 +671,9 @@ static bool load_record(Arrival *a, const Record *r, Error **errp)
 static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
-    g_autoptr(GArray) stretches = g_array_new(false, false,
-                                              sizeof(PageRun));
     Arrival a = {
         .flags = flags,
         .buf = buf,
-        .stretches = stretches,
     };
     bool ok, last;
     Record r;

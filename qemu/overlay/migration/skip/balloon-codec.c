@@ -288,17 +288,14 @@ static BalloonCodecError get_raw(Reader *r, uint64_t start, uint64_t end)
 
 BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
                                        uint64_t *count, const uint8_t *buf,
-                                       size_t size,
-                                       void (*touched)(uint64_t start,
-                                                       uint64_t npages,
-                                                       void *opaque),
-                                       void *opaque)
+                                       size_t size, PageRun *range)
 {
     Reader r = { .buf = buf, .size = size, .bits = bits };
     uint64_t chunks = balloon_codec_chunks(npages);
     uint64_t chunk = 0;
     BalloonCodecError err = BALLOON_CODEC_OK;
 
+    *range = (PageRun) { 0 };
     while (!err && r.at < size) {
         uint64_t skip = 0, n = 0, start, end;
         uint8_t kind;
@@ -332,8 +329,9 @@ BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
         err = kind == KIND_RUNS ? get_runs(&r, start, end)
                                 : get_raw(&r, start, end);
         *count += r.set;
-        if (!err && touched) {
-            touched(start, end - start, opaque);
+        if (!err) {
+            range->start = range->end ? range->start : start;
+            range->end = end;
         }
     }
     return err;
