@@ -180,8 +180,6 @@ typedef struct Arrival {
     /* Of the RAM block under way */
     char *id;
     SkipDrop *drop;
-    /* The same for what the guest gave back: that is let go of in any case */
-    SkipDrop *drop_given;
     /* The word under way, and how many target pages it names */
     unsigned long *word;
     uint64_t named;
@@ -324,11 +322,9 @@ static bool decode(const Arrival *a, const Record *r, RAMBlock *rb,
 static void end_block(Arrival *a)
 {
     skip_drop_free(a->drop);
-    skip_drop_free(a->drop_given);
     g_free(a->word);
     g_free(a->id);
     a->drop = NULL;
-    a->drop_given = NULL;
     a->word = NULL;
     a->id = NULL;
 }
@@ -338,23 +334,11 @@ static void begin_block(Arrival *a, RAMBlock *rb)
 {
     if (!a->drop || skip_drop_block(a->drop) != rb) {
         end_block(a);
-        a->drop = skip_drop_new(rb, SKIP_DROP_STALE);
-        if (skip_drop_stays_populated(rb)) {
-            a->drop_given = skip_drop_new(rb, SKIP_DROP_GIVEN_BACK);
-        }
+        a->drop = skip_drop_new(rb);
         a->id = g_strdup(rb->idstr);
         a->word = bitmap_new(skip_section_pages(rb, SKIP_SECTION_WORD));
     }
     a->dropped = 0;
-}
-
-/* Others had a turn, or the stream was read. */
-static void look_again(Arrival *a)
-{
-    skip_drop_look_again(a->drop);
-    if (a->drop_given) {
-        skip_drop_look_again(a->drop_given);
-    }
 }
 
 /*
@@ -371,36 +355,37 @@ static bool take_turns(Arrival *a, Error **errp)
                    "loaded", a->id);
         return false;
     }
-    look_again(a);
+    skip_drop_look_again(a->drop);
     return true;
 }
 
 /*
- * Which drop is for what lies at @start?  Shortens @end to where that changes.
+ * Why is dropped what lies at @start?  Shortens @end to where that changes.
+ * What the guest gave back is let go of, even if it was to stay populated.
  * Both are in bytes.
  */
-static SkipDrop *choose_drop(Arrival *a, uint64_t start, uint64_t *end)
+static SkipDropReason reason_at(RAMBlock *rb, uint64_t start, uint64_t *end)
 {
-    const unsigned long *map = balloon_map_of_block(skip_drop_block(a->drop));
+    const unsigned long *map = balloon_map_of_block(rb);
     PageRun run;
 
-    if (!a->drop_given || !map ||
+    if (!map || !skip_drop_stays_populated(rb) ||
         !page_run_next(map, start >> BALLOON_MAP_PAGE_SHIFT,
                        *end >> BALLOON_MAP_PAGE_SHIFT, &run)) {
-        return a->drop;
+        return SKIP_DROP_STALE;
     }
     run.start <<= BALLOON_MAP_PAGE_SHIFT;
     run.end <<= BALLOON_MAP_PAGE_SHIFT;
     *end = run.start > start ? run.start : run.end;
-    return run.start > start ? a->drop : a->drop_given;
+    return run.start > start ? SKIP_DROP_STALE : SKIP_DROP_GIVEN_BACK;
 }
 
 /* Drop a piece of [@start, @end), and set @next to where it ends; in bytes. */
 static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
                       Error **errp)
 {
-    SkipDrop *drop = choose_drop(a, start, &end);
-    int ret = skip_drop_step(drop, start, end, next);
+    SkipDropReason reason = reason_at(skip_drop_block(a->drop), start, &end);
+    int ret = skip_drop_step(a->drop, reason, start, end, next);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
@@ -472,7 +457,7 @@ static bool load_word(Arrival *a, const Record *r, Error **errp)
         return false;
     }
     begin_block(a, rb);
-    look_again(a);
+    skip_drop_look_again(a->drop);
     if (!decode(a, r, rb, a->word, &a->named, &range, errp)) {
         return false;
     }
@@ -537,11 +522,11 @@ static int empty_range(const char *id, uint64_t start, uint64_t end,
                        SkipDropReason reason, SkipTurns *turns)
 {
     RAMBlock *rb = look_up_block(id);
-    SkipDrop *drop = rb ? skip_drop_new(rb, reason) : NULL;
+    SkipDrop *drop = rb ? skip_drop_new(rb) : NULL;
     int ret = rb ? 0 : -ENOENT;
 
     while (ret >= 0 && start < end) {
-        ret = skip_drop_step(drop, start, end, &start);
+        ret = skip_drop_step(drop, reason, start, end, &start);
         if (skip_turns_take(turns)) {
             skip_drop_look_again(drop);
         }
@@ -623,7 +608,7 @@ static bool load_empty(Arrival *a, const Record *r, Error **errp)
         error_setg(errp, "RAM block '%s' is to be emptied too late", r->id);
         return false;
     }
-    if (!managed && !skip_drop_lets_go(rb, SKIP_DROP_STALE)) {
+    if (!managed && !skip_drop_lets_go(rb)) {
         return true;
     }
     trace_skip_arrival_empty(r->id);
