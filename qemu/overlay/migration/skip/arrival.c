@@ -665,9 +665,8 @@ static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
 
     skip_turns_begin(&a.turns, "arrival");
     do {
-        skip_turns_read_begin(&a.turns);
         ok = get_record(f, &a, &r, errp);
-        skip_turns_read_end(&a.turns);
+        skip_turns_read(&a.turns);
         last = ok && r.type == SKIP_SECTION_LAST;
     } while (ok && !last && (ok = load_record(&a, &r, errp)));
     end_block(&a);
