@@ -177,10 +177,12 @@ typedef struct Arrival {
     uint32_t flags;
     uint8_t *buf;
     SkipTurns turns;
-    /* Of the RAM block under way */
-    char *id;
+    /* The record under way, and the pages it is about */
+    Record r;
+    PageRun range;
+    /* Of the last RAM block of which there was a word */
     SkipDrop *drop;
-    /* The word under way, and how many target pages it names */
+    /* The word under way, how many target pages it names, and bytes dropped */
     unsigned long *word;
     uint64_t named;
     uint64_t dropped;
@@ -220,8 +222,9 @@ static bool names_pages(SkipSectionRecord type)
     return type == SKIP_SECTION_MAP || type == SKIP_SECTION_WORD;
 }
 
-static bool get_record(QEMUFile *f, Arrival *a, Record *r, Error **errp)
+static bool get_record(QEMUFile *f, Arrival *a, Error **errp)
 {
+    Record *r = &a->r;
     int id_len;
 
     r->type = qemu_get_byte(f);
@@ -287,19 +290,16 @@ static RAMBlock *find_block(const Record *r, Error **errp)
     return rb;
 }
 
-/*
- * Decode into @bits, of which *@count are set, and forbid huge pages there.
- * What the record is about is @range then.
- */
-static bool decode(const Arrival *a, const Record *r, RAMBlock *rb,
-                   unsigned long *bits, uint64_t *count, PageRun *range,
-                   Error **errp)
+/* Decode into @bits, of which *@count are set; forbid huge pages there. */
+static bool decode(Arrival *a, RAMBlock *rb, unsigned long *bits,
+                   uint64_t *count, Error **errp)
 {
+    const Record *r = &a->r;
     uint64_t used = rb->used_length >> skip_section_page_bits(r->type);
     BalloonCodecError err;
 
     err = balloon_codec_decode(bits, r->pages, count, a->buf, r->size,
-                               range);
+                               &a->range);
     if (err) {
         error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
                    r->id, balloon_codec_error(err));
@@ -312,7 +312,8 @@ static bool decode(const Arrival *a, const Record *r, RAMBlock *rb,
     }
     /* In END there is no need any more: they are allowed right behind it. */
     if (!(a->flags & SKIP_FLAG_END)) {
-        forbid_huge_pages(rb, bits, skip_section_page_bits(r->type), range);
+        forbid_huge_pages(rb, bits, skip_section_page_bits(r->type),
+                          &a->range);
     }
     return true;
 }
@@ -323,10 +324,8 @@ static void end_block(Arrival *a)
 {
     skip_drop_free(a->drop);
     g_free(a->word);
-    g_free(a->id);
     a->drop = NULL;
     a->word = NULL;
-    a->id = NULL;
 }
 
 /* Turn to @rb; consecutive records are mostly of the same one. */
@@ -335,9 +334,9 @@ static void begin_block(Arrival *a, RAMBlock *rb)
     if (!a->drop || skip_drop_block(a->drop) != rb) {
         end_block(a);
         a->drop = skip_drop_new(rb);
-        a->id = g_strdup(rb->idstr);
         a->word = bitmap_new(skip_section_pages(rb, SKIP_SECTION_WORD));
     }
+    skip_drop_look_again(a->drop);
     a->dropped = 0;
 }
 
@@ -352,7 +351,7 @@ static bool take_turns(Arrival *a, Error **errp)
     }
     if (!skip_drop_block(a->drop)) {
         error_setg(errp, "RAM block '%s' went, or was resized, while it was "
-                   "loaded", a->id);
+                   "loaded", a->r.id);
         return false;
     }
     skip_drop_look_again(a->drop);
@@ -389,20 +388,20 @@ static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
-                         a->id);
+                         a->r.id);
         return false;
     }
     a->dropped += ret ? *next - start : 0;
     return true;
 }
 
-/* Drop what the word names in @range. */
-static bool drop_named(Arrival *a, const PageRun *range, Error **errp)
+/* Drop what the word names. */
+static bool drop_named(Arrival *a, Error **errp)
 {
     int bits = qemu_target_page_bits();
-    uint64_t end = MIN(range->end << bits,
+    uint64_t end = MIN(a->range.end << bits,
                        skip_drop_block(a->drop)->used_length);
-    uint64_t at = range->start << bits;
+    uint64_t at = a->range.start << bits;
 
     while (at < end) {
         /* It ends with a page of the target, wherever a piece ended. */
@@ -429,12 +428,12 @@ static bool drop_named(Arrival *a, const PageRun *range, Error **errp)
     return true;
 }
 
-/* What is named in @range does not count as received any more. */
-static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *range)
+/* What is named does not count as received any more. */
+static void note_not_received(Arrival *a, RAMBlock *rb)
 {
-    uint64_t end = MIN(range->end,
+    uint64_t end = MIN(a->range.end,
                        rb->used_length >> qemu_target_page_bits());
-    uint64_t at = range->start;
+    uint64_t at = a->range.start;
     PageRun run;
 
     /* Little was received of what is named, and runs of that may be many. */
@@ -448,25 +447,20 @@ static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *range)
 
 /* ---- Words ---- */
 
-static bool load_word(Arrival *a, const Record *r, Error **errp)
+static bool load_word(Arrival *a, Error **errp)
 {
-    RAMBlock *rb = find_block(r, errp);
-    PageRun range;
+    RAMBlock *rb = find_block(&a->r, errp);
 
     if (!rb) {
         return false;
     }
     begin_block(a, rb);
-    skip_drop_look_again(a->drop);
-    if (!decode(a, r, rb, a->word, &a->named, &range, errp)) {
+    if (!decode(a, rb, a->word, &a->named, errp) || !drop_named(a, errp)) {
         return false;
     }
-    if (!drop_named(a, &range, errp)) {
-        return false;
-    }
-    note_not_received(a, rb, &range);
-    a->named -= page_run_clear(a->word, range.start, range.end);
-    trace_skip_arrival_word(a->id, r->size, a->dropped);
+    note_not_received(a, rb);
+    a->named -= page_run_clear(a->word, a->range.start, a->range.end);
+    trace_skip_arrival_word(a->r.id, a->r.size, a->dropped);
     return take_turns(a, errp);
 }
 
@@ -490,18 +484,17 @@ static bool check_device(Error **errp)
     return true;
 }
 
-static bool load_map(Arrival *a, const Record *r, Error **errp)
+static bool load_map(Arrival *a, Error **errp)
 {
-    RAMBlock *rb = find_block(r, errp);
+    RAMBlock *rb = find_block(&a->r, errp);
     unsigned long *map;
     uint64_t *count;
-    PageRun range;
 
     if (!rb || !check_device(errp)) {
         return false;
     }
     map = balloon_map_of_block_for_load(rb, &count);
-    if (!decode(a, r, rb, map, count, &range, errp)) {
+    if (!decode(a, rb, map, count, errp)) {
         return false;
     }
     /* Each record looks up everything anew. */
@@ -595,8 +588,9 @@ static int empty_managed(const char *id, RAMBlock *rb, SkipTurns *turns)
  * What has to stay populated would have to be read as a whole; there each page
  * is looked at that is told, or arrives as zeroes.
  */
-static bool load_empty(Arrival *a, const Record *r, Error **errp)
+static bool load_empty(Arrival *a, Error **errp)
 {
+    const Record *r = &a->r;
     RAMBlock *rb = find_block(r, errp);
     bool managed = rb && memory_region_has_ram_discard_manager(rb->mr);
     int ret;
@@ -639,15 +633,15 @@ static bool load_sync(Error **errp)
     return true;
 }
 
-static bool load_record(Arrival *a, const Record *r, Error **errp)
+static bool load_record(Arrival *a, Error **errp)
 {
-    switch (r->type) {
+    switch (a->r.type) {
     case SKIP_SECTION_MAP:
-        return load_map(a, r, errp);
+        return load_map(a, errp);
     case SKIP_SECTION_WORD:
-        return load_word(a, r, errp);
+        return load_word(a, errp);
     case SKIP_SECTION_EMPTY:
-        return load_empty(a, r, errp);
+        return load_empty(a, errp);
     default:
         return load_sync(errp);
     }
@@ -661,14 +655,13 @@ static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
         .buf = buf,
     };
     bool ok, last;
-    Record r;
 
     skip_turns_begin(&a.turns, "arrival");
     do {
-        ok = get_record(f, &a, &r, errp);
+        ok = get_record(f, &a, errp);
         skip_turns_read(&a.turns);
-        last = ok && r.type == SKIP_SECTION_LAST;
-    } while (ok && !last && (ok = load_record(&a, &r, errp)));
+        last = ok && a.r.type == SKIP_SECTION_LAST;
+    } while (ok && !last && (ok = load_record(&a, errp)));
     end_block(&a);
     skip_turns_end(&a.turns);
     return ok;
@@ -786,25 +779,6 @@ bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
 
 /* ---- Files of mapped-ram ---- */
 
-/* Drop what was held where there are gaps. */
-static int empty_gaps(const char *id, const unsigned long *gaps,
-                      uint64_t npages)
-{
-    int bits = qemu_target_page_bits();
-    uint64_t from = 0;
-    SkipTurns turns;
-    int ret = 0;
-    PageRun run;
-
-    skip_turns_begin(&turns, "gaps");
-    for (; !ret && page_run_next(gaps, from, npages, &run); from = run.end) {
-        ret = empty_range(id, run.start << bits, run.end << bits,
-                          SKIP_DROP_STALE, &turns);
-    }
-    skip_turns_end(&turns);
-    return ret;
-}
-
 /* @npages is what the file says. */
 bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
                        uint64_t npages, Error **errp)
@@ -812,7 +786,10 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
     int bits = qemu_target_page_bits();
     PageRun all = { .end = MIN(npages, rb->used_length >> bits) };
     g_autofree unsigned long *gaps = NULL;
-    int ret;
+    g_autofree char *id = g_strdup(rb->idstr);
+    SkipTurns turns;
+    PageRun run = { 0 };
+    int ret = 0;
 
     if (!skip_unpopulated_can_ask(rb) || migrate_ram_is_ignored(rb) ||
         find_next_zero_bit(held, all.end, 0) == all.end) {
@@ -822,9 +799,14 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
     bitmap_complement(gaps, held, all.end);
     add_pages();
     forbid_huge_pages(rb, gaps, bits, &all);
-    ret = empty_gaps(rb->idstr, gaps, all.end);
+    skip_turns_begin(&turns, "gaps");
+    while (!ret && page_run_next(gaps, run.end, all.end, &run)) {
+        ret = empty_range(id, run.start << bits, run.end << bits,
+                          SKIP_DROP_STALE, &turns);
+    }
+    skip_turns_end(&turns);
     if (ret) {
-        set_cannot_be_emptied(errp, rb->idstr, -ret);
+        set_cannot_be_emptied(errp, id, -ret);
     }
     return !ret;
 }
