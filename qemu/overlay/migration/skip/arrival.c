@@ -74,7 +74,7 @@ static struct {
     bool begun;
     /* There are SkipPages for it, since that or before */
     bool has_pages;
-    /* The page that is being loaded: was it not received before? */
+    /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
     bool first;
 } arrival;
@@ -89,6 +89,76 @@ static void add_pages(void)
     if (!arrival.has_pages) {
         skip_pages_add();
         arrival.has_pages = true;
+    }
+}
+
+/* ---- Huge pages ---- */
+
+/* Size of a transparent huge page, in bytes */
+static uint64_t huge_page_size(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t size;
+
+    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
+        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
+        is_power_of_2(size)) {
+        return size;
+    }
+    return HUGE_PAGE_SIZE_DEFAULT;
+}
+
+/* @start and @end are in bytes; huge pages are forbidden up to @done. */
+static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
+                         uint64_t huge, uint64_t *done)
+{
+    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
+    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
+    if (start < end) {
+        qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
+        *done = end;
+        rb->skip_pages->places++;
+    }
+}
+
+/*
+ * Forbid huge pages in all that @named has in @range, in pages of @bits bits,
+ * and where that begins or ends: a page in the midst of it may still be sent.
+ */
+static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
+                              int bits, const PageRun *range)
+{
+    uint64_t from = range->start, done = 0, huge;
+    SkipPages *pages = rb->skip_pages;
+    PageRun run;
+
+    if (!pages || rb->page_size != qemu_real_host_page_size() ||
+        pages->places > HUGE_PAGE_PLACES_MAX) {
+        return;
+    }
+    huge = huge_page_size();
+    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
+           page_run_next(named, from, range->end, &run); from = run.end) {
+        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
+    }
+    if (pages->places > HUGE_PAGE_PLACES_MAX) {
+        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
+    }
+    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
+}
+
+static void allow_huge_pages(void)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
+        SkipPages *pages = rb->skip_pages;
+
+        if (pages && pages->places) {
+            pages->places = 0;
+            qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
+        }
     }
 }
 
@@ -107,18 +177,14 @@ typedef struct Arrival {
     uint32_t flags;
     uint8_t *buf;
     SkipTurns turns;
-    /* Of the RAM block under way */
-    char *id;
+    /* The record under way, and the pages it is about */
+    Record r;
+    PageRun range;
+    /* Of the last RAM block of which there was a word */
     SkipDrop *drop;
-    /* The same for what the guest gave back: that is let go of in any case */
-    SkipDrop *drop_given;
-    /*
-     * The word under way, how many target pages it names, and stretches of it,
-     * as PageRun
-     */
+    /* The word under way, how many target pages it names, and bytes dropped */
     unsigned long *word;
     uint64_t named;
-    GArray *stretches;
     uint64_t dropped;
 } Arrival;
 
@@ -156,8 +222,9 @@ static bool names_pages(SkipSectionRecord type)
     return type == SKIP_SECTION_MAP || type == SKIP_SECTION_WORD;
 }
 
-static bool get_record(QEMUFile *f, Arrival *a, Record *r, Error **errp)
+static bool get_record(QEMUFile *f, Arrival *a, Error **errp)
 {
+    Record *r = &a->r;
     int id_len;
 
     r->type = qemu_get_byte(f);
@@ -223,28 +290,16 @@ static RAMBlock *find_block(const Record *r, Error **errp)
     return rb;
 }
 
-/* Pages of which a record tells something */
-static void note_stretch(uint64_t page, uint64_t npages, void *opaque)
+/* Decode into @bits, of which *@count are set; forbid huge pages there. */
+static bool decode(Arrival *a, RAMBlock *rb, unsigned long *bits,
+                   uint64_t *count, Error **errp)
 {
-    GArray *stretches = opaque;
-    PageRun stretch = { .start = page, .end = page + npages };
-
-    g_array_append_val(stretches, stretch);
-}
-
-/*
- * Decode into @bits, of which *@count are set.  The stretches that it is about
- * are in a->stretches then.
- */
-static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
-                   unsigned long *bits, uint64_t *count, Error **errp)
-{
+    const Record *r = &a->r;
     uint64_t used = rb->used_length >> skip_section_page_bits(r->type);
     BalloonCodecError err;
 
-    g_array_set_size(a->stretches, 0);
     err = balloon_codec_decode(bits, r->pages, count, a->buf, r->size,
-                               note_stretch, a->stretches);
+                               &a->range);
     if (err) {
         error_setg(errp, "what is said of RAM block '%s' is malformed: %s",
                    r->id, balloon_codec_error(err));
@@ -255,6 +310,11 @@ static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
                    r->id);
         return false;
     }
+    /* In END there is no need any more: they are allowed right behind it. */
+    if (!(a->flags & SKIP_FLAG_END)) {
+        forbid_huge_pages(rb, bits, skip_section_page_bits(r->type),
+                          &a->range);
+    }
     return true;
 }
 
@@ -263,13 +323,9 @@ static bool decode(Arrival *a, const Record *r, const RAMBlock *rb,
 static void end_block(Arrival *a)
 {
     skip_drop_free(a->drop);
-    skip_drop_free(a->drop_given);
     g_free(a->word);
-    g_free(a->id);
     a->drop = NULL;
-    a->drop_given = NULL;
     a->word = NULL;
-    a->id = NULL;
 }
 
 /* Turn to @rb; consecutive records are mostly of the same one. */
@@ -277,23 +333,11 @@ static void begin_block(Arrival *a, RAMBlock *rb)
 {
     if (!a->drop || skip_drop_block(a->drop) != rb) {
         end_block(a);
-        a->drop = skip_drop_new(rb, SKIP_DROP_STALE);
-        if (skip_drop_stays_populated(rb)) {
-            a->drop_given = skip_drop_new(rb, SKIP_DROP_GIVEN_BACK);
-        }
-        a->id = g_strdup(rb->idstr);
+        a->drop = skip_drop_new(rb);
         a->word = bitmap_new(skip_section_pages(rb, SKIP_SECTION_WORD));
     }
-    a->dropped = 0;
-}
-
-/* Others had a turn, or the stream was read. */
-static void look_again(Arrival *a)
-{
     skip_drop_look_again(a->drop);
-    if (a->drop_given) {
-        skip_drop_look_again(a->drop_given);
-    }
+    a->dropped = 0;
 }
 
 /*
@@ -307,70 +351,75 @@ static bool take_turns(Arrival *a, Error **errp)
     }
     if (!skip_drop_block(a->drop)) {
         error_setg(errp, "RAM block '%s' went, or was resized, while it was "
-                   "loaded", a->id);
+                   "loaded", a->r.id);
         return false;
     }
-    look_again(a);
+    skip_drop_look_again(a->drop);
     return true;
 }
 
 /*
- * Which drop is for what lies at @start?  Shortens @end to where that changes.
+ * Why is dropped what lies at @start?  Shortens @end to where that changes.
+ * What the guest gave back is let go of, even if it was to stay populated.
  * Both are in bytes.
  */
-static SkipDrop *choose_drop(Arrival *a, uint64_t start, uint64_t *end)
+static SkipDropReason reason_at(RAMBlock *rb, uint64_t start, uint64_t *end)
 {
-    const unsigned long *map = balloon_map_of_block(skip_drop_block(a->drop));
+    const unsigned long *map = balloon_map_of_block(rb);
     PageRun run;
 
-    if (!a->drop_given || !map ||
+    if (!map || !skip_drop_stays_populated(rb) ||
         !page_run_next(map, start >> BALLOON_MAP_PAGE_SHIFT,
                        *end >> BALLOON_MAP_PAGE_SHIFT, &run)) {
-        return a->drop;
+        return SKIP_DROP_STALE;
     }
     run.start <<= BALLOON_MAP_PAGE_SHIFT;
     run.end <<= BALLOON_MAP_PAGE_SHIFT;
     *end = run.start > start ? run.start : run.end;
-    return run.start > start ? a->drop : a->drop_given;
+    return run.start > start ? SKIP_DROP_STALE : SKIP_DROP_GIVEN_BACK;
 }
 
 /* Drop a piece of [@start, @end), and set @next to where it ends; in bytes. */
 static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
                       Error **errp)
 {
-    SkipDrop *drop = choose_drop(a, start, &end);
-    int ret = skip_drop_step(drop, start, end, next);
+    SkipDropReason reason = reason_at(skip_drop_block(a->drop), start, &end);
+    int ret = skip_drop_step(a->drop, reason, start, end, next);
 
     if (ret < 0) {
         error_setg_errno(errp, -ret, "RAM block '%s' cannot be emptied",
-                         a->id);
+                         a->r.id);
         return false;
     }
     a->dropped += ret ? *next - start : 0;
     return true;
 }
 
-/* Drop what the word names in a stretch. */
-static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
+/* Drop what the word names. */
+static bool drop_named(Arrival *a, Error **errp)
 {
     int bits = qemu_target_page_bits();
-    uint64_t at = stretch->start << bits;
-    uint64_t end = MIN(stretch->end << bits,
+    uint64_t end = MIN(a->range.end << bits,
                        skip_drop_block(a->drop)->used_length);
+    uint64_t at = a->range.start << bits;
 
     while (at < end) {
-        uint64_t stop = MIN(ROUND_DOWN(at, PIECE) + PIECE, end);
-        uint64_t next = skip_drop_find(a->drop, at, stop);
+        /* It ends with a page of the target, wherever a piece ended. */
+        uint64_t stop = MIN(QEMU_ALIGN_DOWN(at, PIECE) + PIECE, end);
+        uint64_t next;
         PageRun run;
 
-        /* The runs may be many, and there is mostly nothing in them. */
-        if (next > at) {
-            at = next;
-        } else if (!page_run_next(a->word, at >> bits, stop >> bits, &run)) {
+        if (!page_run_next(a->word, at >> bits, stop >> bits, &run)) {
             at = stop;
-        } else if (!drop_step(a, MAX(at, run.start << bits), run.end << bits,
-                              &at, errp)) {
-            return false;
+        } else {
+            at = MAX(at, run.start << bits);
+            /* The runs may be many, and there is mostly nothing in them. */
+            next = skip_drop_find(a->drop, at, stop);
+            if (next > at) {
+                at = next;
+            } else if (!drop_step(a, at, run.end << bits, &at, errp)) {
+                return false;
+            }
         }
         if (!take_turns(a, errp)) {
             return false;
@@ -379,12 +428,12 @@ static bool drop_named(Arrival *a, const PageRun *stretch, Error **errp)
     return true;
 }
 
-/* What is named in a stretch does not count as received any more. */
-static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *stretch)
+/* What is named does not count as received any more. */
+static void note_not_received(Arrival *a, RAMBlock *rb)
 {
-    uint64_t end = MIN(stretch->end,
+    uint64_t end = MIN(a->range.end,
                        rb->used_length >> qemu_target_page_bits());
-    uint64_t at = stretch->start;
+    uint64_t at = a->range.start;
     PageRun run;
 
     /* Little was received of what is named, and runs of that may be many. */
@@ -396,116 +445,22 @@ static void note_not_received(Arrival *a, RAMBlock *rb, const PageRun *stretch)
     }
 }
 
-/* ---- Huge pages ---- */
-
-/* Size of a transparent huge page, in bytes */
-static uint64_t huge_page_size(void)
-{
-    g_autofree char *text = NULL;
-    uint64_t size;
-
-    if (g_file_get_contents(HUGE_PAGE_SIZE_PATH, &text, NULL, NULL) &&
-        !qemu_strtou64(g_strchomp(text), NULL, 10, &size) &&
-        is_power_of_2(size)) {
-        return size;
-    }
-    return HUGE_PAGE_SIZE_DEFAULT;
-}
-
-/* @start and @end are in bytes; huge pages are forbidden up to @done. */
-static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
-                         uint64_t huge, uint64_t *done)
-{
-    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
-    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
-    if (start < end) {
-        qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
-        *done = end;
-        rb->skip_pages->places++;
-    }
-}
-
-/*
- * Forbid huge pages in all that @named, which has pages of @bits bits, has in a
- * stretch, and where that begins or ends: a page in the midst of it may still
- * be sent.
- */
-static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
-                              int bits, const PageRun *stretch)
-{
-    uint64_t from = stretch->start, done = 0, huge;
-    SkipPages *pages = rb->skip_pages;
-    PageRun run;
-
-    if (!pages || rb->page_size != qemu_real_host_page_size() ||
-        pages->places > HUGE_PAGE_PLACES_MAX) {
-        return;
-    }
-    huge = huge_page_size();
-    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
-           page_run_next(named, from, stretch->end, &run); from = run.end) {
-        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
-    }
-    if (pages->places > HUGE_PAGE_PLACES_MAX) {
-        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
-    }
-    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
-}
-
-/* In END there is no need any more: they are allowed right behind it. */
-static void forbid_huge_pages_in_stretches(const Arrival *a, const Record *r,
-                                           RAMBlock *rb,
-                                           const unsigned long *named)
-{
-    guint i;
-
-    for (i = 0; i < a->stretches->len && !(a->flags & SKIP_FLAG_END); i++) {
-        forbid_huge_pages(rb, named, skip_section_page_bits(r->type),
-                          &g_array_index(a->stretches, PageRun, i));
-    }
-}
-
-static void allow_huge_pages(void)
-{
-    RAMBlock *rb;
-
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        SkipPages *pages = rb->skip_pages;
-
-        if (pages && pages->places) {
-            pages->places = 0;
-            qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
-        }
-    }
-}
-
 /* ---- Words ---- */
 
-static bool load_word(Arrival *a, const Record *r, Error **errp)
+static bool load_word(Arrival *a, Error **errp)
 {
-    RAMBlock *rb = find_block(r, errp);
-    guint i;
+    RAMBlock *rb = find_block(&a->r, errp);
 
     if (!rb) {
         return false;
     }
     begin_block(a, rb);
-    look_again(a);
-    if (!decode(a, r, rb, a->word, &a->named, errp)) {
+    if (!decode(a, rb, a->word, &a->named, errp) || !drop_named(a, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, r, rb, a->word);
-    for (i = 0; i < a->stretches->len; i++) {
-        const PageRun *stretch = &g_array_index(a->stretches, PageRun, i);
-
-        if (!drop_named(a, stretch, errp)) {
-            return false;
-        }
-        note_not_received(a, rb, stretch);
-        a->named -= page_run_clear(a->word, stretch->start, stretch->end);
-    }
-    trace_skip_arrival_word(a->id, r->size, a->dropped);
+    note_not_received(a, rb);
+    a->named -= page_run_clear(a->word, a->range.start, a->range.end);
+    trace_skip_arrival_word(a->r.id, a->r.size, a->dropped);
     return take_turns(a, errp);
 }
 
@@ -529,9 +484,9 @@ static bool check_device(Error **errp)
     return true;
 }
 
-static bool load_map(Arrival *a, const Record *r, Error **errp)
+static bool load_map(Arrival *a, Error **errp)
 {
-    RAMBlock *rb = find_block(r, errp);
+    RAMBlock *rb = find_block(&a->r, errp);
     unsigned long *map;
     uint64_t *count;
 
@@ -539,10 +494,9 @@ static bool load_map(Arrival *a, const Record *r, Error **errp)
         return false;
     }
     map = balloon_map_of_block_for_load(rb, &count);
-    if (!decode(a, r, rb, map, count, errp)) {
+    if (!decode(a, rb, map, count, errp)) {
         return false;
     }
-    forbid_huge_pages_in_stretches(a, r, rb, map);
     /* Each record looks up everything anew. */
     skip_turns_take(&a->turns);
     return true;
@@ -561,11 +515,11 @@ static int empty_range(const char *id, uint64_t start, uint64_t end,
                        SkipDropReason reason, SkipTurns *turns)
 {
     RAMBlock *rb = look_up_block(id);
-    SkipDrop *drop = rb ? skip_drop_new(rb, reason) : NULL;
+    SkipDrop *drop = rb ? skip_drop_new(rb) : NULL;
     int ret = rb ? 0 : -ENOENT;
 
     while (ret >= 0 && start < end) {
-        ret = skip_drop_step(drop, start, end, &start);
+        ret = skip_drop_step(drop, reason, start, end, &start);
         if (skip_turns_take(turns)) {
             skip_drop_look_again(drop);
         }
@@ -634,8 +588,9 @@ static int empty_managed(const char *id, RAMBlock *rb, SkipTurns *turns)
  * What has to stay populated would have to be read as a whole; there each page
  * is looked at that is told, or arrives as zeroes.
  */
-static bool load_empty(Arrival *a, const Record *r, Error **errp)
+static bool load_empty(Arrival *a, Error **errp)
 {
+    const Record *r = &a->r;
     RAMBlock *rb = find_block(r, errp);
     bool managed = rb && memory_region_has_ram_discard_manager(rb->mr);
     int ret;
@@ -647,7 +602,7 @@ static bool load_empty(Arrival *a, const Record *r, Error **errp)
         error_setg(errp, "RAM block '%s' is to be emptied too late", r->id);
         return false;
     }
-    if (!managed && !skip_drop_lets_go(rb, SKIP_DROP_STALE)) {
+    if (!managed && !skip_drop_lets_go(rb)) {
         return true;
     }
     trace_skip_arrival_empty(r->id);
@@ -678,15 +633,15 @@ static bool load_sync(Error **errp)
     return true;
 }
 
-static bool load_record(Arrival *a, const Record *r, Error **errp)
+static bool load_record(Arrival *a, Error **errp)
 {
-    switch (r->type) {
+    switch (a->r.type) {
     case SKIP_SECTION_MAP:
-        return load_map(a, r, errp);
+        return load_map(a, errp);
     case SKIP_SECTION_WORD:
-        return load_word(a, r, errp);
+        return load_word(a, errp);
     case SKIP_SECTION_EMPTY:
-        return load_empty(a, r, errp);
+        return load_empty(a, errp);
     default:
         return load_sync(errp);
     }
@@ -695,23 +650,18 @@ static bool load_record(Arrival *a, const Record *r, Error **errp)
 static bool load_records(QEMUFile *f, uint32_t flags, Error **errp)
 {
     g_autofree uint8_t *buf = g_malloc(BALLOON_CODEC_MAX);
-    g_autoptr(GArray) stretches = g_array_new(false, false,
-                                              sizeof(PageRun));
     Arrival a = {
         .flags = flags,
         .buf = buf,
-        .stretches = stretches,
     };
     bool ok, last;
-    Record r;
 
     skip_turns_begin(&a.turns, "arrival");
     do {
-        skip_turns_read_begin(&a.turns);
-        ok = get_record(f, &a, &r, errp);
-        skip_turns_read_end(&a.turns);
-        last = ok && r.type == SKIP_SECTION_LAST;
-    } while (ok && !last && (ok = load_record(&a, &r, errp)));
+        ok = get_record(f, &a, errp);
+        skip_turns_read(&a.turns);
+        last = ok && a.r.type == SKIP_SECTION_LAST;
+    } while (ok && !last && (ok = load_record(&a, errp)));
     end_block(&a);
     skip_turns_end(&a.turns);
     return ok;
@@ -786,18 +736,22 @@ int skip_arrival_cleanup(void *opaque)
 
 void skip_arrival_page(RAMBlock *rb, void *host)
 {
-    arrival.rb = rb;
-    arrival.first = !ramblock_recv_bitmap_test(rb, host);
+    /* Of COLO, @host may be in a cache, which is none of our business. */
+    bool ours = arrival.begun && !migration_incoming_in_colo_state();
+
+    arrival.rb = ours ? rb : NULL;
+    arrival.first = ours && !ramblock_recv_bitmap_test(rb, host);
 }
 
 bool skip_arrival_zero(void *host)
 {
-    SkipPages *pages = skip_pages_of(arrival.rb);
-    uint64_t offset = (uint8_t *)host - arrival.rb->host;
+    RAMBlock *rb = arrival.rb;
+    SkipPages *pages = rb ? skip_pages_of(rb) : NULL;
 
-    return arrival.begun && pages && pages->emptied &&
+    return pages && pages->emptied &&
            (arrival.first ||
-            skip_drop_page(arrival.rb, offset, qemu_target_page_size()));
+            skip_drop_page(rb, (uint8_t *)host - rb->host,
+                           qemu_target_page_size()));
 }
 
 bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
@@ -825,25 +779,6 @@ bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
 
 /* ---- Files of mapped-ram ---- */
 
-/* Drop what was held where there are gaps. */
-static int empty_gaps(const char *id, const unsigned long *gaps,
-                      uint64_t npages)
-{
-    int bits = qemu_target_page_bits();
-    uint64_t from = 0;
-    SkipTurns turns;
-    int ret = 0;
-    PageRun run;
-
-    skip_turns_begin(&turns, "gaps");
-    for (; !ret && page_run_next(gaps, from, npages, &run); from = run.end) {
-        ret = empty_range(id, run.start << bits, run.end << bits,
-                          SKIP_DROP_STALE, &turns);
-    }
-    skip_turns_end(&turns);
-    return ret;
-}
-
 /* @npages is what the file says. */
 bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
                        uint64_t npages, Error **errp)
@@ -851,7 +786,10 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
     int bits = qemu_target_page_bits();
     PageRun all = { .end = MIN(npages, rb->used_length >> bits) };
     g_autofree unsigned long *gaps = NULL;
-    int ret;
+    g_autofree char *id = g_strdup(rb->idstr);
+    SkipTurns turns;
+    PageRun run = { 0 };
+    int ret = 0;
 
     if (!skip_unpopulated_can_ask(rb) || migrate_ram_is_ignored(rb) ||
         find_next_zero_bit(held, all.end, 0) == all.end) {
@@ -861,9 +799,14 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
     bitmap_complement(gaps, held, all.end);
     add_pages();
     forbid_huge_pages(rb, gaps, bits, &all);
-    ret = empty_gaps(rb->idstr, gaps, all.end);
+    skip_turns_begin(&turns, "gaps");
+    while (!ret && page_run_next(gaps, run.end, all.end, &run)) {
+        ret = empty_range(id, run.start << bits, run.end << bits,
+                          SKIP_DROP_STALE, &turns);
+    }
+    skip_turns_end(&turns);
     if (ret) {
-        set_cannot_be_emptied(errp, rb->idstr, -ret);
+        set_cannot_be_emptied(errp, id, -ret);
     }
     return !ret;
 }

@@ -53,56 +53,41 @@ static uint64_t chunk_start(uint64_t chunk, uint64_t npages)
     return MIN(chunk * BALLOON_CHUNK_PAGES, npages);
 }
 
-static size_t number_size(uint64_t value)
-{
-    size_t n = 1;
-
-    while (value >>= 7) {
-        n++;
-    }
-    return n;
-}
-
+/* Returns the bytes that a number takes; writes it, unless @buf is NULL. */
 static size_t put_number(uint8_t *buf, uint64_t value)
 {
     size_t n = 0;
 
-    while (value >= 0x80) {
-        buf[n++] = (uint8_t)value | 0x80;
+    do {
+        uint8_t byte = value & 0x7f;
+
         value >>= 7;
-    }
-    buf[n++] = value;
+        if (buf) {
+            buf[n] = byte | (value ? 0x80 : 0);
+        }
+        n++;
+    } while (value);
     return n;
 }
 
-/* What the runs of [@start, @end) would take, and how many they are */
-static size_t runs_size(const unsigned long *bits, uint64_t start,
-                        uint64_t end, size_t limit, uint64_t *nruns)
-{
-    uint64_t at = start;
-    PageRun run;
-    size_t size = 0;
-
-    *nruns = 0;
-    while (size <= limit && page_run_next(bits, at, end, &run)) {
-        size += number_size(run.start - at) + number_size(run.end - run.start);
-        at = run.end;
-        ++*nruns;
-    }
-    return size;
-}
-
+/*
+ * Returns the bytes that the runs of [@start, @end) take, or more than @limit;
+ * writes them, unless @buf is NULL.  @nruns is set to how many they are.
+ */
 static size_t put_runs(const unsigned long *bits, uint64_t start,
-                       uint64_t end, uint8_t *buf)
+                       uint64_t end, uint8_t *buf, size_t limit,
+                       uint64_t *nruns)
 {
     uint64_t at = start;
     PageRun run;
     size_t n = 0;
 
-    while (page_run_next(bits, at, end, &run)) {
-        n += put_number(buf + n, run.start - at);
-        n += put_number(buf + n, run.end - run.start);
+    *nruns = 0;
+    while (n <= limit && page_run_next(bits, at, end, &run)) {
+        n += put_number(buf ? buf + n : NULL, run.start - at);
+        n += put_number(buf ? buf + n : NULL, run.end - run.start);
         at = run.end;
+        ++*nruns;
     }
     return n;
 }
@@ -160,7 +145,7 @@ static uint64_t count_run_chunks(const unsigned long *bits, uint64_t npages,
             chunk = MIN(run.start / BALLOON_CHUNK_PAGES, end);
             continue;
         }
-        runs = runs_size(bits, start, stop, raw, &nruns);
+        runs = put_runs(bits, start, stop, NULL, raw, &nruns);
         size += runs + NUMBER_MAX;
         if (size > room || runs > raw) {
             break;
@@ -190,10 +175,10 @@ size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
         if (count) {
             uint64_t stop = chunk_start(*chunk + count, npages);
 
-            runs_size(bits, start, stop, SIZE_MAX, &nruns);
+            put_runs(bits, start, stop, NULL, SIZE_MAX, &nruns);
             buf[n++] = KIND_RUNS;
             n += put_number(buf + n, nruns);
-            n += put_runs(bits, start, stop, buf + n);
+            n += put_runs(bits, start, stop, buf + n, SIZE_MAX, &nruns);
         } else {
             count = 1;
             buf[n++] = KIND_RAW;
@@ -288,17 +273,14 @@ static BalloonCodecError get_raw(Reader *r, uint64_t start, uint64_t end)
 
 BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
                                        uint64_t *count, const uint8_t *buf,
-                                       size_t size,
-                                       void (*touched)(uint64_t start,
-                                                       uint64_t npages,
-                                                       void *opaque),
-                                       void *opaque)
+                                       size_t size, PageRun *range)
 {
     Reader r = { .buf = buf, .size = size, .bits = bits };
     uint64_t chunks = balloon_codec_chunks(npages);
     uint64_t chunk = 0;
     BalloonCodecError err = BALLOON_CODEC_OK;
 
+    *range = (PageRun) { 0 };
     while (!err && r.at < size) {
         uint64_t skip = 0, n = 0, start, end;
         uint8_t kind;
@@ -332,8 +314,9 @@ BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
         err = kind == KIND_RUNS ? get_runs(&r, start, end)
                                 : get_raw(&r, start, end);
         *count += r.set;
-        if (!err && touched) {
-            touched(start, end - start, opaque);
+        if (!err) {
+            range->start = range->end ? range->start : start;
+            range->end = end;
         }
     }
     return err;
@@ -341,21 +324,15 @@ BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
 
 const char *balloon_codec_error(BalloonCodecError error)
 {
-    switch (error) {
-    case BALLOON_CODEC_OK:
-        return "no error";
-    case BALLOON_CODEC_TRUNCATED:
-        return "it is cut short";
-    case BALLOON_CODEC_NUMBER:
-        return "a number in it is too large";
-    case BALLOON_CODEC_KIND:
-        return "it has a segment of an unknown kind";
-    case BALLOON_CODEC_EMPTY:
-        return "it has an empty segment or run";
-    case BALLOON_CODEC_ORDER:
-        return "its runs or segments are not in order";
-    case BALLOON_CODEC_RANGE:
-        return "it names pages beyond the end";
-    }
-    return "unknown error";
+    static const char *const words[] = {
+        [BALLOON_CODEC_OK] = "no error",
+        [BALLOON_CODEC_TRUNCATED] = "it is cut short",
+        [BALLOON_CODEC_NUMBER] = "a number in it is too large",
+        [BALLOON_CODEC_KIND] = "it has a segment of an unknown kind",
+        [BALLOON_CODEC_EMPTY] = "it has an empty segment or run",
+        [BALLOON_CODEC_ORDER] = "its runs or segments are not in order",
+        [BALLOON_CODEC_RANGE] = "it names pages beyond the end",
+    };
+
+    return (size_t)error < ARRAY_SIZE(words) ? words[error] : "unknown error";
 }

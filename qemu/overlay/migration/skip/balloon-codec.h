@@ -61,21 +61,18 @@ size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
  * @count: how many of them are set, which is kept up to date
  * @buf: the buffer
  * @size: its bytes
- * @touched: called for each range of pages that was replaced, may be NULL
- * @opaque: for @touched
+ * @range: set to the pages it is about, from the start of the first segment to
+ *         the end of the last one
  *
  * One pass over the buffer, without allocating anything.  After an error the
- * bitmap may have been changed in part, but never beyond its end.
+ * bitmap may have been changed in part, but never beyond its end, and @range is
+ * that of the segments before the bad one.
  *
  * Returns: BALLOON_CODEC_OK, or what is wrong
  */
 BalloonCodecError balloon_codec_decode(unsigned long *bits, uint64_t npages,
                                        uint64_t *count, const uint8_t *buf,
-                                       size_t size,
-                                       void (*touched)(uint64_t start,
-                                                       uint64_t npages,
-                                                       void *opaque),
-                                       void *opaque);
+                                       size_t size, PageRun *range);
 
 /**
  * balloon_codec_error: What @error means, in words

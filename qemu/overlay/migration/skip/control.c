@@ -23,7 +23,6 @@
 #include "standard-headers/linux/virtio_balloon.h"
 #include "system/runstate.h"
 #include "control.h"
-#include "drop.h"
 #include "hooks.h"
 #include "pass.h"
 #include "told.h"
@@ -381,7 +380,6 @@ void skip_migration_init(void)
     MigMode mode;
 
     populated_init();
-    skip_drop_init();
     skip_pages_init();
     precopy_notifier.notify = on_precopy;
     precopy_add_notifier(&precopy_notifier);

@@ -16,11 +16,9 @@
 #include "qemu/cutils.h"
 #include "qemu/madvise.h"
 #include "qemu/main-loop.h"
-#include "qemu/queue.h"
 #include "qemu/units.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
-#include "exec/ramlist.h"
 #include "system/hostmem.h"
 #include "system/system.h"
 #include "page-run.h"
@@ -41,14 +39,15 @@
 #define IN_PLACE (2 * MiB)
 
 struct SkipDrop {
+    /* Stays: its memory region is referenced; but see skip_drop_block() */
     RAMBlock *rb;
-    SkipDropReason reason;
     uint64_t length;
-    /* What there is can be let go of, and that has not failed */
-    bool lets_go;
-    /* Of a template: our own copies of pages can be let go of */
-    bool copies_go;
-    /* Asks what has to be let go of */
+    bool is_template;
+    /* What there is could not be let go of. */
+    bool failed;
+    /* Why the step under way drops */
+    SkipDropReason reason;
+    /* Asks what has to be let go of; NULL for a template */
     PopulatedScan *scan;
     /* Asks what has to be looked at in place; NULL until there is something */
     PopulatedScan *exact;
@@ -57,52 +56,12 @@ struct SkipDrop {
     /* The huge page that was looked at last; whether it is zero */
     uint64_t edge;
     bool edge_zero;
-    QLIST_ENTRY(SkipDrop) next;
 };
 
 #define NO_EDGE UINT64_MAX
 
 #define TYPE_MEMORY_BACKEND_FILE "memory-backend-file"
 #define TYPE_MEMORY_BACKEND_MEMFD "memory-backend-memfd"
-
-/* Protected by the BQL */
-static QLIST_HEAD(, SkipDrop) drops = QLIST_HEAD_INITIALIZER(drops);
-
-/* ---- RAM blocks come and go ---- */
-
-static void block_changed(void *host)
-{
-    SkipDrop *drop;
-
-    assert(bql_locked());
-    QLIST_FOREACH(drop, &drops, next) {
-        if (drop->rb && drop->rb->host == host) {
-            drop->rb = NULL;
-        }
-    }
-}
-
-static void block_removed(RAMBlockNotifier *n, void *host, size_t size,
-                          size_t max_size)
-{
-    block_changed(host);
-}
-
-static void block_resized(RAMBlockNotifier *n, void *host, size_t old_size,
-                          size_t new_size)
-{
-    block_changed(host);
-}
-
-static RAMBlockNotifier ram_notifier = {
-    .ram_block_removed = block_removed,
-    .ram_block_resized = block_resized,
-};
-
-void skip_drop_init(void)
-{
-    ram_block_notifier_add(&ram_notifier);
-}
 
 /* ---- What can be let go of ---- */
 
@@ -145,9 +104,14 @@ static bool may_go(const RAMBlock *rb, SkipDropReason reason)
              !skip_drop_stays_populated(rb)));
 }
 
-bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason)
+bool skip_drop_lets_go(RAMBlock *rb)
 {
-    return !is_template(rb) && may_go(rb, reason);
+    return !is_template(rb) && may_go(rb, SKIP_DROP_STALE);
+}
+
+static bool lets_go(const SkipDrop *drop, SkipDropReason reason)
+{
+    return !drop->is_template && !drop->failed && may_go(drop->rb, reason);
 }
 
 /* ---- What there is ---- */
@@ -195,7 +159,8 @@ static int zero_pages(SkipDrop *drop, uint64_t start, uint64_t end)
         uint8_t *host = drop->rb->host + start;
 
         if (!buffer_is_zero(host, next - start)) {
-            if (!drop->lets_go && drop->reason == SKIP_DROP_UNPLUGGED) {
+            if (drop->reason == SKIP_DROP_UNPLUGGED &&
+                !lets_go(drop, drop->reason)) {
                 return -ENOTSUP;
             }
             memset(host, 0, next - start);
@@ -244,7 +209,8 @@ static bool let_go_of_copies(SkipDrop *drop, uint64_t start, uint64_t *next)
 {
     uint64_t page_size = drop->rb->page_size;
 
-    return drop->copies_go && is_zero_in_template(drop, start, next) &&
+    return drop->is_template && may_go(drop->rb, drop->reason) &&
+           is_zero_in_template(drop, start, next) &&
            QEMU_IS_ALIGNED(start | *next, page_size) &&
            !qemu_madvise(drop->rb->host + start, *next - start,
                          QEMU_MADV_DONTNEED);
@@ -322,15 +288,16 @@ static uint64_t end_of_piece(const SkipDrop *drop, uint64_t start,
     return MIN(QEMU_ALIGN_DOWN(start, page_size) + MAX(piece, page_size), end);
 }
 
-int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
-                   uint64_t *next)
+int skip_drop_step(SkipDrop *drop, SkipDropReason reason, uint64_t start,
+                   uint64_t end, uint64_t *next)
 {
     int ret;
 
-    if (!drop->rb || end > drop->length) {
+    if (!skip_drop_block(drop) || end > drop->length) {
         return -ENOENT;
     }
-    if (drop->lets_go) {
+    drop->reason = reason;
+    if (lets_go(drop, reason)) {
         if (!ask(drop->scan, start, end, next)) {
             return 0;
         }
@@ -339,7 +306,7 @@ int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
         if (ret) {
             return ret;
         }
-        drop->lets_go = false;
+        drop->failed = true;
     }
     return step_in_place(drop, start, end, next);
 }
@@ -348,8 +315,8 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end)
 {
     uint64_t next;
 
-    return ask(drop->lets_go ? drop->scan : exact_scan(drop), start, end,
-               &next) ? start : next;
+    return ask(lets_go(drop, SKIP_DROP_STALE) ? drop->scan : exact_scan(drop),
+               start, end, &next) ? start : next;
 }
 
 bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
@@ -361,21 +328,19 @@ bool skip_drop_page(RAMBlock *rb, uint64_t offset, uint64_t size)
 
 /* ---- The object ---- */
 
-SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason)
+SkipDrop *skip_drop_new(RAMBlock *rb)
 {
     SkipDrop *drop = g_new0(SkipDrop, 1);
 
     assert(bql_locked());
+    memory_region_ref(rb->mr);
     drop->rb = rb;
-    drop->reason = reason;
     drop->length = rb->used_length;
-    drop->lets_go = skip_drop_lets_go(rb, reason);
-    drop->copies_go = is_template(rb) && may_go(rb, reason);
+    drop->is_template = is_template(rb);
     drop->edge = NO_EDGE;
-    if (drop->lets_go) {
+    if (!drop->is_template) {
         drop->scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
     }
-    QLIST_INSERT_HEAD(&drops, drop, next);
     return drop;
 }
 
@@ -383,17 +348,20 @@ void skip_drop_free(SkipDrop *drop)
 {
     assert(bql_locked());
     if (drop) {
-        QLIST_REMOVE(drop, next);
         populated_scan_free(drop->scan);
         populated_scan_free(drop->exact);
         populated_scan_free(drop->file);
+        memory_region_unref(drop->rb->mr);
         g_free(drop);
     }
 }
 
 RAMBlock *skip_drop_block(const SkipDrop *drop)
 {
-    return drop->rb;
+    RAMBlock *rb = drop->rb;
+
+    /* Its name is taken away when it is unplugged. */
+    return rb->idstr[0] && rb->used_length == drop->length ? rb : NULL;
 }
 
 void skip_drop_look_again(SkipDrop *drop)

@@ -38,9 +38,10 @@ typedef enum SkipDropReason {
 typedef struct SkipDrop SkipDrop;
 
 /**
- * skip_drop_lets_go: Can, and may, memory of @rb be let go of?
+ * skip_drop_lets_go: Can, and may, memory of @rb that is out of date be let go
+ * of?
  */
-bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason);
+bool skip_drop_lets_go(RAMBlock *rb);
 
 /**
  * skip_drop_stays_populated: Is memory of @rb to be kept populated?
@@ -50,16 +51,13 @@ bool skip_drop_lets_go(RAMBlock *rb, SkipDropReason reason);
 bool skip_drop_stays_populated(const RAMBlock *rb);
 
 /**
- * skip_drop_init: Take note of RAM blocks that come and go; once
- */
-void skip_drop_init(void);
-
-/**
  * skip_drop_new: Prepare to drop memory of @rb
+ *
+ * Its memory region is referenced as long as the drop is there.
  *
  * Returns: the drop, owned by the caller
  */
-SkipDrop *skip_drop_new(RAMBlock *rb, SkipDropReason reason);
+SkipDrop *skip_drop_new(RAMBlock *rb);
 
 /**
  * skip_drop_free: Free @drop; NULL is allowed
@@ -69,7 +67,7 @@ void skip_drop_free(SkipDrop *drop);
 /**
  * skip_drop_block: The RAM block that @drop is for
  *
- * Returns: NULL if it has gone, or was resized; @drop is of no use then
+ * Returns: NULL if it was unplugged, or resized; @drop is of no use then
  */
 RAMBlock *skip_drop_block(const SkipDrop *drop);
 
@@ -93,16 +91,17 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end);
 /**
  * skip_drop_step: Drop a piece of memory, of as much as takes a millisecond or
  * two
+ * @reason: why
  * @start: in bytes, a multiple of 4096
  * @end: the same; no more than the length in use
  * @next: set to how far it came, more than @start and at most @end
  *
  * Returns: 1 if there may have been something in [@start, @next), 0 if there
- * was nothing; -ENOENT if the RAM block has gone, or was resized; or a negative
+ * was nothing; -ENOENT if the RAM block was unplugged or resized; or a negative
  * errno, see SKIP_DROP_UNPLUGGED
  */
-int skip_drop_step(SkipDrop *drop, uint64_t start, uint64_t end,
-                   uint64_t *next);
+int skip_drop_step(SkipDrop *drop, SkipDropReason reason, uint64_t start,
+                   uint64_t end, uint64_t *next);
 
 /**
  * skip_drop_page: Let go of a page that holds what is out of date

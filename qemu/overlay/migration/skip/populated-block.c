@@ -37,7 +37,7 @@ static int64_t mapped_elsewhere(RAMBlock *but)
         if (rb == but || rb->page_size == qemu_real_host_page_size()) {
             continue;
         }
-        scan = populated_scan_of_block(rb, POPULATED_TO_SHOW);
+        scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
         mapped = populated_scan_mapped(scan);
         populated_scan_free(scan);
         if (mapped < 0) {

@@ -270,10 +270,6 @@ static int look_into_hole(PopulatedScan *scan, uint64_t to)
     int64_t cached;
     int ret;
 
-    if (scan->use == POPULATED_TO_SHOW) {
-        a->end = end;
-        return 0;
-    }
     if (!scan->no_cachestat) {
         end = MIN(end, a->end + STAT_MAX);
         cached = count_cached(scan, a->end, end);

@@ -47,14 +47,10 @@ struct PopulatedScan {
     PopulatedUse use;
     uint64_t limit;
     uint64_t calls;
-    /* Whom to ask */
-    bool ask_file;
-    bool ask_tables;
     /* The system calls that this kernel, or a filter, refuses */
     bool no_pagemap_scan;
     bool no_cachestat;
-    /* The kind of the file is known: 0, or why it is of no use */
-    bool checked;
+    /* 0, or why the memory is of a kind that nobody can be asked about */
     int unusable;
     /* The file is of tmpfs */
     bool in_memory;

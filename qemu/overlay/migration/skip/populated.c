@@ -25,6 +25,31 @@
 /* How often to count huge pages while they may become more */
 #define COUNT_TRIES 5
 
+static bool asks_file(const PopulatedScan *scan)
+{
+    return scan->mem.fd >= 0 && !populated_is_huge(scan);
+}
+
+/* Of which kind is the memory?  0, or -errno if there is nobody to ask. */
+static int check(PopulatedScan *scan)
+{
+    struct stat st;
+
+    if (asks_file(scan)) {
+        return populated_file_check(scan);
+    }
+    if (scan->mem.fd < 0) {
+        scan->is_empty = true;
+        return scan->mem.shared ? -ENOTSUP : 0;
+    }
+    scan->calls++;
+    if (fstat(scan->mem.fd, &st) < 0) {
+        return -errno;
+    }
+    scan->is_empty = !st.st_blocks;
+    return 0;
+}
+
 PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
                                   PopulatedUse use)
 {
@@ -33,8 +58,7 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
     scan->mem = *mem;
     scan->use = use;
     scan->limit = mem->length;
-    scan->ask_file = mem->fd >= 0 && !populated_is_huge(scan);
-    scan->ask_tables = !(scan->ask_file && mem->shared);
+    scan->unusable = check(scan);
     return scan;
 }
 
@@ -196,26 +220,6 @@ int populated_scan_count(PopulatedScan *scan, uint64_t elsewhere)
     return all < 0 ? all : scan->counted ? 0 : -EAGAIN;
 }
 
-/* Of which kind is the memory?  0, or -errno if there is nobody to ask. */
-static int check(PopulatedScan *scan)
-{
-    struct stat st;
-
-    if (scan->ask_file) {
-        return populated_file_check(scan);
-    }
-    if (scan->mem.fd < 0) {
-        scan->is_empty = true;
-        return scan->mem.shared ? -ENOTSUP : 0;
-    }
-    scan->calls++;
-    if (fstat(scan->mem.fd, &st) < 0) {
-        return -errno;
-    }
-    scan->is_empty = !st.st_blocks;
-    return 0;
-}
-
 /*
  * Page tables call [@from, *@end) of hugetlbfs empty; is it so in the file?
  * Return value as of populated_scan_next().
@@ -265,7 +269,7 @@ static int ask_huge(PopulatedScan *scan, uint64_t from, uint64_t to,
     int ret = scan->counted ? ask_count(scan, from, to, end)
                             : ask(scan, &scan->tables, from, to, end);
 
-    if (ret || scan->use == POPULATED_TO_SHOW) {
+    if (ret) {
         return ret;
     }
     if (scan->counted && (scan->mem.shared || scan->is_empty)) {
@@ -282,10 +286,6 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
 {
     int ret = 0;
 
-    if (!scan->checked) {
-        scan->checked = true;
-        scan->unusable = check(scan);
-    }
     *end = to;
     if (scan->unusable || to > scan->limit) {
         return scan->unusable ? scan->unusable : -ERANGE;
@@ -293,10 +293,10 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     if (populated_is_huge(scan)) {
         return ask_huge(scan, from, to, end);
     }
-    if (scan->ask_file) {
+    if (asks_file(scan)) {
         ret = ask(scan, &scan->file, from, to, end);
     }
-    if (scan->ask_tables && !ret) {
+    if (!ret && !(asks_file(scan) && scan->mem.shared)) {
         ret = ask(scan, &scan->tables, from, *end, end);
     }
     return ret;

@@ -32,15 +32,11 @@ typedef enum PopulatedUse {
      */
     POPULATED_TO_SKIP,
     /*
-     * Whether a page has to be dropped.  "Not populated" is certain; where it
-     * takes long to be, -EAGAIN is the answer, since to drop costs less.
+     * Whether a page has to be dropped, or is shown to people.  "Not populated"
+     * is certain; where it takes long to be, -EAGAIN is the answer, since to
+     * drop costs less.
      */
     POPULATED_TO_DROP,
-    /*
-     * To show it to people.  A page that the kernel moves at this moment may
-     * be called not populated.
-     */
-    POPULATED_TO_SHOW,
 } PopulatedUse;
 
 typedef struct PopulatedScan PopulatedScan;

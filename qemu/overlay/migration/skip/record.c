@@ -180,7 +180,7 @@ static int64_t count_unpopulated(const MapQuery *query, RAMBlock *rb,
     if (rb->fd >= 0 && rb->page_size != qemu_real_host_page_size()) {
         return -EOPNOTSUPP;
     }
-    scan = populated_scan_of_block(rb, POPULATED_TO_SHOW);
+    scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
     do {
         uint64_t end = 0, next;
 
@@ -189,6 +189,8 @@ static int64_t count_unpopulated(const MapQuery *query, RAMBlock *rb,
             populated_scan_window(scan, limit);
         }
         ret = populated_scan_next(scan, at << bits, limit, &end);
+        /* To show it to people, it need not be certain. */
+        ret = ret == -EAGAIN ? 0 : ret;
         for (; !ret && at < end >> bits; at = next) {
             next = MIN(((at >> query->shift) + 1) << query->shift,
                        end >> bits);

@@ -14,17 +14,17 @@
 /* How long to keep the main loop waiting, but for what is under way by then */
 #define SLICE_NS (2 * SCALE_MS)
 
-static void main_loop_ran(void *opaque)
+static void main_loop_runs(void *opaque)
 {
     SkipTurns *turns = opaque;
 
-    turns->main_loop_ran = true;
+    turns->end = get_clock();
 }
 
 static void slice_begin(SkipTurns *turns)
 {
     trace_skip_bql_begin(turns->what);
-    turns->main_loop_ran = false;
+    turns->end = 0;
     qemu_bh_schedule(turns->bh);
     turns->begin = get_clock();
 }
@@ -38,7 +38,7 @@ void skip_turns_begin(SkipTurns *turns, const char *what)
 {
     assert(bql_locked());
     turns->what = what;
-    turns->bh = qemu_bh_new(main_loop_ran, turns);
+    turns->bh = qemu_bh_new(main_loop_runs, turns);
     slice_begin(turns);
 }
 
@@ -62,15 +62,10 @@ bool skip_turns_take(SkipTurns *turns)
     return true;
 }
 
-void skip_turns_read_begin(SkipTurns *turns)
+void skip_turns_read(SkipTurns *turns)
 {
-    turns->read = get_clock();
-}
-
-void skip_turns_read_end(SkipTurns *turns)
-{
-    if (turns->main_loop_ran) {
-        slice_end(turns, turns->read);
+    if (turns->end) {
+        slice_end(turns, turns->end);
         slice_begin(turns);
     }
 }

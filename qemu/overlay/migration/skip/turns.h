@@ -19,9 +19,8 @@
 typedef struct SkipTurns {
     const char *what;           /* named in trace events */
     QEMUBH *bh;                 /* is called when the main loop runs */
-    bool main_loop_ran;         /* since @begin */
     int64_t begin;              /* ns: since when the main loop has to wait */
-    int64_t read;               /* ns: when reading from the stream began */
+    int64_t end;                /* ns: since when it runs again, or 0 */
 } SkipTurns;
 
 /**
@@ -46,15 +45,10 @@ void skip_turns_end(SkipTurns *turns);
 bool skip_turns_take(SkipTurns *turns);
 
 /**
- * skip_turns_read_begin: The stream is going to be read
+ * skip_turns_read: The stream was read; all has to be looked up again
  *
  * Whenever there is nothing to read, the main loop runs.
  */
-void skip_turns_read_begin(SkipTurns *turns);
-
-/**
- * skip_turns_read_end: It has been read; all has to be looked up again
- */
-void skip_turns_read_end(SkipTurns *turns);
+void skip_turns_read(SkipTurns *turns);
 
 #endif

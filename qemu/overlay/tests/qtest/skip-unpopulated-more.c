@@ -262,6 +262,55 @@ static void test_zeroes_in_huge_page(void)
     unlink(log);
 }
 
+/* ---- Halves of pages of the target ---- */
+
+/* As far as the destination looks in one go */
+#define FAR (256 * MiB)
+
+static void write_old(const char *path, uint64_t offset, uint64_t size)
+{
+    g_autofree char *text = g_strnfill(size, 'x');
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, text, size, offset), ==, size);
+    close(fd);
+}
+
+/*
+ * The destination has a template, with something in the second half of a page,
+ * and far behind that in a page that is told, and nothing else is told there.
+ */
+static void test_half_page(void)
+{
+    const char *dir = hm_tmpfs_or_skip();
+    const uint64_t page = ug_target_page(), told = BALLAST_START + FAR;
+    g_autofree char *path = dir ? hm_temp_path(dir, "template") : NULL;
+    g_autofree char *file = g_strdup_printf("%s,share=off", path);
+    BGOptions options = { .backend = BG_ANON, .ram_size = 2 * FAR };
+    BGOptions template = { .ram_file = file, .ram_size = 2 * FAR };
+    BGuest *g, *dest;
+    uint64_t at;
+
+    if (!dir) {
+        return;
+    }
+    write_old(path, BALLAST_START + page / 2, page / 2);
+    write_old(path, told, page);
+    g_assert_cmpint(truncate(path, 2 * FAR), ==, 0);
+    g = bg_start(&options);
+    dest = ug_start_destination(&template, true);
+    g_assert_cmphex(qtest_readq(dest->qts, told), !=, 0);
+    bg_fill(g, BALLAST_START, FAR, 1);
+    ug_migrate(g, dest);
+    for (at = told; at < told + page; at += sizeof(uint64_t)) {
+        g_assert_cmphex(qtest_readq(dest->qts, at), ==, 0);
+    }
+    bg_quit(dest);
+    bg_quit(g);
+    unlink(path);
+}
+
 /* ---- All of these ---- */
 
 static const OptionsCase both_cases[] = {
@@ -274,6 +323,7 @@ void add_more_alpha_tests(void)
 {
     ug_add_options_tests("both", both_cases, ARRAY_SIZE(both_cases), test_both);
     ug_add_backend_tests("cancel", test_cancel);
+    qtest_add_func(CAPABILITY "/half-page", test_half_page);
 }
 
 void add_more_tests(void)

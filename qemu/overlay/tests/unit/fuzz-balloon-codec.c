@@ -66,12 +66,6 @@ static Map *map_of(const uint8_t *data)
     return b;
 }
 
-typedef struct Touched {
-    const Map *map;
-    unsigned long *want;
-    uint64_t at;
-} Touched;
-
 /* Unlike bitmap_equal() it can do with no pages. */
 static bool is_equal(const unsigned long *a, const unsigned long *b,
                      uint64_t pages)
@@ -79,21 +73,42 @@ static bool is_equal(const unsigned long *a, const unsigned long *b,
     return !pages || bitmap_equal(a, b, pages);
 }
 
-/* Take over what was replaced; then all the rest has to be as before. */
-static void on_touched(uint64_t start, uint64_t npages, void *opaque)
+/*
+ * @a and @b, of which each page was set in just one, have read the same.  Each
+ * chunk was replaced in both, or is as it was: then each page is set in @before
+ * as it is in @a.  What was replaced by good segments is in @range.
+ */
+static void check_replaced(const Map *a, const Map *b,
+                           const unsigned long *before, const PageRun *range,
+                           bool good)
 {
-    Touched *t = opaque;
-    uint64_t pages = t->map->pages;
+    PageRun replaced = { 0 };
+    uint64_t start, end;
 
-    g_assert_cmpuint(start % BALLOON_CHUNK_PAGES, ==, 0);
-    g_assert_cmpuint(start, >=, t->at);
-    g_assert_cmpuint(start, <, pages);
-    g_assert_cmpuint(npages, >, 0);
-    g_assert_cmpuint(npages, <=, pages - start);
-    t->at = start + npages;
-    g_assert_true(t->at % BALLOON_CHUNK_PAGES == 0 || t->at == pages);
-    bitmap_copy(t->want + BIT_WORD(start), t->map->bits + BIT_WORD(start),
-                npages);
+    for (start = 0; start < a->pages; start = end) {
+        const unsigned long *in_a = a->bits + BIT_WORD(start);
+        const unsigned long *in_b = b->bits + BIT_WORD(start);
+
+        end = MIN(start + BALLOON_CHUNK_PAGES, a->pages);
+        if (bitmap_equal(in_a, in_b, end - start)) {
+            replaced.start = replaced.end ? replaced.start : start;
+            replaced.end = end;
+        } else {
+            g_autofree unsigned long *not_b = bitmap_new(end - start);
+
+            bitmap_complement(not_b, in_b, end - start);
+            g_assert_true(bitmap_equal(in_a, not_b, end - start));
+            g_assert_true(bitmap_equal(in_a, before + BIT_WORD(start),
+                                       end - start));
+        }
+    }
+    g_assert_cmpuint(range->end, <=, replaced.end);
+    if (range->end) {
+        g_assert_cmpuint(range->start, ==, replaced.start);
+    }
+    if (good) {
+        g_assert_cmpuint(range->end, ==, replaced.end);
+    }
 }
 
 /* Encode all of @b, and decode it into a map where all is to replace. */
@@ -103,6 +118,7 @@ static void check_round_trip(const Map *b, size_t room)
     uint64_t end = balloon_codec_chunks(b->pages);
     Map *copy = map_new(b->pages);
     uint64_t chunk = 0;
+    PageRun range;
     uint8_t *buf;
 
     /* Kept, which is faster; it ends where ASan sees one byte more. */
@@ -120,8 +136,12 @@ static void check_round_trip(const Map *b, size_t room)
         g_assert_cmpuint(chunk, >, from);
         g_assert_cmpuint(chunk, <=, end);
         g_assert_cmpint(balloon_codec_decode(copy->bits, copy->pages,
-                                             &copy->count, buf, size, NULL,
-                                             NULL), ==, BALLOON_CODEC_OK);
+                                             &copy->count, buf, size,
+                                             &range), ==,
+                        BALLOON_CODEC_OK);
+        g_assert_cmpuint(range.start, ==, from * BALLOON_CHUNK_PAGES);
+        g_assert_cmpuint(range.end, ==,
+                         MIN(chunk * BALLOON_CHUNK_PAGES, b->pages));
     }
     g_assert_true(is_equal(copy->bits, b->bits, b->pages));
     g_assert_cmpuint(copy->count, ==, b->count);
@@ -130,29 +150,38 @@ static void check_round_trip(const Map *b, size_t room)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    g_autofree unsigned long *want = NULL;
-    Touched touched = { 0 };
+    g_autofree unsigned long *before = NULL;
+    PageRun range, other_range;
     BalloonCodecError err;
-    Map *b;
+    Map *b, *other;
 
     if (size < HEADER) {
         return 0;
     }
     b = map_of(data);
-    want = g_memdup2(b->bits, BITS_TO_LONGS(b->pages) * sizeof(*want));
-    touched.map = b;
-    touched.want = want;
+    before = g_memdup2(b->bits, BITS_TO_LONGS(b->pages) * sizeof(*before));
+    other = map_new(b->pages);
+    if (b->pages) {
+        bitmap_complement(other->bits, b->bits, b->pages);
+    }
+    other->count = b->pages - b->count;
 
     err = balloon_codec_decode(b->bits, b->pages, &b->count, data + HEADER,
-                               size - HEADER, on_touched, &touched);
+                               size - HEADER, &range);
     g_assert_nonnull(balloon_codec_error(err));
+    g_assert_cmpint(balloon_codec_decode(other->bits, other->pages,
+                                         &other->count, data + HEADER,
+                                         size - HEADER, &other_range), ==,
+                    err);
+    g_assert_cmpmem(&range, sizeof(range), &other_range, sizeof(other_range));
     map_check(b);
-    /* Of what comes before a bad segment, all is known. */
-    g_assert_true(is_equal(b->bits, want, err ? touched.at : b->pages));
+    map_check(other);
+    check_replaced(b, other, before, &range, !err);
     if (!err) {
         check_round_trip(b, MIN(BALLOON_CODEC_MIN_ROOM + data[4] * 241,
                                 BALLOON_CODEC_MAX));
     }
+    map_free(other);
     map_free(b);
     return 0;
 }

@@ -157,36 +157,14 @@ static void assert_same(const Map *a, const Map *b)
     g_assert_false(map_next_run(b, at, &run_b));
 }
 
-/* What @touched is called with, one range after the other joined */
-typedef struct Touched {
-    uint64_t start;
-    uint64_t end;
-    unsigned int calls;
-} Touched;
-
-static void on_touched(uint64_t start, uint64_t npages, void *opaque)
-{
-    Touched *t = opaque;
-
-    g_assert_cmpuint(npages, >, 0);
-    if (t->calls == 0) {
-        t->start = start;
-    } else {
-        g_assert_cmpuint(start, ==, t->end);
-    }
-    t->end = start + npages;
-    t->calls++;
-}
-
 /* Decode from memory that ends where the buffer ends, for ASan */
 static BalloonCodecError decode(Map *b, const void *buf,
-                                size_t size, Touched *t)
+                                size_t size, PageRun *range)
 {
     uint8_t *copy = g_memdup2(buf, size);
     BalloonCodecError err;
 
-    err = balloon_codec_decode(b->bits, b->pages, &b->count, copy, size,
-                               t ? on_touched : NULL, t);
+    err = balloon_codec_decode(b->bits, b->pages, &b->count, copy, size, range);
     g_free(copy);
     return err;
 }
@@ -229,7 +207,7 @@ static size_t send_chunks(const Map *from, Map *to,
 
     while (chunk < stop) {
         uint64_t first = chunk;
-        Touched t = { 0 };
+        PageRun t;
         size_t size = encode_some(from, &chunk, end, buf, room);
 
         g_assert_cmpuint(chunk, >, first);
@@ -340,6 +318,7 @@ static void test_one_buffer(void)
     size_t size = 0;
     uint64_t page;
     unsigned int i;
+    PageRun t;
 
     for (i = 0; i < G_N_ELEMENTS(ranges); i++) {
         uint64_t chunk = ranges[i][0];
@@ -361,7 +340,9 @@ static void test_one_buffer(void)
             map_set(want, page, 1);
         }
     }
-    g_assert_cmpint(decode(to, buf, size, NULL), ==, BALLOON_CODEC_OK);
+    g_assert_cmpint(decode(to, buf, size, &t), ==, BALLOON_CODEC_OK);
+    g_assert_cmpuint(t.start, ==, CHUNK);
+    g_assert_cmpuint(t.end, ==, pages);
     assert_same(to, want);
     map_free(from);
     map_free(to);
@@ -376,6 +357,7 @@ static void test_nothing(void)
     Map *none = map_new(0);
     uint64_t chunk = 0;
     uint8_t buf[MIN_ROOM];
+    PageRun t;
 
     g_assert_cmpuint(encode_some(b, &chunk, 2, buf, 0), ==, 0);
     g_assert_cmpuint(encode_some(b, &chunk, 2, buf, MIN_ROOM - 1),
@@ -388,7 +370,8 @@ static void test_nothing(void)
     g_assert_cmpuint(encode_some(b, &chunk, 9, buf, MIN_ROOM), ==, 0);
     g_assert_cmpuint(chunk, ==, 2);
     g_assert_cmpint(balloon_codec_decode(b->bits, b->pages, &b->count, NULL, 0,
-                                         NULL, NULL), ==, BALLOON_CODEC_OK);
+                                         &t), ==, BALLOON_CODEC_OK);
+    g_assert_cmpuint(t.start, ==, t.end);
     g_assert_cmpuint(b->count, ==, 2 * CHUNK);
     map_free(b);
     map_free(none);
@@ -579,7 +562,7 @@ static void test_truncated(const void *data)
     for (cut = 0; cut < size; cut += 1 + (cut > 60 && cut < size - 60) *
                                          rnd(30)) {
         Map *to = map_new(pages);
-        Touched t = { 0 };
+        PageRun t;
         BalloonCodecError err = decode(to, buf, cut, &t);
         PageRun a = { 0 }, b = { 0 };
 
@@ -625,11 +608,12 @@ static void test_corrupted(void)
         uint64_t chunk = 0;
         size_t size = encode_some(from, &chunk, UINT64_MAX, buf,
                                   MAX_ROOM);
+        PageRun t;
 
         for (j = rnd(2) + 1; j > 0; j--) {
             buf[rnd(MIN(size, 40) - 1)] = rnd(3) ? rnd(255) : rnd(1) * 255;
         }
-        decode(to, buf, size, NULL);
+        decode(to, buf, size, &t);
         map_check(to);
         map_free(from);
         map_free(to);
@@ -689,7 +673,7 @@ static void test_example(const void *data)
     uint64_t end = MIN(e->end * CHUNK, e->pages);
     uint64_t chunk = e->chunk;
     uint8_t buf[2 * MIN_ROOM];
-    Touched t = { 0 };
+    PageRun t;
     unsigned int i;
     size_t size;
 
@@ -724,7 +708,7 @@ typedef struct Bad {
     BalloonCodecError err;
     uint64_t pages;
     Bytes bytes;
-    uint64_t touched;           /* pages replaced before it went wrong */
+    uint64_t touched;           /* pages of segments before it went wrong */
 } Bad;
 
 #define N7F "\x80\x80\x80\x80\x80\x80\x80\x80\x80"
@@ -827,7 +811,7 @@ static void test_bad(const void *data)
 
     for (full = 0; full < 2; full++) {
         Map *b = drawn_map(full ? FULL : EVERY_OTHER, e->pages);
-        Touched t = { 0 };
+        PageRun t;
 
         g_assert_cmpint(decode(b, e->bytes.data, e->bytes.size, &t), ==,
                         e->err);
