@@ -18,7 +18,7 @@ typedef struct MapOptions {
     char *output;               /* a file, NULL for standard output */
     MapFormat format;
     MemoryLayout layout;
-    MemoryTerminal terminal;    /* for MAP_TEXT */
+    Terminal terminal;          /* for MAP_TEXT */
     int cells;
     int timeout_secs;
 } MapOptions;

@@ -4,13 +4,7 @@
 
 #include "memory-curve.h"
 #include "memory-map.h"
-
-/* What a terminal can show. */
-typedef struct MemoryTerminal {
-    unsigned width;             /* in characters */
-    bool colour;                /* it has 256 colours */
-    bool utf8;                  /* it has block characters */
-} MemoryTerminal;
+#include "terminal.h"
 
 /**
  * memory_map_svg: draw a map as an <svg> element.
@@ -47,7 +41,7 @@ GBytes *memory_map_png(const MemoryMap *map, MemoryLayout layout,
  * @terminal: the terminal
  */
 unsigned memory_map_columns(MemoryLayout layout,
-                            const MemoryTerminal *terminal);
+                            const Terminal *terminal);
 
 /**
  * memory_map_text: draw a map for a terminal.
@@ -59,6 +53,6 @@ unsigned memory_map_columns(MemoryLayout layout,
  * Returns: lines of text; the caller frees them.
  */
 char *memory_map_text(const MemoryMap *map, MemoryLayout layout,
-                      const char *title, const MemoryTerminal *terminal);
+                      const char *title, const Terminal *terminal);
 
 #endif /* SKIP_BALLOON_MEMORY_DRAW_H */

@@ -15,20 +15,20 @@
 #define MIN_LINE 20
 
 /* Two cells to a character, one above the other. */
-static bool has_half_blocks(const MemoryTerminal *terminal)
+static bool has_half_blocks(const Terminal *terminal)
 {
     return terminal->colour && terminal->utf8;
 }
 
 /* Characters for a cell of the curve, which is to be as wide as high. */
 static unsigned cell_width(MemoryLayout layout,
-                           const MemoryTerminal *terminal)
+                           const Terminal *terminal)
 {
     return layout == MEMORY_HILBERT && !has_half_blocks(terminal) ? 2 : 1;
 }
 
 unsigned memory_map_columns(MemoryLayout layout,
-                            const MemoryTerminal *terminal)
+                            const Terminal *terminal)
 {
     unsigned columns;
 
@@ -92,7 +92,7 @@ static void put_halves(Pen *pen, unsigned upper, unsigned lower)
     }
 }
 
-static void put_cell(Pen *pen, const MemoryTerminal *terminal,
+static void put_cell(Pen *pen, const Terminal *terminal,
                      unsigned width, unsigned state)
 {
     char c = ' ';
@@ -108,7 +108,7 @@ static void put_cell(Pen *pen, const MemoryTerminal *terminal,
 }
 
 static void append_line(GString *text, const MemoryFigure *figure,
-                        const MemoryTerminal *terminal, unsigned width,
+                        const Terminal *terminal, unsigned width,
                         unsigned y)
 {
     Pen pen = { text, MEMORY_NO_CELL, MEMORY_NO_CELL };
@@ -131,7 +131,7 @@ static void append_line(GString *text, const MemoryFigure *figure,
 
 static void append_map(GString *text, const MemoryFigure *figure,
                        const MemoryMap *map, MemoryLayout layout,
-                       const MemoryTerminal *terminal)
+                       const Terminal *terminal)
 {
     unsigned step = has_half_blocks(terminal) ? 2 : 1;
 
@@ -146,7 +146,7 @@ static void append_map(GString *text, const MemoryFigure *figure,
     }
 }
 
-static void append_swatch(GString *text, const MemoryTerminal *terminal,
+static void append_swatch(GString *text, const Terminal *terminal,
                           MemoryState state)
 {
     Pen pen = { text, MEMORY_NO_CELL, MEMORY_NO_CELL };
@@ -156,7 +156,7 @@ static void append_swatch(GString *text, const MemoryTerminal *terminal,
 }
 
 static void append_legend(GString *text, const MemoryFigure *figure,
-                          const MemoryTerminal *terminal)
+                          const Terminal *terminal)
 {
     g_autoptr(Table) table = table_new(3);
     g_autofree char *formatted = NULL;
@@ -179,7 +179,7 @@ static void append_legend(GString *text, const MemoryFigure *figure,
 }
 
 char *memory_map_text(const MemoryMap *map, MemoryLayout layout,
-                      const char *title, const MemoryTerminal *terminal)
+                      const char *title, const Terminal *terminal)
 {
     g_autoptr(MemoryFigure) figure = memory_figure_new(
         map, layout, memory_map_columns(layout, terminal), title,

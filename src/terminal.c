@@ -44,8 +44,7 @@ static bool has_colours(void)
             is_set("COLORTERM"));
 }
 
-bool terminal_ask(MemoryTerminal *terminal, const char *colour,
-                  GError **error)
+bool terminal_ask(Terminal *terminal, const char *colour, GError **error)
 {
     terminal->width = find_width();
     terminal->utf8 = g_get_charset(NULL);

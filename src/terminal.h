@@ -2,7 +2,15 @@
 #ifndef SKIP_BALLOON_TERMINAL_H
 #define SKIP_BALLOON_TERMINAL_H
 
-#include "memory-draw.h"
+#include <glib.h>
+#include <stdbool.h>
+
+/* What a terminal can show. */
+typedef struct Terminal {
+    unsigned width;             /* in characters */
+    bool colour;                /* it has 256 colours */
+    bool utf8;                  /* it has block characters */
+} Terminal;
 
 /**
  * terminal_ask: find out what standard output can show.
@@ -15,7 +23,6 @@
  *
  * Returns: whether @colour makes sense.
  */
-bool terminal_ask(MemoryTerminal *terminal, const char *colour,
-                  GError **error);
+bool terminal_ask(Terminal *terminal, const char *colour, GError **error);
 
 #endif /* SKIP_BALLOON_TERMINAL_H */

@@ -8,8 +8,8 @@
 #include "memory-figure.h"
 #include "memory-geometry.h"
 
-static const MemoryTerminal plain = { .width = 80 };
-static const MemoryTerminal half_blocks = { 80, true, true };
+static const Terminal plain = { .width = 80 };
+static const Terminal half_blocks = { 80, true, true };
 
 static void assert_contains(const char *text, const char *part)
 {
@@ -225,7 +225,7 @@ static void test_text(void)
 /* Along the curve, each cell two characters wide. */
 static void test_text_hilbert(void)
 {
-    const MemoryTerminal narrow = { .width = 9 };
+    const Terminal narrow = { .width = 9 };
     g_autoptr(MemoryMap) map = map_answer_parse(MAP_ANSWER_STATES);
     g_autofree char *text = memory_map_text(map, MEMORY_HILBERT, "T", &narrow);
 
@@ -237,8 +237,7 @@ static void test_text_colour(void)
 {
     g_autoptr(MemoryMap) map = map_answer_parse(MAP_ANSWER_STATES);
     g_autofree char *text = memory_map_text(map, MEMORY_HILBERT, "T",
-                                            &(MemoryTerminal) { 4, true,
-                                                                true });
+                                            &(Terminal) { 4, true, true });
     g_autofree char *first = g_strdup_printf(
         "T\n\n\033[38;5;%um\033[48;5;%um\u2580",
         memory_state_ansi(MEMORY_SKIPPED),
@@ -251,8 +250,8 @@ static void test_text_colour(void)
 /* Without UTF-8 a character is a cell, and the last row may be half a line. */
 static void test_text_rest(void)
 {
-    const MemoryTerminal latin = { 80, true, false };
-    const MemoryTerminal narrow = { 16, true, true };
+    const Terminal latin = { 80, true, false };
+    const Terminal narrow = { 16, true, true };
     g_autoptr(MemoryMap) map = map_answer_parse(MAP_ANSWER_STATES);
     g_autofree char *spaces = memory_map_text(map, MEMORY_ROWS, "T", &latin);
     g_autofree char *halves = memory_map_text(map, MEMORY_ROWS, "T", &narrow);
@@ -273,7 +272,7 @@ static void test_text_width(void)
     g_autoptr(MemoryMap) map = map_answer_parse(plausible);
 
     for (unsigned width = 12; width < 300; width += 7) {
-        const MemoryTerminal terminal = { .width = width };
+        const Terminal terminal = { .width = width };
 
         for (MemoryLayout layout = 0; layout < 2; layout++) {
             g_autofree char *text = memory_map_text(map, layout, "T",
