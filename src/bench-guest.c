@@ -3,7 +3,6 @@
 
 #include "bench-limit.h"
 #include "bench-record.h"
-#include "demo-options.h"
 #include "memory.h"
 #include "run.h"
 #include "size.h"
@@ -92,7 +91,7 @@ static RunConfig make_config(const GuestBench *bench, const GuestCase *guest,
             .kernel = options->kernel,
             .initrd = options->initrd,
             .memory = never ? c->left : c->memory,
-            .workset = demo_options_workset(c->memory, c->left),
+            .workset = run_workset(c->memory, c->left),
             .seed = g_random_int_range(1, G_MAXINT),
             .smp = options->smp,
             .backend = c->backend,

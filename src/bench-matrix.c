@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "demo-options.h"
 #include "error.h"
+#include "run.h"
 #include "size.h"
 
 static const BenchCase quick_cases[] = {
@@ -60,7 +60,7 @@ static bool can_live(const BenchCase *bench_case, GError **error)
     g_autofree char *memory = size_format(bench_case->memory);
     g_autofree char *left = size_format(bench_case->left);
 
-    if (demo_options_workset(bench_case->memory, bench_case->left)) {
+    if (run_workset(bench_case->memory, bench_case->left)) {
         return true;
     }
     g_set_error(error, SB_ERROR, SB_ERROR_USAGE,

@@ -5,43 +5,12 @@
 
 #include "error.h"
 #include "paths.h"
+#include "run.h"
 #include "size.h"
 
 #define DEFAULT_MEMORY (8 * SIZE_GIB)
 #define DEFAULT_TO (512 * SIZE_MIB)
 #define DEFAULT_TIMEOUT_SECS 120
-
-/* What a Linux needs for itself, and what it needs to describe a page. */
-#define KERNEL_BYTES (144 * SIZE_MIB)
-#define BYTES_PER_PAGE_STRUCT 64
-#define WORKSET_MAX (96 * SIZE_MIB)
-#define WORKSET_MIN (4 * SIZE_MIB)
-#define WORKSET_IDLE (16 * SIZE_MIB)
-
-static uint64_t kernel_bytes(uint64_t memory)
-{
-    return KERNEL_BYTES + memory / 4096 * BYTES_PER_PAGE_STRUCT;
-}
-
-uint64_t demo_options_workset(uint64_t memory, uint64_t to)
-{
-    uint64_t needed = kernel_bytes(memory);
-
-    if (to < needed + 2 * WORKSET_MIN) {
-        return 0;
-    }
-    return MIN((to - needed) / 2, WORKSET_MAX);
-}
-
-uint64_t demo_options_idle_workset(uint64_t memory)
-{
-    return MIN(demo_options_workset(memory, memory), WORKSET_IDLE);
-}
-
-uint64_t demo_options_used(uint64_t memory)
-{
-    return kernel_bytes(memory) + demo_options_idle_workset(memory);
-}
 
 static bool size_option(const char *text, uint64_t preset, uint64_t *bytes,
                         GError **error)
@@ -65,7 +34,7 @@ static bool check_sizes(DemoOptions *options, GError **error)
                     memory);
         return false;
     }
-    if (!demo_options_workset(options->memory, *left)) {
+    if (!run_workset(options->memory, *left)) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
                     "a guest of %s cannot live in %s, it needs about 150 MiB "
                     "and 1/64 of its memory for itself; ask for a larger %s",

@@ -47,32 +47,6 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error);
  */
 void demo_options_free(DemoOptions *options);
 
-/**
- * demo_options_used: how much memory a guest that is idle uses.
- * @memory: of the guest, in bytes
- *
- * Returns: bytes.
- */
-uint64_t demo_options_used(uint64_t memory);
-
-/**
- * demo_options_workset: how much memory the guest can keep and check when
- * the balloon is full.
- * @memory: of the guest, in bytes
- * @to: what the balloon leaves of it, in bytes
- *
- * Returns: bytes, 0 if @to is too little for any.
- */
-uint64_t demo_options_workset(uint64_t memory, uint64_t to);
-
-/**
- * demo_options_idle_workset: how much of it a guest that is idle keeps.
- * @memory: of the guest, in bytes
- *
- * Returns: bytes, 0 if @memory is too little for any.
- */
-uint64_t demo_options_idle_workset(uint64_t memory);
-
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DemoOptions, demo_options_free)
 
 #endif /* SKIP_BALLOON_DEMO_OPTIONS_H */

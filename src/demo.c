@@ -51,7 +51,7 @@ static bool check_memory(const DemoOptions *options, GError **error)
     } else if (options->backend == BACKEND_MEMFD && options->off) {
         needed += 2 * options->memory;
     } else if (options->idle) {
-        needed += 2 * demo_options_used(options->memory);
+        needed += 2 * run_idle_used(options->memory);
     } else {
         needed += options->memory + options->to;
     }
@@ -109,8 +109,8 @@ static bool run_one(Session *session, const DemoOptions *options, bool on,
             .initrd = options->initrd,
             .memory = options->memory,
             .workset = options->idle
-                ? demo_options_idle_workset(options->memory)
-                : demo_options_workset(options->memory, options->to),
+                ? run_idle_workset(options->memory)
+                : run_workset(options->memory, options->to),
             .seed = g_random_int_range(1, G_MAXINT),
             .smp = options->smp,
             .backend = options->backend,

@@ -15,6 +15,38 @@
 /* 64 by 64 for RAM, and some for blocks of firmware */
 #define MAP_CELLS 4160
 
+/* What a Linux needs for itself, and what it needs to describe a page. */
+#define KERNEL_BYTES (144 * SIZE_MIB)
+#define BYTES_PER_PAGE_STRUCT 64
+#define WORKSET_MAX (96 * SIZE_MIB)
+#define WORKSET_MIN (4 * SIZE_MIB)
+#define WORKSET_IDLE (16 * SIZE_MIB)
+
+static uint64_t kernel_bytes(uint64_t memory)
+{
+    return KERNEL_BYTES + memory / 4096 * BYTES_PER_PAGE_STRUCT;
+}
+
+uint64_t run_workset(uint64_t memory, uint64_t to)
+{
+    uint64_t needed = kernel_bytes(memory);
+
+    if (to < needed + 2 * WORKSET_MIN) {
+        return 0;
+    }
+    return MIN((to - needed) / 2, WORKSET_MAX);
+}
+
+uint64_t run_idle_workset(uint64_t memory)
+{
+    return MIN(run_workset(memory, memory), WORKSET_IDLE);
+}
+
+uint64_t run_idle_used(uint64_t memory)
+{
+    return kernel_bytes(memory) + run_idle_workset(memory);
+}
+
 void run_result_clear(RunResult *result)
 {
     g_clear_pointer(&result->samples, g_array_unref);

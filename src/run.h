@@ -54,6 +54,32 @@ void run_result_clear(RunResult *result);
 bool run_migration(Session *session, const RunConfig *config,
                    RunResult *result, GError **error);
 
+/**
+ * run_idle_used: how much memory a guest that is idle uses.
+ * @memory: of the guest, in bytes
+ *
+ * Returns: bytes.
+ */
+uint64_t run_idle_used(uint64_t memory);
+
+/**
+ * run_workset: how much memory the guest can keep and check when
+ * the balloon is full.
+ * @memory: of the guest, in bytes
+ * @to: what the balloon leaves of it, in bytes
+ *
+ * Returns: bytes, 0 if @to is too little for any.
+ */
+uint64_t run_workset(uint64_t memory, uint64_t to);
+
+/**
+ * run_idle_workset: how much of it a guest that is idle keeps.
+ * @memory: of the guest, in bytes
+ *
+ * Returns: bytes, 0 if @memory is too little for any.
+ */
+uint64_t run_idle_workset(uint64_t memory);
+
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RunResult, run_result_clear)
 
 #endif /* SKIP_BALLOON_RUN_H */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "demo-options.h"
 #include "error.h"
+#include "run.h"
 #include "size.h"
 
 static DemoOptions *parse(const char *line, GError **error)
@@ -106,11 +107,11 @@ static void test_refused(void)
 
 static void test_workset(void)
 {
-    g_assert_cmpuint(demo_options_workset(8 * SIZE_GIB, 512 * SIZE_MIB), ==,
+    g_assert_cmpuint(run_workset(8 * SIZE_GIB, 512 * SIZE_MIB), ==,
                      96 * SIZE_MIB);
-    g_assert_cmpuint(demo_options_workset(1 * SIZE_GIB, 192 * SIZE_MIB), ==,
+    g_assert_cmpuint(run_workset(1 * SIZE_GIB, 192 * SIZE_MIB), ==,
                      16 * SIZE_MIB);
-    g_assert_cmpuint(demo_options_workset(64 * SIZE_GIB, 512 * SIZE_MIB), ==,
+    g_assert_cmpuint(run_workset(64 * SIZE_GIB, 512 * SIZE_MIB), ==,
                      0);
 }
 
