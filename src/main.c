@@ -5,7 +5,7 @@
 
 #include <glib.h>
 
-#include "command.h"
+#include "commands/command.h"
 
 static const Command *const commands[] = {
     &demo_command,
