@@ -111,4 +111,21 @@ bool session_stalled(const Session *session, Stall *stall, uint64_t value,
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_free)
 
+/**
+ * interrupt_watch: from now on SIGINT, SIGTERM and SIGHUP cancel a session
+ * instead of killing the process.
+ * @session: the session; has to outlive the watching
+ */
+void interrupt_watch(Session *session);
+
+/**
+ * interrupt_unwatch: the signals are as they were.
+ */
+void interrupt_unwatch(void);
+
+/**
+ * interrupt_signal: the signal that came first, 0 if none came.
+ */
+int interrupt_signal(void);
+
 #endif /* SKIP_BALLOON_BASE_SESSION_H */

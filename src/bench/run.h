@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/memory-sampler.h"
+#include "base/memory.h"
 #include "qemu/migration-mode.h"
 #include "qemu/vm.h"
 

@@ -2,8 +2,8 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "base/interrupt.h"
 #include "base/paths.h"
+#include "base/session.h"
 #include "bench/clock.h"
 #include "bench/compare.h"
 #include "bench/device-bench.h"

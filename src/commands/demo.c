@@ -3,9 +3,9 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/paths.h"
+#include "base/session.h"
 #include "base/size.h"
 #include "bench/run.h"
 #include "commands/command.h"

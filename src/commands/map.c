@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/interrupt.h"
+#include "base/session.h"
 #include "commands/command.h"
 #include "commands/map-options.h"
 #include "qemu/qmp-socket.h"

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "base/interrupt.h"
+#include "base/session.h"
 #include "commands/command.h"
 #include "report/report-file.h"
 #include "report/report-pictures.h"

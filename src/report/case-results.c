@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/quantity.h"
+#include "base/size.h"
 #include "report/build-name.h"
 
 static void case_results_free(gpointer data)

@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "base/quantity.h"
 #include "base/size.h"
 #include "report/build-name.h"
 

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/quantity.h"
+#include "base/size.h"
 #include "report/page-sections.h"
 
 /* More than that, and nobody reads them. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <math.h>
 
-#include "base/quantity.h"
+#include "base/size.h"
 #include "report/build-name.h"
 #include "report/growth.h"
 #include "report/page-sections.h"

@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/quantity.h"
 #include "base/size.h"
 #include "report/build-name.h"
 #include "report/page-sections.h"

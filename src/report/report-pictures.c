@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "base/quantity.h"
+#include "base/size.h"
 #include "map/draw.h"
 #include "report/bar-chart.h"
 #include "report/build-name.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/quantity.h"
+#include "base/size.h"
 #include "report/bar-chart.h"
 #include "report/build-name.h"
 #include "report/gnuplot.h"
