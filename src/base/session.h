@@ -109,8 +109,6 @@ bool session_sleep(Session *session, unsigned ms, GError **error);
 bool session_stalled(const Session *session, Stall *stall, uint64_t value,
                      const char *what, GError **error);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_free)
-
 /**
  * interrupt_watch: from now on SIGINT, SIGTERM and SIGHUP cancel a session
  * instead of killing the process.
@@ -127,5 +125,7 @@ void interrupt_unwatch(void);
  * interrupt_signal: the signal that came first, 0 if none came.
  */
 int interrupt_signal(void);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_free)
 
 #endif /* SKIP_BALLOON_BASE_SESSION_H */

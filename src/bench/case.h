@@ -2,7 +2,7 @@
 #ifndef SKIP_BALLOON_BENCH_CASE_H
 #define SKIP_BALLOON_BENCH_CASE_H
 
-#include "qemu/migration-mode.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* What is compared: a QEMU, and the capabilities it migrates with. */

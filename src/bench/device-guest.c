@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/size.h"
-#include "qemu/vm-args.h"
+#include "qemu/vm.h"
 
 /* Where QEMU's pc has memory: what does not fit below is above 4 GiB. */
 #define LOW_RAM_MAX (3584 * SIZE_MIB)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "bench/device-guest.h"
-#include "qemu/skip-set.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* How much is in use at a time of what is going to be ballooned, in bytes */

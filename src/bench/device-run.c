@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "bench/device-firmware.h"
-#include "qemu/migrate.h"
-#include "qemu/vm-args.h"
+#include "qemu/migration.h"
+#include "qemu/vm.h"
 
 /* Short against what counts as a long wait, yet leaves QEMU its processor */
 #define POLL_MS 1

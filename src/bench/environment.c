@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
-#include "qemu/migrate.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* "10.0.13 (Debian 1:10.0.13+ds-1)" */

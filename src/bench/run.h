@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/memory.h"
-#include "qemu/migration-mode.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* One migration of a guest, and what it cost. */

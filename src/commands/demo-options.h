@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "qemu/skip-set.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* What the command line of demo says. */

@@ -10,7 +10,7 @@
 #include "bench/run.h"
 #include "commands/command.h"
 #include "commands/demo-options.h"
-#include "qemu/migrate.h"
+#include "qemu/migration.h"
 #include "report/demo-report.h"
 
 /* What two QEMUs take besides the memory of their guests. */

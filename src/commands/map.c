@@ -7,7 +7,7 @@
 #include "base/session.h"
 #include "commands/command.h"
 #include "commands/map-options.h"
-#include "qemu/qmp-socket.h"
+#include "qemu/qmp.h"
 
 /* Who waits for longer is told what for. */
 #define PATIENCE_MS 2000

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "qemu/vm-args.h"
+#include "qemu/vm.h"
 
 #include <string.h>
 

@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "qemu/qmp.h"
-#include "qemu/vm-args.h"
 
 /* How much of what a dead QEMU has said goes into the error. */
 #define TAIL_LINES 6

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "base/size.h"
 #include "qemu/balloon.h"
-#include "qemu/migrate.h"
+#include "qemu/migration.h"
 #include "qemu/vm.h"
 
 /* Large enough that the balloon matters, small enough to boot in seconds. */

@@ -1,12 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef SKIP_BALLOON_QEMU_MIGRATE_H
-#define SKIP_BALLOON_QEMU_MIGRATE_H
+#ifndef SKIP_BALLOON_QEMU_MIGRATION_H
+#define SKIP_BALLOON_QEMU_MIGRATION_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "qemu/skip-set.h"
 #include "qemu/vm.h"
+
+/* Which memory a migration is to skip: the capabilities, as a set of bits. */
+typedef enum SkipSet {
+    SKIP_NOTHING = 0,
+    SKIP_BALLOON = 1 << 0,      /* what is in the balloon */
+    SKIP_UNPOPULATED = 1 << 1,  /* what the host has no memory for */
+    SKIP_BOTH = SKIP_BALLOON | SKIP_UNPOPULATED,
+} SkipSet;
+
+/**
+ * skip_set_parse: the set that a word of the command line stands for.
+ * @word: "balloon", "unpopulated" or "both"
+ * @set: where to put it; untouched on failure
+ * @error: set to SB_ERROR_USAGE if there is none such
+ */
+bool skip_set_parse(const char *word, SkipSet *set, GError **error);
+
+/**
+ * skip_set_capabilities: the names that QEMU has for the members of a set.
+ * @set: the set
+ *
+ * Returns: the names, NULL-terminated, to be freed with g_free(); the names
+ * themselves are not owned.
+ */
+const char **skip_set_capabilities(SkipSet set);
+
+/**
+ * skip_set_title: the same for people: "skip-balloon and skip-unpopulated".
+ * @set: the set, not empty
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *skip_set_title(SkipSet set);
 
 /* As many RAM blocks as are kept; a guest of ours has about ten. */
 #define MIGRATE_LEFT_ALONE_MAX 32
@@ -142,4 +175,53 @@ bool migrate_wait(Session *session, Vm *source, Vm *destination,
  */
 bool migrate_cancel(Session *session, Vm *source, GError **error);
 
-#endif /* SKIP_BALLOON_QEMU_MIGRATE_H */
+/* How a migration moves memory. */
+typedef enum MigrationMode {
+    MODE_PLAIN,                 /* precopy over one connection */
+    MODE_MULTIFD,               /* precopy, memory over two connections */
+    MODE_POSTCOPY,              /* the guest moves first */
+} MigrationMode;
+
+#define MODE_COUNT (MODE_POSTCOPY + 1)
+
+/**
+ * migration_mode_parse: the mode that a name stands for.
+ * @name: "plain", "multifd" or "postcopy"
+ * @mode: where to put it; untouched on failure
+ * @error: set to SB_ERROR_USAGE if there is none such
+ */
+bool migration_mode_parse(const char *name, MigrationMode *mode,
+                          GError **error);
+
+/**
+ * migration_mode_name: what migration_mode_parse() takes.
+ * @mode: the mode
+ */
+const char *migration_mode_name(MigrationMode mode);
+
+/**
+ * migration_mode_set: prepare both ends for a mode, before the migration.
+ * @source: one end
+ * @destination: the other
+ * @mode: the mode
+ * @error: set as by vm_execute()
+ */
+bool migration_mode_set(Vm *source, Vm *destination, MigrationMode mode,
+                        GError **error);
+
+/**
+ * migration_mode_wait: see a migration that has been started through to its
+ * end, as migrate_wait() does.
+ * @session: the session of both
+ * @source: the source of the migration
+ * @destination: its destination
+ * @mode: the mode; MODE_POSTCOPY switches as soon as the migration is active
+ * @stats: where to put the last answer of the source
+ * @error: as for migrate_wait(); also set if it was over before it could
+ *         switch to postcopy
+ */
+bool migration_mode_wait(Session *session, Vm *source, Vm *destination,
+                         MigrationMode mode, MigrationStats *stats,
+                         GError **error);
+
+#endif /* SKIP_BALLOON_QEMU_MIGRATION_H */
