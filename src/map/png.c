@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "map/figure.h"
-#include "map/geometry.h"
 
 /* Pixels of a unit, for screens that are dense. */
 #define SCALE 2

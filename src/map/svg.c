@@ -2,7 +2,6 @@
 #include "map/draw.h"
 
 #include "map/figure.h"
-#include "map/geometry.h"
 
 /*
  * Not with Cairo, whose SVG has no room for a style sheet, and letters only

@@ -5,7 +5,6 @@
 
 #include "map/draw.h"
 #include "map/figure.h"
-#include "map/geometry.h"
 #include "tests/map/answer.h"
 
 static const Terminal plain = { .width = 80 };
