@@ -1,12 +1,136 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "bench/compare.h"
-
 #include <math.h>
+#include <string.h>
 
+#include "base/size.h"
 #include "base/table.h"
-#include "bench/group.h"
+#include "bench/summary.h"
 
 #define REFERENCE "unmodified"
+
+/* All repetitions of the same thing. */
+typedef struct BenchGroup {
+    char *subject;              /* "anon/4G/512M/plain"; what is compared */
+    char *build;
+    GArray *totals;             /* of double: total-ms */
+} BenchGroup;
+
+static void group_free(gpointer opaque)
+{
+    BenchGroup *group = opaque;
+
+    g_free(group->subject);
+    g_free(group->build);
+    g_array_unref(group->totals);
+    g_free(group);
+}
+
+static const BenchGroup *find_group(const GPtrArray *groups,
+                                    const char *subject, const char *build)
+{
+    for (guint i = 0; i < groups->len; i++) {
+        const BenchGroup *group = g_ptr_array_index(groups, i);
+
+        if (!strcmp(group->subject, subject) &&
+            !strcmp(group->build, build)) {
+            return group;
+        }
+    }
+    return NULL;
+}
+
+static void add_time(GPtrArray *groups, JsonObject *line, const char *subject)
+{
+    const char *build = result_string(line, "build");
+    double total = result_number(line, "total-ms");
+    BenchGroup *group;
+
+    if (!subject || isnan(total)) {
+        return;
+    }
+    build = build ? build : "";
+    group = (BenchGroup *)find_group(groups, subject, build);
+    if (!group) {
+        group = g_new0(BenchGroup, 1);
+        group->subject = g_strdup(subject);
+        group->build = g_strdup(build);
+        group->totals = g_array_new(FALSE, FALSE, sizeof(double));
+        g_ptr_array_add(groups, group);
+    }
+    g_array_append_val(group->totals, total);
+}
+
+static char *size_member(JsonObject *line, const char *member)
+{
+    double bytes = result_number(line, member);
+
+    return isnan(bytes) ? g_strdup("?") : size_format(bytes);
+}
+
+/* "scale/anon/1024 GiB/whole/1" */
+static char *device_subject(JsonObject *line)
+{
+    g_autofree char *memory = size_member(line, "memory");
+    g_autofree char *ballooned = size_member(line, "ballooned");
+    double runs = result_number(line, "runs");
+
+    return g_strdup_printf("device/%s/%s/%s/%s/%.0f runs",
+                           result_string(line, "series"),
+                           result_string(line, "backend"), memory, ballooned,
+                           isnan(runs) ? 0 : runs);
+}
+
+static char *rate_subject(JsonObject *line)
+{
+    return g_strdup_printf("rate/%s/%s/%s",
+                           result_string(line, "operation"),
+                           result_string(line, "pattern"),
+                           result_string(line, "backend"));
+}
+
+typedef char *SubjectFunc(JsonObject *line);
+
+static void add_kind(GPtrArray *groups, const Results *results,
+                     const char *kind, SubjectFunc *subject)
+{
+    const GPtrArray *lines = results_lines(results, kind);
+
+    for (guint i = 0; i < lines->len; i++) {
+        JsonObject *line = g_ptr_array_index(lines, i);
+        g_autofree char *text = subject(line);
+
+        add_time(groups, line, text);
+    }
+}
+
+static char *case_subject(JsonObject *line)
+{
+    return g_strdup(result_string(line, "case"));
+}
+
+static char *socket_subject(JsonObject *line)
+{
+    return g_strconcat("socket/", result_string(line, "case"), NULL);
+}
+
+/* All times among results, in the order in which they come first. */
+static GPtrArray *make_groups(const Results *results)
+{
+    GPtrArray *groups = g_ptr_array_new_with_free_func(group_free);
+
+    add_kind(groups, results, "migration", case_subject);
+    add_kind(groups, results, "socket", socket_subject);
+    add_kind(groups, results, "device", device_subject);
+    add_kind(groups, results, "rate", rate_subject);
+    return groups;
+}
+
+/* In milliseconds */
+static Spread group_spread(const BenchGroup *group)
+{
+    return stats_spread((const double *)group->totals->data,
+                        group->totals->len);
+}
 
 static char *format_ms(double ms)
 {
@@ -18,11 +142,11 @@ static char *format_ms(double ms)
 static double speed_up(const GPtrArray *groups, const BenchGroup *group)
 {
     const BenchGroup *reference =
-        bench_groups_find(groups, group->subject, REFERENCE);
-    double ms = bench_group_spread(group).median;
+        find_group(groups, group->subject, REFERENCE);
+    double ms = group_spread(group).median;
 
     return reference && reference != group && ms > 0 ?
-           bench_group_spread(reference).median / ms : NAN;
+           group_spread(reference).median / ms : NAN;
 }
 
 static char *format_speed_up(double factor)
@@ -52,8 +176,8 @@ static void add_row(Table *table, const GPtrArray *olds,
                     const BenchGroup *old, const GPtrArray *news,
                     const BenchGroup *new)
 {
-    Spread before = bench_group_spread(old);
-    Spread after = bench_group_spread(new);
+    Spread before = group_spread(old);
+    Spread after = group_spread(new);
     g_autofree char *name = g_strconcat(new->subject, " ", new->build, NULL);
     g_autofree char *before_text = format_ms(before.median);
     g_autofree char *after_text = format_ms(after.median);
@@ -77,8 +201,8 @@ char *bench_compare(const Results *old, const Results *new)
         "total time, median", "old ms", "new ms", "change", "",
         "x, old", "x, new", NULL
     };
-    g_autoptr(GPtrArray) olds = bench_groups(old);
-    g_autoptr(GPtrArray) news = bench_groups(new);
+    g_autoptr(GPtrArray) olds = make_groups(old);
+    g_autoptr(GPtrArray) news = make_groups(new);
     g_autoptr(Table) table = table_new(G_N_ELEMENTS(head) - 1);
     unsigned rows = 0;
 
@@ -87,7 +211,7 @@ char *bench_compare(const Results *old, const Results *new)
     for (guint i = 0; i < news->len; i++) {
         const BenchGroup *group = g_ptr_array_index(news, i);
         const BenchGroup *before =
-            bench_groups_find(olds, group->subject, group->build);
+            find_group(olds, group->subject, group->build);
 
         if (before) {
             add_row(table, olds, before, news, group);

@@ -5,7 +5,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/session.h"
 #include "qemu/vm.h"
+
+/*
+ * The whole of a guest that runs under KVM while its devices are driven from
+ * outside: firmware that counts, in 32 bits at this offset in RAM.
+ */
+#define DEVICE_FIRMWARE_COUNTER 0x7000
+
+/**
+ * device_firmware_write: write the firmware into the session's directory.
+ * @session: the session
+ * @error: set if it cannot be written
+ *
+ * Returns: the path, NULL on failure; the caller frees it.
+ */
+char *device_firmware_write(Session *session, GError **error);
 
 #define DEVICE_PAGE UINT64_C(4096)
 

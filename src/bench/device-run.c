@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "bench/device-firmware.h"
+#include "bench/device-guest.h"
 #include "qemu/migration.h"
 #include "qemu/vm.h"
 

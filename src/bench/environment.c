@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "bench/environment.h"
-
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -8,6 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
+#include "bench/parts.h"
 #include "qemu/migration.h"
 #include "qemu/vm.h"
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "bench/guest-bench.h"
-
 #include "base/memory.h"
 #include "base/size.h"
 #include "base/table.h"
 #include "bench/limit.h"
+#include "bench/parts.h"
 #include "bench/record.h"
 #include "bench/run.h"
 #include "bench/socket-cost.h"

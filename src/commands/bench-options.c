@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/paths.h"
-#include "bench/matrix.h"
+#include "bench/case.h"
 
 #define DEFAULT_OUTPUT "skip-balloon-bench"
 #define DEFAULT_TIMEOUT_SECS 180
@@ -306,29 +306,4 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
     set_default(&options->kernel, PATHS_KERNEL);
     set_default(&options->initrd, PATHS_INITRD);
     return g_steal_pointer(&options);
-}
-
-void bench_options_free(BenchOptions *options)
-{
-    if (!options) {
-        return;
-    }
-    g_free(options->profile);
-    g_clear_pointer(&options->cases, g_array_unref);
-    g_free(options->output);
-    g_free(options->compare[0]);
-    g_free(options->compare[1]);
-    g_free(options->qemu);
-    g_free(options->stock);
-    g_free(options->kernel);
-    g_free(options->initrd);
-    g_strfreev(options->firmware);
-    g_free(options->command);
-    g_free(options->log_dir);
-    g_free(options);
-}
-
-char *bench_options_file(const BenchOptions *options, const char *name)
-{
-    return g_build_filename(options->output, name, NULL);
 }

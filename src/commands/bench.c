@@ -4,12 +4,6 @@
 
 #include "base/paths.h"
 #include "base/session.h"
-#include "bench/clock.h"
-#include "bench/compare.h"
-#include "bench/device-bench.h"
-#include "bench/environment.h"
-#include "bench/guest-bench.h"
-#include "bench/sink.h"
 #include "bench/summary.h"
 #include "commands/bench-options.h"
 #include "commands/command.h"
@@ -18,20 +12,6 @@
 #define RESULTS "results.jsonl"
 #define REPORT "report.html"
 #define STAGE_WIDTH 46
-
-static bool run_parts(Session *session, BenchClock *clock,
-                      const BenchOptions *options, BenchSink *sink,
-                      GError **error)
-{
-    JsonObject *environment = bench_environment(session, options, error);
-
-    return environment &&
-           bench_sink_write(sink, "environment", environment, error) &&
-           (!options->guest ||
-            bench_guest_run(session, clock, options, sink, error)) &&
-           (!options->device ||
-            bench_device_run(session, clock, options, sink, error));
-}
 
 static bool show(Session *session, const BenchOptions *options, char *path,
                  GError **error)
@@ -68,13 +48,8 @@ static bool run_all(Session *session, const BenchOptions *options,
     if (!sink) {
         return false;
     }
-    if (options->guest) {
-        bench_guest_plan(&clock, options);
-    }
-    if (options->device) {
-        bench_device_plan(&clock, options);
-    }
-    done = run_parts(session, &clock, options, sink, error);
+    bench_plan(&clock, options);
+    done = bench_run(session, &clock, options, sink, error);
     g_clear_pointer(&sink, bench_sink_close);
     if (!done) {
         /* What there is, is worth being seen, unless the user wants to go. */
@@ -146,25 +121,7 @@ static int compare(const BenchOptions *options, const char *name)
     return EXIT_OK;
 }
 
-static int list(const BenchOptions *options)
-{
-    g_autofree char *takes = NULL;
-    BenchClock clock = { 0 };
-
-    if (options->guest) {
-        bench_guest_list(options);
-        bench_guest_plan(&clock, options);
-    }
-    if (options->device) {
-        bench_device_list(options);
-        bench_device_plan(&clock, options);
-    }
-    takes = bench_duration(bench_clock_left(&clock));
-    printf("about %s in all\n", takes);
-    return EXIT_OK;
-}
-
-static int bench_run(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(BenchOptions) options = bench_options_parse(argc, argv, &error);
@@ -175,7 +132,8 @@ static int bench_run(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (options->list) {
-        return list(options);
+        bench_list(options);
+        return EXIT_OK;
     }
     return options->compare[0] ? compare(options, argv[0])
                                : measure(options, argv[0]);
@@ -184,5 +142,5 @@ static int bench_run(int argc, char **argv)
 const Command bench_command = {
     .name = "bench",
     .summary = "Measure skip-balloon against unmodified QEMU",
-    .run = bench_run,
+    .run = run,
 };

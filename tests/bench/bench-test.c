@@ -4,11 +4,9 @@
 
 #include "base/error.h"
 #include "base/size.h"
-#include "bench/clock.h"
-#include "bench/compare.h"
+#include "bench/bench.h"
 #include "bench/limit.h"
 #include "bench/record.h"
-#include "bench/sink.h"
 #include "bench/socket-cost.h"
 #include "bench/summary.h"
 #include "commands/bench-options.h"

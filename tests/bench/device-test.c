@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
-#include "bench/device-steps.h"
+#include "bench/device-bench.h"
 
 #define STALL_SECS 60
 #define MEMORY (256 * SIZE_MIB)
