@@ -7,7 +7,7 @@
 #include "bench/summary.h"
 #include "commands/bench-options.h"
 #include "commands/command.h"
-#include "report/report-file.h"
+#include "report/report.h"
 
 #define RESULTS "results.jsonl"
 #define REPORT "report.html"

@@ -4,8 +4,7 @@
 #include "base/error.h"
 #include "base/session.h"
 #include "commands/command.h"
-#include "report/report-file.h"
-#include "report/report-pictures.h"
+#include "report/report.h"
 
 #define DEFAULT_OUTPUT "report.html"
 /* Nothing here waits for a guest; a chart takes a fraction of a second. */

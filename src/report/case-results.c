@@ -5,7 +5,75 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "report/build-name.h"
+
+static const struct {
+    const char *name;
+    const char *title;
+    bool ours;
+} builds[] = {
+    { BUILD_UNMODIFIED, "unmodified", false },
+    { "free-page-hint", "free-page-hint", false },
+    { "skip-balloon", "skip-balloon", true },
+    { "skip-unpopulated", "skip-unpopulated", true },
+    { "both", "both capabilities", true },
+    { BUILD_NEVER, "never ballooned", false },
+};
+
+G_STATIC_ASSERT(G_N_ELEMENTS(builds) + 1 == BUILD_COLOURS);
+
+unsigned build_colour(const char *build)
+{
+    unsigned i = 0;
+
+    while (i < G_N_ELEMENTS(builds) && strcmp(builds[i].name, build)) {
+        i++;
+    }
+    return i;
+}
+
+const char *build_title(const char *build)
+{
+    unsigned i = build_colour(build);
+
+    return i < G_N_ELEMENTS(builds) ? builds[i].title : build;
+}
+
+bool build_is_ours(const char *build)
+{
+    unsigned i = build_colour(build);
+
+    return i < G_N_ELEMENTS(builds) && builds[i].ours;
+}
+
+static gint compare_builds(gconstpointer a, gconstpointer b)
+{
+    const char *x = *(const char *const *)a;
+    const char *y = *(const char *const *)b;
+    int order = (int)build_colour(x) - (int)build_colour(y);
+
+    return order ? order : strcmp(x, y);
+}
+
+void builds_sort(GPtrArray *names)
+{
+    g_ptr_array_sort(names, compare_builds);
+}
+
+const char *builds_pick_ours(const GPtrArray *names)
+{
+    static const char *const order[] = {
+        "both", "skip-balloon", "skip-unpopulated",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
+        for (unsigned j = 0; j < names->len; j++) {
+            if (!strcmp(order[i], names->pdata[j])) {
+                return names->pdata[j];
+            }
+        }
+    }
+    return NULL;
+}
 
 static void case_results_free(gpointer data)
 {
@@ -45,7 +113,7 @@ static int compare_numbers(double x, double y)
     return (x > y) - (x < y);
 }
 
-static gint compare(gconstpointer a, gconstpointer b)
+static gint compare_cases(gconstpointer a, gconstpointer b)
 {
     const CaseResults *x = *(const CaseResults *const *)a;
     const CaseResults *y = *(const CaseResults *const *)b;
@@ -70,7 +138,7 @@ GPtrArray *case_results_all(const Results *results)
     for (unsigned i = 0; i < names->len; i++) {
         g_ptr_array_add(cases, case_results_new(all, names->pdata[i]));
     }
-    g_ptr_array_sort(cases, compare);
+    g_ptr_array_sort(cases, compare_cases);
     return cases;
 }
 

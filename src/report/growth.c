@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "base/size.h"
-#include "report/build-name.h"
+#include "report/case-results.h"
 
 #define DECIMALS_MAX 6
 #define NEGLIGIBLE 0.000001

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "base/size.h"
-#include "report/build-name.h"
+#include "report/case-results.h"
 #include "report/growth.h"
 #include "report/page-sections.h"
 

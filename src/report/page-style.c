@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "report/page-style.h"
+#include "report/page.h"
 
 /*
  * The series of the charts, in the order of build-name.c. Told apart by those

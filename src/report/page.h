@@ -3,8 +3,7 @@
 #define SKIP_BALLOON_REPORT_PAGE_H
 
 #include "base/session.h"
-#include "report/bar-chart.h"
-#include "report/xy-chart.h"
+#include "report/chart.h"
 
 /*
  * An HTML page that needs nothing but itself. Text is escaped by whoever puts
@@ -172,5 +171,11 @@ void page_figure_html(Page *page, const char *html);
 void page_figure_end(Page *page, const char *caption);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Page, page_free)
+
+/* What its colours are, light and dark; a style sheet, too. */
+extern const char page_colours[];
+
+/* The style sheet of the report: light, dark, phone, desktop and print. */
+extern const char page_style[];
 
 #endif /* SKIP_BALLOON_REPORT_PAGE_H */

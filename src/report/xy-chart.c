@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "report/xy-chart.h"
+#include "report/chart.h"
 
 #include <math.h>
 
-#include "report/chart-script.h"
 #include "report/gnuplot.h"
 
 #define HEIGHT_MIN 250

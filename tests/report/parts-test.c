@@ -5,12 +5,11 @@
 
 #include "base/error.h"
 #include "base/size.h"
-#include "report/bar-chart.h"
-#include "report/build-name.h"
+#include "report/case-results.h"
+#include "report/chart.h"
 #include "report/gnuplot.h"
 #include "report/growth.h"
 #include "report/svg.h"
-#include "report/xy-chart.h"
 
 #define NARROW "\u202f"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef SKIP_BALLOON_REPORT_REPORT_FILE_H
-#define SKIP_BALLOON_REPORT_REPORT_FILE_H
+#ifndef SKIP_BALLOON_REPORT_REPORT_H
+#define SKIP_BALLOON_REPORT_REPORT_H
 
 #include "base/session.h"
 #include "bench/results.h"
@@ -26,4 +26,18 @@ Results *report_file_load(char **files, GError **error);
 bool report_file_write(Session *session, const Results *results,
                        const char *output, GError **error);
 
-#endif /* SKIP_BALLOON_REPORT_REPORT_FILE_H */
+/**
+ * report_pictures_write: the two pictures of the report that say most, each as
+ * an SVG file of its own: time.svg, total time by build where the balloon is
+ * largest, and memory.svg, where the memory of such a guest went. What was not
+ * measured is not drawn.
+ * @session: what may cancel it
+ * @results: the results
+ * @dir: where to put them; made if needed
+ * @error: set if there is nothing to draw, gnuplot is missing or fails, or
+ *         files cannot be written
+ */
+bool report_pictures_write(Session *session, const Results *results,
+                           const char *dir, GError **error);
+
+#endif /* SKIP_BALLOON_REPORT_REPORT_H */
