@@ -44,10 +44,13 @@ static const Command *find_command(const char *name)
 static int run_command(const Command *command, int argc, char **argv)
 {
     g_autofree char *name = g_strdup_printf("skip-balloon %s", command->name);
+    g_autoptr(GError) error = NULL;
+    int status;
 
     argv[0] = name;
     g_set_prgname(name);
-    return command->run(argc, argv);
+    status = command->run(argc, argv, &error);
+    return command_report_error(name, error, status);
 }
 
 int main(int argc, char **argv)

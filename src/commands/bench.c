@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/paths.h"
 #include "base/session.h"
 #include "bench/summary.h"
@@ -32,9 +33,9 @@ static bool show(Session *session, const BenchOptions *options, char *path,
     return report_file_write(session, results, report, error);
 }
 
-static bool run_all(Session *session, const BenchOptions *options,
-                    GError **error)
+static bool run_all(Session *session, void *opaque, GError **error)
 {
+    const BenchOptions *options = opaque;
     g_autofree char *path = bench_options_file(options, RESULTS);
     g_autoptr(BenchSink) sink = NULL;
     BenchClock clock = { 0 };
@@ -62,32 +63,6 @@ static bool run_all(Session *session, const BenchOptions *options,
     return show(session, options, path, error);
 }
 
-static int measure(const BenchOptions *options, const char *name)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Progress) progress = NULL;
-    g_autoptr(Session) session =
-        session_new(options->log_dir, options->timeout_secs, &error);
-    bool done;
-
-    if (!session) {
-        fprintf(stderr, "%s: %s\n", name, error->message);
-        return EXIT_FAILED;
-    }
-    progress = progress_new(stdout);
-    progress_set_stage_width(progress, STAGE_WIDTH);
-    session->progress = progress;
-    interrupt_watch(session);
-    done = run_all(session, options, &error);
-    interrupt_unwatch();
-    if (done) {
-        return EXIT_OK;
-    }
-    g_clear_pointer(&progress, progress_free);
-    fprintf(stderr, "%s: %s\n", name, error->message);
-    return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
-}
-
 static Results *load(char *path, GError **error)
 {
     char *files[] = { path, NULL };
@@ -95,21 +70,20 @@ static Results *load(char *path, GError **error)
     return report_file_load(files, error);
 }
 
-static int compare(const BenchOptions *options, const char *name)
+static int compare(const BenchOptions *options, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Results) old = load(options->compare[0], &error);
-    g_autoptr(Results) new = old ? load(options->compare[1], &error) : NULL;
+    g_autoptr(Results) old = load(options->compare[0], error);
+    g_autoptr(Results) new = old ? load(options->compare[1], error) : NULL;
     g_autofree char *table = NULL;
 
     if (!new) {
-        fprintf(stderr, "%s: %s\n", name, error->message);
         return EXIT_FAILED;
     }
     table = bench_compare(old, new);
     if (!table) {
-        fprintf(stderr, "%s: nothing was measured in both '%s' and '%s'\n",
-                name, options->compare[0], options->compare[1]);
+        g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
+                    "nothing was measured in both '%s' and '%s'",
+                    options->compare[0], options->compare[1]);
         return EXIT_FAILED;
     }
     printf("%s\n"
@@ -121,22 +95,26 @@ static int compare(const BenchOptions *options, const char *name)
     return EXIT_OK;
 }
 
-static int run(int argc, char **argv)
+static int run(int argc, char **argv, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(BenchOptions) options = bench_options_parse(argc, argv, &error);
+    g_autoptr(BenchOptions) options = bench_options_parse(argc, argv, error);
 
     if (!options) {
-        fprintf(stderr, "%s: %s\nTry '%s --help'.\n", argv[0],
-                error->message, argv[0]);
         return EXIT_USAGE;
     }
     if (options->list) {
         bench_list(options);
         return EXIT_OK;
     }
-    return options->compare[0] ? compare(options, argv[0])
-                               : measure(options, argv[0]);
+    if (options->compare[0]) {
+        return compare(options, error);
+    }
+    return command_work(&(CommandSetup) {
+            .log_dir = options->log_dir,
+            .stall_secs = options->timeout_secs,
+            .progress = stdout,
+            .stage_width = STAGE_WIDTH,
+        }, run_all, options, error);
 }
 
 const Command bench_command = {

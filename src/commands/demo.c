@@ -128,9 +128,9 @@ static bool run_one(Session *session, const DemoOptions *options, bool on,
     return false;
 }
 
-static bool run_all(Session *session, const DemoOptions *options,
-                    GError **error)
+static bool run_all(Session *session, void *opaque, GError **error)
 {
+    const DemoOptions *options = opaque;
     g_auto(RunResult) off = { 0 };
     g_auto(RunResult) on = { 0 };
     Report report = {
@@ -155,39 +155,22 @@ static bool run_all(Session *session, const DemoOptions *options,
     return true;
 }
 
-static int demo_run(int argc, char **argv)
+static int run(int argc, char **argv, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(DemoOptions) options = demo_options_parse(argc, argv, &error);
-    g_autoptr(Progress) progress = NULL;
-    g_autoptr(Session) session = NULL;
-    bool done;
+    g_autoptr(DemoOptions) options = demo_options_parse(argc, argv, error);
 
     if (!options) {
-        fprintf(stderr, "%s: %s\nTry '%s --help'.\n", argv[0],
-                error->message, argv[0]);
         return EXIT_USAGE;
     }
-    session = session_new(options->log_dir, options->timeout_secs, &error);
-    if (!session) {
-        fprintf(stderr, "%s: %s\n", argv[0], error->message);
-        return EXIT_FAILED;
-    }
-    progress = progress_new(options->json ? stderr : stdout);
-    session->progress = progress;
-    interrupt_watch(session);
-    done = run_all(session, options, &error);
-    interrupt_unwatch();
-    if (done) {
-        return EXIT_OK;
-    }
-    g_clear_pointer(&progress, progress_free);
-    fprintf(stderr, "%s: %s\n", argv[0], error->message);
-    return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
+    return command_work(&(CommandSetup) {
+            .log_dir = options->log_dir,
+            .stall_secs = options->timeout_secs,
+            .progress = options->json ? stderr : stdout,
+        }, run_all, options, error);
 }
 
 const Command demo_command = {
     .name = "demo",
     .summary = "Migrate a guest without and with skip-balloon",
-    .run = demo_run,
+    .run = run,
 };

@@ -4,17 +4,190 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/session.h"
+#include "base/terminal.h"
 #include "commands/command.h"
-#include "commands/map-options.h"
+#include "map/draw.h"
 #include "qemu/qmp.h"
 
 /* Who waits for longer is told what for. */
 #define PATIENCE_MS 2000
+#define DEFAULT_TIMEOUT_SECS 10
+#define FILE_CELLS 4096
+#define TEXT_ROWS 32
+#define MAX_CELLS 16384
+/*
+ * Blocks of firmware have a cell each, which are not shown. QEMU does not go
+ * beyond what it is asked for, but makes all cells twice as large.
+ */
+#define SMALL_BLOCKS 64
 
-static gboolean on_waiting(gpointer opaque)
+/* Where a map goes. */
+typedef enum MapFormat {
+    MAP_TEXT,                   /* to standard output, with characters */
+    MAP_JSON,                   /* the answer of QEMU, to standard output */
+    MAP_SVG,
+    MAP_PNG,
+} MapFormat;
+
+/* What the user asked map to do. */
+typedef struct MapOptions {
+    char *socket;
+    char *output;               /* a file, NULL for standard output */
+    MapFormat format;
+    MemoryLayout layout;
+    Terminal terminal;          /* for MAP_TEXT */
+    int cells;
+    int timeout_secs;
+} MapOptions;
+
+static void map_options_free(MapOptions *options)
 {
-    fprintf(stderr, "%s: waiting for QEMU\n", (const char *)opaque);
+    if (!options) {
+        return;
+    }
+    g_free(options->socket);
+    g_free(options->output);
+    g_free(options);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MapOptions, map_options_free)
+
+static bool choose_format(MapOptions *options, bool json, GError **error)
+{
+    const char *file = options->output;
+
+    if (json && file) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--json prints, and does not go with --output");
+        return false;
+    }
+    if (!file) {
+        options->format = json ? MAP_JSON : MAP_TEXT;
+    } else if (g_str_has_suffix(file, ".svg")) {
+        options->format = MAP_SVG;
+    } else if (g_str_has_suffix(file, ".png")) {
+        options->format = MAP_PNG;
+    } else {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--output takes the name of a file that ends in .svg or "
+                    ".png, not '%s'", file);
+        return false;
+    }
+    return true;
+}
+
+static bool choose_layout(MapOptions *options, const char *word,
+                          GError **error)
+{
+    options->layout = options->output ? MEMORY_HILBERT : MEMORY_ROWS;
+    return !word || memory_layout_parse(word, &options->layout, error);
+}
+
+/* As many as there is room for, if nobody says otherwise. */
+static bool choose_cells(MapOptions *options, GError **error)
+{
+    unsigned columns = memory_map_columns(options->layout,
+                                          &options->terminal);
+
+    if (options->cells == -1) {
+        options->cells = FILE_CELLS;
+        if (options->format == MAP_TEXT) {
+            options->cells = columns * (options->layout == MEMORY_HILBERT ?
+                                        columns : TEXT_ROWS);
+        }
+        options->cells += SMALL_BLOCKS;
+    }
+    if (options->cells < 1 || options->cells > MAX_CELLS) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--cells takes a number from 1 to %d", MAX_CELLS);
+        return false;
+    }
+    return true;
+}
+
+static bool check(const MapOptions *options, int argc, char **argv,
+                  GError **error)
+{
+    if (argc > 1) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "unexpected argument '%s'", argv[1]);
+        return false;
+    }
+    if (!options->socket) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--qmp has to name the socket of a QEMU");
+        return false;
+    }
+    if (options->timeout_secs < 1) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "--timeout takes a number of seconds, at least 1");
+        return false;
+    }
+    return true;
+}
+
+static GOptionContext *make_context(void)
+{
+    GOptionContext *context = g_option_context_new(
+        "- show where the memory of a guest went");
+
+    g_option_context_set_summary(context,
+        "Asks a running QEMU what is in the balloon, what the host has no\n"
+        "memory for, and what the last migration did with the rest, and draws\n"
+        "it: each cell is a fixed share of guest RAM, in the colour of what\n"
+        "most of it is. Neither the guest nor a migration is disturbed.");
+    g_option_context_set_description(context,
+        "SOCKET is that of QEMU's -qmp unix:SOCKET,server=on,wait=off.\n\n"
+        "Without --output it is drawn with characters: in colours on a\n"
+        "terminal that has 256 of them, unless NO_COLOR is set.\n\n"
+        "LAYOUT is hilbert, where what is near in memory is near in the\n"
+        "picture, or rows. The former is preset for files, the latter for\n"
+        "the terminal.");
+    return context;
+}
+
+static MapOptions *parse(int argc, char **argv, GError **error)
+{
+    g_autoptr(MapOptions) options = g_new0(MapOptions, 1);
+    g_autofree char *layout = NULL;
+    g_autofree char *colour = NULL;
+    gboolean json = FALSE;
+    const GOptionEntry entries[] = {
+        { "qmp", 'q', 0, G_OPTION_ARG_FILENAME, &options->socket,
+          "The QMP socket of the QEMU", "SOCKET" },
+        { "output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
+          "Write a picture there; the name ends in .svg or .png", "FILE" },
+        { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout,
+          "How cells follow each other: hilbert or rows", "LAYOUT" },
+        { "cells", 'n', 0, G_OPTION_ARG_INT, &options->cells,
+          "About how many cells (4096, or what fits the terminal)", "N" },
+        { "color", 0, 0, G_OPTION_ARG_STRING, &colour,
+          "Colours in text: auto, always or never (auto)", "WHEN" },
+        { "json", 0, 0, G_OPTION_ARG_NONE, &json,
+          "Print what QEMU answers as it is", NULL },
+        { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
+          "Give up when QEMU is silent for so long (10)", "SECONDS" },
+        { NULL }
+    };
+    g_autoptr(GOptionContext) context = make_context();
+
+    options->cells = -1;
+    options->timeout_secs = DEFAULT_TIMEOUT_SECS;
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, error) ||
+        !check(options, argc, argv, error) ||
+        !choose_format(options, json, error) ||
+        !choose_layout(options, layout, error) ||
+        !terminal_ask(&options->terminal, colour, error) ||
+        !choose_cells(options, error)) {
+        return NULL;
+    }
+    return g_steal_pointer(&options);
+}
+
+static gboolean on_waiting(gpointer opaque G_GNUC_UNUSED)
+{
+    fprintf(stderr, "%s: waiting for QEMU\n", g_get_prgname());
     return G_SOURCE_REMOVE;
 }
 
@@ -113,10 +286,10 @@ static bool draw(const MapOptions *options, JsonNode *answer, GError **error)
     return print(text, error);
 }
 
-static bool make_map(Session *session, const MapOptions *options, char *name,
-                     GError **error)
+static bool make_map(Session *session, void *opaque, GError **error)
 {
-    guint watch = g_timeout_add(PATIENCE_MS, on_waiting, name);
+    const MapOptions *options = opaque;
+    guint watch = g_timeout_add(PATIENCE_MS, on_waiting, NULL);
     g_autoptr(JsonNode) answer = ask(session, options, error);
 
     if (g_main_context_find_source_by_id(NULL, watch)) {
@@ -129,35 +302,20 @@ static bool make_map(Session *session, const MapOptions *options, char *name,
                                        : draw(options, answer, error);
 }
 
-static int map_run(int argc, char **argv)
+static int run(int argc, char **argv, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(MapOptions) options = map_options_parse(argc, argv, &error);
-    g_autoptr(Session) session = NULL;
-    bool done;
+    g_autoptr(MapOptions) options = parse(argc, argv, error);
 
     if (!options) {
-        fprintf(stderr, "%s: %s\nTry '%s --help'.\n", argv[0],
-                error->message, argv[0]);
         return EXIT_USAGE;
     }
-    session = session_new(NULL, options->timeout_secs, &error);
-    if (!session) {
-        fprintf(stderr, "%s: %s\n", argv[0], error->message);
-        return EXIT_FAILED;
-    }
-    interrupt_watch(session);
-    done = make_map(session, options, argv[0], &error);
-    interrupt_unwatch();
-    if (done) {
-        return EXIT_OK;
-    }
-    fprintf(stderr, "%s: %s\n", argv[0], error->message);
-    return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
+    return command_work(&(CommandSetup) {
+            .stall_secs = options->timeout_secs,
+        }, make_map, options, error);
 }
 
 const Command map_command = {
     .name = "map",
     .summary = "Show where the memory of a running guest went",
-    .run = map_run,
+    .run = run,
 };

@@ -60,9 +60,9 @@ static bool parse(int argc, char **argv, ReportOptions *options,
     return true;
 }
 
-static bool write_all(Session *session, const ReportOptions *options,
-                      GError **error)
+static bool write_all(Session *session, void *opaque, GError **error)
 {
+    const ReportOptions *options = opaque;
     g_autoptr(Results) results = report_file_load(options->files, error);
 
     return results &&
@@ -72,39 +72,21 @@ static bool write_all(Session *session, const ReportOptions *options,
                                   error));
 }
 
-static int report_run(int argc, char **argv)
+static int run(int argc, char **argv, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Progress) progress = NULL;
-    g_autoptr(Session) session = NULL;
     g_auto(ReportOptions) options = { 0 };
-    bool done;
 
-    if (!parse(argc, argv, &options, &error)) {
-        fprintf(stderr, "%s: %s\nTry '%s --help'.\n", argv[0],
-                error->message, argv[0]);
+    if (!parse(argc, argv, &options, error)) {
         return EXIT_USAGE;
     }
-    session = session_new(NULL, STALL_SECS, &error);
-    if (!session) {
-        fprintf(stderr, "%s: %s\n", argv[0], error->message);
-        return EXIT_FAILED;
-    }
-    progress = progress_new(stdout);
-    session->progress = progress;
-    interrupt_watch(session);
-    done = write_all(session, &options, &error);
-    interrupt_unwatch();
-    if (done) {
-        return EXIT_OK;
-    }
-    g_clear_pointer(&progress, progress_free);
-    fprintf(stderr, "%s: %s\n", argv[0], error->message);
-    return interrupt_signal() ? EXIT_SIGNAL + interrupt_signal() : EXIT_FAILED;
+    return command_work(&(CommandSetup) {
+            .stall_secs = STALL_SECS,
+            .progress = stdout,
+        }, write_all, &options, error);
 }
 
 const Command report_command = {
     .name = "report",
     .summary = "Show what 'skip-balloon bench' measured, as a web page",
-    .run = report_run,
+    .run = run,
 };
