@@ -34,8 +34,11 @@ char *device_firmware_write(Session *session, GError **error)
 
     memcpy(image, count, sizeof(count));
     memcpy(image + RESET_VECTOR, reset, sizeof(reset));
-    return g_file_set_contents(path, image, IMAGE_SIZE, error) ?
-           g_steal_pointer(&path) : NULL;
+    if (!g_file_set_contents(path, image, IMAGE_SIZE, error)) {
+        g_prefix_error(error, "cannot write the firmware of a guest: ");
+        return NULL;
+    }
+    return g_steal_pointer(&path);
 }
 
 /* Where QEMU's pc has memory: what does not fit below is above 4 GiB. */

@@ -248,6 +248,7 @@ static bool read_trace(Session *session, const VmConfig *config,
         return true;
     }
     if (!g_file_get_contents(path, &text, NULL, error)) {
+        g_prefix_error(error, "cannot read what QEMU has traced: ");
         return false;
     }
     unlink(path);

@@ -67,6 +67,7 @@ Channel *channel_new(int fd, ChannelLineFunc *line_func, void *opaque,
     Channel *channel;
 
     if (!socket) {
+        g_prefix_error(error, "cannot use a socket: ");
         close(fd);
         return NULL;
     }
