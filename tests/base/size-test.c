@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <math.h>
+
 #include "base/error.h"
 #include "base/size.h"
+
+#define NARROW "\u202f"
 
 static void test_good(void)
 {
@@ -72,11 +76,45 @@ static void test_format(void)
     }
 }
 
+/* Frees the text. */
+static void assert_text(char *text, const char *expected)
+{
+    g_assert_cmpstr(text, ==, expected);
+    g_free(text);
+}
+
+static void test_quantity(void)
+{
+    assert_text(quantity_fixed(23.678, 2), "23.68");
+    assert_text(quantity_fixed(2017030, 0), "2" NARROW "017" NARROW "030");
+    assert_text(quantity_fixed(12345.678, 1), "12" NARROW "345.7");
+    assert_text(quantity_fixed(2017, 0), "2017");
+    assert_text(quantity_fixed(-128.4, 0), "\u2212128");
+    assert_text(quantity_fixed(-0.001, 1), "0.0");
+    assert_text(quantity_fixed(NAN, 1), NULL);
+    assert_text(quantity_fixed(INFINITY, 1), NULL);
+    assert_text(quantity_rough(51.23), "51.2");
+    assert_text(quantity_rough(7.278), "7.28");
+    assert_text(quantity_rough(0.2164), "0.216");
+    assert_text(quantity_rough(2293.4), "2293");
+    assert_text(quantity_rough(99.96), "100");
+    assert_text(quantity_rough(0), "0");
+    assert_text(quantity_rough(0.00012), "1.2e-04");
+    assert_text(quantity_rough(NAN), NULL);
+    assert_text(quantity_ms(12.34), "12.3 ms");
+    assert_text(quantity_ms(460), "0.460 s");
+    assert_text(quantity_ms(23680), "23.7 s");
+    assert_text(quantity_ms(NAN), NULL);
+    assert_text(quantity_bytes(536870912), "512 MiB");
+    assert_text(quantity_bytes(NAN), NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/size/good", test_good);
     g_test_add_func("/size/bad", test_bad);
     g_test_add_func("/size/format", test_format);
+    g_test_add_func("/size/quantity", test_quantity);
     return g_test_run();
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
-#include "base/size.h"
 #include "base/table.h"
-#include "report/demo-report.h"
 
 static void test_layout(void)
 {
@@ -52,41 +50,11 @@ static void test_empty(void)
     g_assert_cmpstr(text, ==, "");
 }
 
-/* What was left alone is told if it is large, and rows only where they fit. */
-static void test_report(void)
-{
-    RunResult on = {
-        .migration.unpopulated = {
-            .known = true,
-            .skipped_pages = 12345,
-            .left_alone = {
-                { "pc.bios", 256 * SIZE_KIB, "not-guest-ram" },
-                { "ram0", 8 * SIZE_GIB, "undecided" },
-            },
-            .n_left_alone = 2,
-        },
-    };
-    Report report = {
-        .memory = 8 * SIZE_GIB,
-        .capabilities = SKIP_UNPOPULATED,
-        .on = &on,
-    };
-    g_autofree char *text = report_table(&report);
-
-    g_assert_nonnull(strstr(text, "unpopulated pages skipped"));
-    g_assert_nonnull(strstr(text, "12345\n"));
-    g_assert_nonnull(strstr(text, "All of ram0, 8 GiB, was sent: "
-                            "undecided\n"));
-    g_assert_null(strstr(text, "pc.bios"));
-    g_assert_null(strstr(text, "vetoed"));
-}
-
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/table/layout", test_layout);
     g_test_add_func("/table/utf8", test_utf8);
     g_test_add_func("/table/empty", test_empty);
-    g_test_add_func("/table/report", test_report);
     return g_test_run();
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the report is made of: numbers for people, SVGs, scripts. */
+/* What reports are made of: builds, slopes, SVGs, scripts, a table. */
 #include <math.h>
 #include <string.h>
 
@@ -7,43 +7,16 @@
 #include "base/size.h"
 #include "report/case-results.h"
 #include "report/chart.h"
+#include "report/demo-report.h"
 #include "report/gnuplot.h"
 #include "report/growth.h"
 #include "report/svg.h"
-
-#define NARROW "\u202f"
 
 /* Frees the text. */
 static void assert_text(char *text, const char *expected)
 {
     g_assert_cmpstr(text, ==, expected);
     g_free(text);
-}
-
-static void test_quantity(void)
-{
-    assert_text(quantity_fixed(23.678, 2), "23.68");
-    assert_text(quantity_fixed(2017030, 0), "2" NARROW "017" NARROW "030");
-    assert_text(quantity_fixed(12345.678, 1), "12" NARROW "345.7");
-    assert_text(quantity_fixed(2017, 0), "2017");
-    assert_text(quantity_fixed(-128.4, 0), "\u2212128");
-    assert_text(quantity_fixed(-0.001, 1), "0.0");
-    assert_text(quantity_fixed(NAN, 1), NULL);
-    assert_text(quantity_fixed(INFINITY, 1), NULL);
-    assert_text(quantity_rough(51.23), "51.2");
-    assert_text(quantity_rough(7.278), "7.28");
-    assert_text(quantity_rough(0.2164), "0.216");
-    assert_text(quantity_rough(2293.4), "2293");
-    assert_text(quantity_rough(99.96), "100");
-    assert_text(quantity_rough(0), "0");
-    assert_text(quantity_rough(0.00012), "1.2e-04");
-    assert_text(quantity_rough(NAN), NULL);
-    assert_text(quantity_ms(12.34), "12.3 ms");
-    assert_text(quantity_ms(460), "0.460 s");
-    assert_text(quantity_ms(23680), "23.7 s");
-    assert_text(quantity_ms(NAN), NULL);
-    assert_text(quantity_bytes(536870912), "512 MiB");
-    assert_text(quantity_bytes(NAN), NULL);
 }
 
 static void test_slope(void)
@@ -205,10 +178,39 @@ static void test_gnuplot_fails(void)
     g_assert_error(cancelled, SB_ERROR, SB_ERROR_CANCELLED);
 }
 
+/* What was left alone is told if it is large, and rows only where they fit. */
+static void test_demo(void)
+{
+    RunResult on = {
+        .migration.unpopulated = {
+            .known = true,
+            .skipped_pages = 12345,
+            .left_alone = {
+                { "pc.bios", 256 * SIZE_KIB, "not-guest-ram" },
+                { "ram0", 8 * SIZE_GIB, "undecided" },
+            },
+            .n_left_alone = 2,
+        },
+    };
+    Report report = {
+        .memory = 8 * SIZE_GIB,
+        .capabilities = SKIP_UNPOPULATED,
+        .on = &on,
+    };
+    g_autofree char *text = report_table(&report);
+
+    g_assert_nonnull(strstr(text, "unpopulated pages skipped"));
+    g_assert_nonnull(strstr(text, "12345\n"));
+    g_assert_nonnull(strstr(text, "All of ram0, 8 GiB, was sent: "
+                            "undecided\n"));
+    g_assert_null(strstr(text, "pc.bios"));
+    g_assert_null(strstr(text, "vetoed"));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/report/parts/quantity", test_quantity);
+    g_test_add_func("/report/parts/demo", test_demo);
     g_test_add_func("/report/parts/slope", test_slope);
     g_test_add_func("/report/parts/builds", test_builds);
     g_test_add_func("/report/parts/gnuplot/quote", test_quote);
