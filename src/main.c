@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "commands/command.h"
+#include "qemu/libvirt.h"
 
 static const Command *const commands[] = {
     &demo_command,
@@ -29,6 +30,14 @@ static void print_help(void)
            "\n"
            "Exit status: 0 if all went well, 1 if not, 2 for a wrong command\n"
            "line, 128 plus the number of the signal that ended it.\n");
+}
+
+static void print_version(void)
+{
+    g_autofree char *libvirt = libvirt_version();
+
+    printf("skip-balloon %s (with%s libvirt%s%s)\n", SKIP_BALLOON_VERSION,
+           libvirt ? "" : "out", libvirt ? " " : "", libvirt ? libvirt : "");
 }
 
 static const Command *find_command(const char *name)
@@ -69,7 +78,7 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     if (!strcmp(word, "--version")) {
-        printf("skip-balloon %s\n", SKIP_BALLOON_VERSION);
+        print_version();
         return EXIT_OK;
     }
     command = find_command(word);

@@ -1,6 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "commands/command.h"
 
+#include "base/error.h"
+
+#define TIMEOUT_SECS 10
+
+void command_add_monitor(GOptionContext *context, MonitorAddress *address,
+                         int *timeout_secs)
+{
+    const GOptionEntry entries[] = {
+        { "qmp", 'q', 0, G_OPTION_ARG_FILENAME, &address->socket,
+          "The QMP socket of the QEMU", "SOCKET" },
+        { "domain", 'd', 0, G_OPTION_ARG_STRING, &address->domain,
+          "Instead: its domain of libvirt, by name or UUID", "NAME" },
+        { "connect", 'c', 0, G_OPTION_ARG_STRING, &address->uri,
+          "Which libvirt (what LIBVIRT_DEFAULT_URI says)", "URI" },
+        { "timeout", 0, 0, G_OPTION_ARG_INT, timeout_secs,
+          "Give up when QEMU is silent for so long (10)", "SECONDS" },
+        { NULL }
+    };
+
+    *timeout_secs = TIMEOUT_SECS;
+    g_option_context_add_main_entries(context, entries, NULL);
+}
+
+bool command_check_monitor(const MonitorAddress *address, int timeout_secs,
+                           GError **error)
+{
+    const char *fault = NULL;
+
+    if (!address->socket && !address->domain) {
+        fault = "--qmp has to name the socket of a QEMU, or --domain a "
+                "domain of libvirt";
+    } else if (address->socket && address->domain) {
+        fault = "--qmp and --domain name a QEMU each, and one is enough";
+    } else if (address->uri && !address->domain) {
+        fault = "--connect says where libvirt is, and needs a --domain";
+    } else if (timeout_secs < 1) {
+        fault = "--timeout takes a number of seconds, at least 1";
+    }
+    if (fault) {
+        g_set_error_literal(error, SB_ERROR, SB_ERROR_USAGE, fault);
+    }
+    return !fault;
+}
+
 int command_work(const CommandSetup *setup, CommandWork *work, void *opaque,
                  GError **error)
 {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/session.h"
+#include "qemu/monitor.h"
 
 /* What the program returns. */
 enum {
@@ -31,6 +32,31 @@ extern const Command bench_command;
 extern const Command demo_command;
 extern const Command map_command;
 extern const Command report_command;
+
+/* What --help says of how a QEMU is named. */
+#define COMMAND_MONITOR_HELP \
+    "SOCKET is that of QEMU's -qmp unix:SOCKET,server=on,wait=off. Where\n" \
+    "libvirt has the monitor, name the domain instead."
+
+/**
+ * command_add_monitor: add the options that name a running QEMU: --qmp,
+ * --domain, --connect and --timeout.
+ * @context: what to add them to
+ * @address: where the words go; has to live until all is parsed
+ * @timeout_secs: where the time goes that QEMU may be silent for; set to what
+ *                it is if nobody says anything
+ */
+void command_add_monitor(GOptionContext *context, MonitorAddress *address,
+                         int *timeout_secs);
+
+/**
+ * command_check_monitor: whether these options make sense.
+ * @address: the words
+ * @timeout_secs: the time
+ * @error: set to SB_ERROR_USAGE if not
+ */
+bool command_check_monitor(const MonitorAddress *address, int timeout_secs,
+                           GError **error);
 
 /**
  * CommandWork: what a command does once its options are read.

@@ -7,11 +7,10 @@
 #include "base/terminal.h"
 #include "commands/command.h"
 #include "map/draw.h"
-#include "qemu/qmp.h"
+#include "qemu/monitor.h"
 
 /* Who waits for longer is told what for. */
 #define PATIENCE_MS 2000
-#define DEFAULT_TIMEOUT_SECS 10
 #define FILE_CELLS 4096
 #define TEXT_ROWS 32
 #define MAX_CELLS 16384
@@ -31,7 +30,7 @@ typedef enum MapFormat {
 
 /* What the user asked map to do. */
 typedef struct MapOptions {
-    char *socket;
+    MonitorAddress address;
     char *output;               /* a file, NULL for standard output */
     MapFormat format;
     MemoryLayout layout;
@@ -45,7 +44,7 @@ static void map_options_free(MapOptions *options)
     if (!options) {
         return;
     }
-    g_free(options->socket);
+    monitor_address_clear(&options->address);
     g_free(options->output);
     g_free(options);
 }
@@ -113,17 +112,8 @@ static bool check(const MapOptions *options, int argc, char **argv,
                     "unexpected argument '%s'", argv[1]);
         return false;
     }
-    if (!options->socket) {
-        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
-                    "--qmp has to name the socket of a QEMU");
-        return false;
-    }
-    if (options->timeout_secs < 1) {
-        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
-                    "--timeout takes a number of seconds, at least 1");
-        return false;
-    }
-    return true;
+    return command_check_monitor(&options->address, options->timeout_secs,
+                                 error);
 }
 
 static GOptionContext *make_context(void)
@@ -137,7 +127,7 @@ static GOptionContext *make_context(void)
         "it: each cell is a fixed share of guest RAM, in the colour of what\n"
         "most of it is. Neither the guest nor a migration is disturbed.");
     g_option_context_set_description(context,
-        "SOCKET is that of QEMU's -qmp unix:SOCKET,server=on,wait=off.\n\n"
+        COMMAND_MONITOR_HELP "\n\n"
         "Without --output it is drawn with characters: in colours on a\n"
         "terminal that has 256 of them, unless NO_COLOR is set.\n\n"
         "LAYOUT is hilbert, where what is near in memory is near in the\n"
@@ -153,8 +143,6 @@ static MapOptions *parse(int argc, char **argv, GError **error)
     g_autofree char *colour = NULL;
     gboolean json = FALSE;
     const GOptionEntry entries[] = {
-        { "qmp", 'q', 0, G_OPTION_ARG_FILENAME, &options->socket,
-          "The QMP socket of the QEMU", "SOCKET" },
         { "output", 'o', 0, G_OPTION_ARG_FILENAME, &options->output,
           "Write a picture there; the name ends in .svg or .png", "FILE" },
         { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout,
@@ -165,14 +153,12 @@ static MapOptions *parse(int argc, char **argv, GError **error)
           "Colours in text: auto, always or never (auto)", "WHEN" },
         { "json", 0, 0, G_OPTION_ARG_NONE, &json,
           "Print what QEMU answers as it is", NULL },
-        { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
-          "Give up when QEMU is silent for so long (10)", "SECONDS" },
         { NULL }
     };
     g_autoptr(GOptionContext) context = make_context();
 
     options->cells = -1;
-    options->timeout_secs = DEFAULT_TIMEOUT_SECS;
+    command_add_monitor(context, &options->address, &options->timeout_secs);
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, error) ||
         !check(options, argc, argv, error) ||
@@ -194,28 +180,30 @@ static gboolean on_waiting(gpointer opaque G_GNUC_UNUSED)
 static JsonNode *ask(Session *session, const MapOptions *options,
                      GError **error)
 {
-    g_autoptr(Qmp) qmp = qmp_connect(session, options->socket, error);
+    g_autoptr(Monitor) monitor = monitor_open(session, &options->address,
+                                              error);
     JsonObject *arguments;
     JsonNode *answer;
     GError *failure = NULL;
 
-    if (!qmp) {
+    if (!monitor) {
         return NULL;
     }
     arguments = json_object_new();
     json_object_set_int_member(arguments, "cells", options->cells);
-    answer = qmp_execute(qmp, "query-migration-map", arguments, &failure);
+    answer = monitor_execute(monitor, "query-migration-map", arguments,
+                             &failure);
     if (answer) {
         return answer;
     }
     if (g_error_matches(failure, SB_ERROR, SB_ERROR_MISSING)) {
         g_error_free(failure);
         g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
-                    "the QEMU of '%s' does not know query-migration-map; it "
-                    "takes one that 'make qemu' builds", options->socket);
+                    "%s: this QEMU does not know query-migration-map; it "
+                    "takes one that 'make qemu' builds",
+                    monitor_title(monitor));
     } else {
-        g_propagate_prefixed_error(error, failure, "'%s': ",
-                                   options->socket);
+        g_propagate_error(error, failure);
     }
     return NULL;
 }
@@ -276,7 +264,8 @@ static bool draw(const MapOptions *options, JsonNode *answer, GError **error)
     g_autofree char *text = NULL;
 
     if (!map) {
-        g_prefix_error(error, "'%s': ", options->socket);
+        g_prefix_error(error, "%s: ", options->address.socket ?
+                       options->address.socket : options->address.domain);
         return false;
     }
     if (options->format != MAP_TEXT) {

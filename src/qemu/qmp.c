@@ -132,21 +132,20 @@ bool qmp_negotiate(Qmp *qmp, GError **error)
     return result;
 }
 
-static char *format_command(Qmp *qmp, const char *command,
-                            JsonObject *arguments)
+char *qmp_format(const char *command, JsonObject *arguments, gint64 id)
 {
     g_autoptr(JsonNode) root = json_node_new(JSON_NODE_OBJECT);
-    g_autofree char *json = NULL;
     JsonObject *message = json_object_new();
 
     json_object_set_string_member(message, "execute", command);
-    json_object_set_int_member(message, "id", ++qmp->id);
+    if (id) {
+        json_object_set_int_member(message, "id", id);
+    }
     if (arguments) {
         json_object_set_object_member(message, "arguments", arguments);
     }
     json_node_take_object(root, message);
-    json = json_to_string(root, FALSE);
-    return g_strconcat(json, "\n", NULL);
+    return json_to_string(root, FALSE);
 }
 
 /* A string of an object, if it is one and has it. */
@@ -166,9 +165,8 @@ static bool is_unknown(JsonNode *refusal)
     return !strcmp(get_word(refusal, "class", ""), "CommandNotFound");
 }
 
-static JsonNode *take_result(Qmp *qmp, const char *command, GError **error)
+JsonNode *qmp_result(JsonObject *reply, const char *command, GError **error)
 {
-    g_autoptr(JsonObject) reply = g_steal_pointer(&qmp->reply);
     JsonNode *refusal;
 
     if (json_object_has_member(reply, "return")) {
@@ -184,7 +182,8 @@ static JsonNode *take_result(Qmp *qmp, const char *command, GError **error)
 JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonObject *arguments,
                       GError **error)
 {
-    g_autofree char *text = format_command(qmp, command, arguments);
+    g_autofree char *json = qmp_format(command, arguments, ++qmp->id);
+    g_autofree char *text = g_strconcat(json, "\n", NULL);
     g_autofree char *what = g_strdup_printf("no answer from QEMU to '%s'",
                                             command);
     Stall stall = { 0 };
@@ -199,7 +198,7 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonObject *arguments,
             return NULL;
         }
     }
-    return take_result(qmp, command, error);
+    return qmp_result(qmp->reply, command, error);
 }
 
 static bool take_event(Qmp *qmp, const char *name)

@@ -58,6 +58,28 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonObject *arguments,
                       GError **error);
 
 /**
+ * qmp_format: a command as it is sent.
+ * @command: its name
+ * @arguments: its arguments, owned by this function; NULL for none
+ * @id: comes back with the answer; 0 for none
+ *
+ * Returns: the JSON text, without an end of line; the caller frees it.
+ */
+char *qmp_format(const char *command, JsonObject *arguments, gint64 id);
+
+/**
+ * qmp_result: what an answer returns.
+ * @reply: the answer
+ * @command: to which command, for the message
+ * @error: set to SB_ERROR_MISSING if QEMU does not know the command, to
+ *         SB_ERROR_QMP if it refuses
+ *
+ * Returns: the value returned, NULL on failure; the caller frees it with
+ * json_node_unref().
+ */
+JsonNode *qmp_result(JsonObject *reply, const char *command, GError **error);
+
+/**
  * qmp_wait_event: wait for an event; those that came before are remembered.
  * @qmp: the client
  * @name: the event; it and all that came before it are forgotten then
