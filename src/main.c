@@ -13,6 +13,7 @@ static const Command *const commands[] = {
     &bench_command,
     &map_command,
     &report_command,
+    &status_command,
 };
 
 static void print_help(void)
@@ -29,7 +30,8 @@ static void print_help(void)
            "'skip-balloon COMMAND --help' tells more of a command.\n"
            "\n"
            "Exit status: 0 if all went well, 1 if not, 2 for a wrong command\n"
-           "line, 128 plus the number of the signal that ended it.\n");
+           "line, 3 if 'status' finds that nothing would be skipped, 128 plus the\n"
+           "number of the signal that ended it.\n");
 }
 
 static void print_version(void)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "commands/command.h"
 
+#include <errno.h>
+
 #include "base/error.h"
 
 #define TIMEOUT_SECS 10
@@ -67,6 +69,16 @@ int command_work(const CommandSetup *setup, CommandWork *work, void *opaque,
     done = work(session, opaque, error);
     interrupt_unwatch();
     return done ? EXIT_OK : EXIT_FAILED;
+}
+
+bool command_print(const char *text, GError **error)
+{
+    if (fputs(text, stdout) >= 0 && !fflush(stdout)) {
+        return true;
+    }
+    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
+                "cannot write to standard output: %s", g_strerror(errno));
+    return false;
 }
 
 int command_report_error(const char *name, const GError *error, int status)

@@ -14,6 +14,7 @@ enum {
     EXIT_OK = 0,
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
+    EXIT_NOT_READY = 3,         /* of status: nothing would be skipped */
     EXIT_SIGNAL = 128,          /* plus the number of the signal */
 };
 
@@ -32,6 +33,7 @@ extern const Command bench_command;
 extern const Command demo_command;
 extern const Command map_command;
 extern const Command report_command;
+extern const Command status_command;
 
 /* What --help says of how a QEMU is named. */
 #define COMMAND_MONITOR_HELP \
@@ -88,6 +90,13 @@ typedef struct CommandSetup {
  */
 int command_work(const CommandSetup *setup, CommandWork *work, void *opaque,
                  GError **error);
+
+/**
+ * command_print: print to standard output, all of it.
+ * @text: what
+ * @error: set to SB_ERROR_RESOURCE if that is not possible
+ */
+bool command_print(const char *text, GError **error);
 
 /**
  * command_report_error: print why a command failed.

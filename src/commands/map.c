@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -225,22 +224,12 @@ static bool save(const MapOptions *options, GBytes *content, GError **error)
     return false;
 }
 
-static bool print(const char *text, GError **error)
-{
-    if (fputs(text, stdout) >= 0 && !fflush(stdout)) {
-        return true;
-    }
-    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
-                "cannot write to standard output: %s", g_strerror(errno));
-    return false;
-}
-
 static bool print_json(JsonNode *answer, GError **error)
 {
     g_autofree char *json = json_to_string(answer, FALSE);
     g_autofree char *line = g_strconcat(json, "\n", NULL);
 
-    return print(line, error);
+    return command_print(line, error);
 }
 
 static bool draw_file(const MapOptions *options, const MemoryMap *map,
@@ -272,7 +261,7 @@ static bool draw(const MapOptions *options, JsonNode *answer, GError **error)
         return draw_file(options, map, error);
     }
     text = memory_map_text(map, options->layout, NULL, &options->terminal);
-    return print(text, error);
+    return command_print(text, error);
 }
 
 static bool make_map(Session *session, void *opaque, GError **error)
