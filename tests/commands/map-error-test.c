@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "tests/commands/map-run.h"
+#include "tests/commands/run.h"
 #include "tests/map/answer.h"
 
 static void assert_usage(const Outcome *outcome, const char *complaint)
@@ -46,7 +46,7 @@ static void test_usage(void)
         g_auto(Outcome) outcome = { 0 };
 
         memcpy(args, bad[i].args, sizeof(bad[i].args));
-        map_run(args, &outcome);
+        command_run(args, &outcome);
         assert_usage(&outcome, bad[i].complaint);
     }
 }
@@ -65,16 +65,16 @@ static void test_unwritable(void)
 {
     g_auto(Outcome) outcome = { 0 };
     g_auto(Outcome) folder = { 0 };
-    g_autofree char *path = map_run_file("map.png");
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    g_autofree char *path = command_run_file("map.png");
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
 
-    RUN(&outcome, "-q", map_run_socket(), "-o", "/nonexistent/map.svg");
+    RUN(&outcome, "-q", command_run_socket(), "-o", "/nonexistent/map.svg");
     g_free(fake_qmp_free(fake));
     assert_failure(&outcome, "cannot write '/nonexistent/map.svg'",
                    "No such file");
-    fake = map_run_serve(MAP_ANSWER_STATES);
+    fake = command_run_serve(MAP_ANSWER_STATES);
     g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
-    RUN(&folder, "-q", map_run_socket(), "-o", path);
+    RUN(&folder, "-q", command_run_socket(), "-o", path);
     g_free(fake_qmp_free(fake));
     assert_failure(&folder, "cannot write", "directory");
     g_rmdir(path);
@@ -84,15 +84,15 @@ static void test_unwritable(void)
 
 static void test_full(void)
 {
-    g_autoptr(GSubprocessLauncher) launcher = map_run_launcher(
+    g_autoptr(GSubprocessLauncher) launcher = command_run_launcher(
         G_SUBPROCESS_FLAGS_STDERR_PIPE);
-    const char *args[] = { "-q", map_run_socket(), NULL };
+    const char *args[] = { "-q", command_run_socket(), NULL };
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
 
     g_subprocess_launcher_take_stdout_fd(launcher, open("/dev/full",
                                                         O_WRONLY));
-    map_run_with(launcher, args, &outcome);
+    command_run_with(launcher, args, &outcome);
     g_free(fake_qmp_free(fake));
     g_assert_cmpint(outcome.status, ==, 1);
     assert_contains(outcome.err, "cannot write to standard output: No space");
@@ -103,10 +103,10 @@ static void test_no_socket(void)
     g_auto(Outcome) missing = { 0 };
     g_auto(Outcome) file = { 0 };
     g_auto(Outcome) lengthy = { 0 };
-    g_autofree char *path = map_run_file("plain");
+    g_autofree char *path = command_run_file("plain");
     g_autofree char *name = g_strnfill(200, 'x');
 
-    RUN(&missing, "--qmp", map_run_socket());
+    RUN(&missing, "--qmp", command_run_socket());
     assert_failure(&missing, "there is no socket", "server=on,wait=off");
     g_assert_true(g_file_set_contents(path, "", -1, NULL));
     RUN(&file, "--qmp", path);
@@ -122,7 +122,7 @@ static int make_socket(int backlog)
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    g_strlcpy(address.sun_path, map_run_socket(), sizeof(address.sun_path));
+    g_strlcpy(address.sun_path, command_run_socket(), sizeof(address.sun_path));
     g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)),
                     ==, 0);
     if (backlog >= 0) {
@@ -136,10 +136,10 @@ static void test_nobody(void)
     g_auto(Outcome) outcome = { 0 };
     int fd = make_socket(-1);
 
-    RUN(&outcome, "--qmp", map_run_socket());
+    RUN(&outcome, "--qmp", command_run_socket());
     assert_failure(&outcome, "nobody listens on", "has ended");
     close(fd);
-    g_unlink(map_run_socket());
+    g_unlink(command_run_socket());
 }
 
 /* QEMU accepts no second client: it waits, or does not even get so far. */
@@ -149,13 +149,13 @@ static void test_busy(void)
     g_auto(Outcome) refused = { 0 };
     int fd = make_socket(0);
 
-    RUN(&waits, "--qmp", map_run_socket(), "--timeout", "1");
+    RUN(&waits, "--qmp", command_run_socket(), "--timeout", "1");
     assert_failure(&waits, "nobody speaks on", "one client at a time");
     /* The one that gave up is still in the queue, and fills it. */
-    RUN(&refused, "--qmp", map_run_socket(), "--timeout", "1");
+    RUN(&refused, "--qmp", command_run_socket(), "--timeout", "1");
     assert_failure(&refused, "takes no more clients", "one client at a time");
     close(fd);
-    g_unlink(map_run_socket());
+    g_unlink(command_run_socket());
 }
 
 /* Who has to wait is told so. */
@@ -164,19 +164,19 @@ static void test_silent(void)
     g_auto(Outcome) outcome = { 0 };
     int fd = make_socket(1);
 
-    RUN(&outcome, "--qmp", map_run_socket(), "--timeout", "4");
+    RUN(&outcome, "--qmp", command_run_socket(), "--timeout", "4");
     assert_failure(&outcome, "map: waiting for QEMU\n", "nobody speaks on");
     close(fd);
-    g_unlink(map_run_socket());
+    g_unlink(command_run_socket());
 }
 
 static void test_interrupt(void)
 {
-    const char *args[] = { "-q", map_run_socket(), NULL };
-    g_autoptr(GSubprocessLauncher) launcher = map_run_launcher(
-        MAP_RUN_PIPES);
+    const char *args[] = { "-q", command_run_socket(), NULL };
+    g_autoptr(GSubprocessLauncher) launcher = command_run_launcher(
+        COMMAND_RUN_PIPES);
     int fd = make_socket(1);
-    g_autoptr(GSubprocess) process = map_run_spawn(launcher, args);
+    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
     int client = accept(fd, NULL, NULL);
     g_autofree char *complaint = NULL;
 
@@ -188,18 +188,18 @@ static void test_interrupt(void)
     assert_contains(complaint, "interrupted");
     close(client);
     close(fd);
-    g_unlink(map_run_socket());
+    g_unlink(command_run_socket());
 }
 
 static void check_server(const char *greeting, const char *reply,
                          const char *complaint)
 {
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = fake_qmp_new(map_run_socket(), greeting, reply);
+    FakeQmp *fake = fake_qmp_new(command_run_socket(), greeting, reply);
 
-    RUN(&outcome, "--qmp", map_run_socket(), "--timeout", "3");
+    RUN(&outcome, "--qmp", command_run_socket(), "--timeout", "3");
     g_free(fake_qmp_free(fake));
-    assert_failure(&outcome, complaint, map_run_socket());
+    assert_failure(&outcome, complaint, command_run_socket());
 }
 
 static void test_not_qmp(void)
@@ -249,7 +249,7 @@ static void test_bad_answer(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    map_run_init();
+    command_run_init("map");
     g_test_add_func("/map-error/usage", test_usage);
     g_test_add_func("/map-error/unwritable", test_unwritable);
     g_test_add_func("/map-error/full", test_full);
@@ -263,5 +263,5 @@ int main(int argc, char **argv)
     g_test_add_func("/map-error/refusal", test_refusal);
     g_test_add_func("/map-error/gone", test_gone);
     g_test_add_func("/map-error/bad-answer", test_bad_answer);
-    return map_run_end(g_test_run());
+    return command_run_end(g_test_run());
 }

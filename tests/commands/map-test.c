@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "tests/commands/map-run.h"
+#include "tests/commands/run.h"
 #include "tests/map/answer.h"
 
 /* What is asked for beyond what there is room for. */
@@ -51,9 +51,9 @@ static void test_help(void)
 static void test_text(void)
 {
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
 
-    RUN(&outcome, "--qmp", map_run_socket());
+    RUN(&outcome, "--qmp", command_run_socket());
     assert_asked(fake, 64 * 32 + SMALL_BLOCKS);
     assert_ok(&outcome);
     assert_contains(outcome.out, "      0 B .o-##.++\n");
@@ -63,14 +63,16 @@ static void test_text(void)
 
 static void test_width(void)
 {
-    g_autoptr(GSubprocessLauncher) launcher = map_run_launcher(
-        MAP_RUN_PIPES);
-    const char *args[] = { "-q", map_run_socket(), "--color", "always", NULL };
+    g_autoptr(GSubprocessLauncher) launcher = command_run_launcher(
+        COMMAND_RUN_PIPES);
+    const char *args[] = {
+        "-q", command_run_socket(), "--color", "always", NULL
+    };
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
 
     g_subprocess_launcher_setenv(launcher, "COLUMNS", "14", TRUE);
-    map_run_with(launcher, args, &outcome);
+    command_run_with(launcher, args, &outcome);
     assert_asked(fake, 4 * 32 + SMALL_BLOCKS);
     assert_ok(&outcome);
     assert_contains(outcome.out, "\033[38;5;29m\033[48;5;63m\u2580");
@@ -81,9 +83,9 @@ static void test_json(void)
     g_auto(Outcome) outcome = { 0 };
     g_autoptr(JsonNode) expected = json_from_string(MAP_ANSWER_STATES, NULL);
     g_autoptr(JsonNode) printed = NULL;
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
 
-    RUN(&outcome, "--qmp", map_run_socket(), "--json", "--cells", "99");
+    RUN(&outcome, "--qmp", command_run_socket(), "--json", "--cells", "99");
     assert_asked(fake, 99);
     assert_ok(&outcome);
     printed = json_from_string(outcome.out, NULL);
@@ -93,8 +95,8 @@ static void test_json(void)
 /* What a terminal gets, and how wide it is. */
 static char *run_on_terminal(const char *no_color, unsigned width)
 {
-    g_autoptr(GSubprocessLauncher) launcher = map_run_launcher(0);
-    const char *args[] = { "-q", map_run_socket(), NULL };
+    g_autoptr(GSubprocessLauncher) launcher = command_run_launcher(0);
+    const char *args[] = { "-q", command_run_socket(), NULL };
     const struct winsize size = { .ws_row = 24, .ws_col = width };
     g_autoptr(GSubprocess) process = NULL;
     int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -111,7 +113,7 @@ static char *run_on_terminal(const char *no_color, unsigned width)
     if (no_color) {
         g_subprocess_launcher_setenv(launcher, "NO_COLOR", no_color, TRUE);
     }
-    process = map_run_spawn(launcher, args);
+    process = command_run_spawn(launcher, args);
     g_clear_object(&launcher);
     while ((n = read(terminal, buffer, sizeof(buffer))) > 0) {
         g_string_append_len(text, buffer, n);
@@ -123,7 +125,7 @@ static char *run_on_terminal(const char *no_color, unsigned width)
 
 static void test_terminal(void)
 {
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
     g_autofree char *text = run_on_terminal(NULL, 100);
 
     assert_asked(fake, 80 * 32 + SMALL_BLOCKS);
@@ -132,7 +134,7 @@ static void test_terminal(void)
 
 static void test_no_color(void)
 {
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
     g_autofree char *text = run_on_terminal("1", 20);
 
     assert_asked(fake, 10 * 32 + SMALL_BLOCKS);
@@ -143,15 +145,15 @@ static void test_no_color(void)
 static void test_svg(void)
 {
     static const GMarkupParser parser = { 0 };
-    g_autofree char *path = map_run_file("map.svg");
+    g_autofree char *path = command_run_file("map.svg");
     g_autofree char *svg = NULL;
     g_autofree char *plausible = map_answer_plausible();
     g_autoptr(GMarkupParseContext) context = g_markup_parse_context_new(
         &parser, 0, NULL, NULL);
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = map_run_serve(plausible);
+    FakeQmp *fake = command_run_serve(plausible);
 
-    RUN(&outcome, "--qmp", map_run_socket(), "-o", path);
+    RUN(&outcome, "--qmp", command_run_socket(), "-o", path);
     assert_asked(fake, 4096 + SMALL_BLOCKS);
     assert_ok(&outcome);
     g_assert_cmpstr(outcome.out, ==, "");
@@ -167,14 +169,14 @@ static void test_svg(void)
 /* A file that was there gives way to the new one. */
 static void test_png(void)
 {
-    g_autofree char *path = map_run_file("map.png");
+    g_autofree char *path = command_run_file("map.png");
     g_auto(Outcome) outcome = { 0 };
-    FakeQmp *fake = map_run_serve(MAP_ANSWER_STATES);
+    FakeQmp *fake = command_run_serve(MAP_ANSWER_STATES);
     cairo_surface_t *surface;
     uint32_t pixel;
 
     g_assert_true(g_file_set_contents(path, "old", -1, NULL));
-    RUN(&outcome, "--qmp", map_run_socket(), "-o", path, "-n", "4", "-l",
+    RUN(&outcome, "--qmp", command_run_socket(), "-o", path, "-n", "4", "-l",
         "rows");
     assert_asked(fake, 4);
     assert_ok(&outcome);
@@ -193,13 +195,13 @@ static void test_png(void)
 static GSubprocess *start_qemu(const char *qemu)
 {
     g_autofree char *qmp = g_strdup_printf("unix:%s,server=on,wait=off",
-                                           map_run_socket());
+                                           command_run_socket());
     GSubprocess *process = g_subprocess_new(0, NULL, qemu, "-machine", "none",
         "-nodefaults", "-display", "none", "-S", "-m", "64", "-qmp", qmp,
         NULL);
 
     while (process && g_subprocess_get_identifier(process) &&
-           access(map_run_socket(), F_OK)) {
+           access(command_run_socket(), F_OK)) {
         g_main_context_iteration(NULL, FALSE);
         g_usleep(10 * 1000);
     }
@@ -221,10 +223,10 @@ static void test_qemu(void)
     }
     process = start_qemu(qemu);
     g_assert_nonnull(process);
-    RUN(&outcome, "--qmp", map_run_socket());
+    RUN(&outcome, "--qmp", command_run_socket());
     g_subprocess_force_exit(process);
     g_subprocess_wait(process, NULL, NULL);
-    unlink(map_run_socket());
+    unlink(command_run_socket());
     assert_ok(&outcome);
     assert_contains(outcome.out, "Memory of the guest, 64 MiB\n");
     assert_contains(outcome.out, "-  unpopulated  64 MiB  100.0 %\n");
@@ -233,7 +235,7 @@ static void test_qemu(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    map_run_init();
+    command_run_init("map");
     g_test_add_func("/map/help", test_help);
     g_test_add_func("/map/text", test_text);
     g_test_add_func("/map/width", test_width);
@@ -243,5 +245,5 @@ int main(int argc, char **argv)
     g_test_add_func("/map/svg", test_svg);
     g_test_add_func("/map/png", test_png);
     g_test_add_func("/map/qemu", test_qemu);
-    return map_run_end(g_test_run());
+    return command_run_end(g_test_run());
 }

@@ -15,6 +15,7 @@ struct FakeQmp {
     char *path;
     char *greeting;
     char *reply;
+    const FakeReply *replies;   /* or NULL; not owned */
     char *last;
 };
 
@@ -36,12 +37,30 @@ static gint64 get_id(const char *line)
         json_node_get_object(json_parser_get_root(parser)), "id");
 }
 
+/* What the table has for a command; NULL: to close the connection. */
+static const char *find_reply(const FakeQmp *fake, const char *line)
+{
+    const FakeReply *reply = fake->replies;
+
+    while (reply && reply->command) {
+        g_autofree char *name = g_strdup_printf("\"%s\"", reply->command);
+
+        if (strstr(line, name) &&
+            (!reply->argument || strstr(line, reply->argument))) {
+            return reply->members;
+        }
+        reply++;
+    }
+    return reply ? "\"error\": {\"class\": \"CommandNotFound\", "
+                   "\"desc\": \"no such command\"}" : fake->reply;
+}
+
 /* false: that was all. */
 static bool answer(const FakeQmp *fake, GSocketConnection *client,
                    const char *line)
 {
     const char *members = strstr(line, "\"qmp_capabilities\"")
-                          ? "\"return\": {}" : fake->reply;
+                          ? "\"return\": {}" : find_reply(fake, line);
     g_autofree char *text = NULL;
 
     if (!members) {
@@ -83,8 +102,8 @@ static gpointer run(gpointer opaque)
     return NULL;
 }
 
-FakeQmp *fake_qmp_new(const char *path, const char *greeting,
-                      const char *reply)
+static FakeQmp *start(const char *path, const char *greeting,
+                      const char *reply, const FakeReply *replies)
 {
     FakeQmp *fake = g_new0(FakeQmp, 1);
     g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
@@ -93,6 +112,7 @@ FakeQmp *fake_qmp_new(const char *path, const char *greeting,
     fake->path = g_strdup(path);
     fake->greeting = g_strdup(greeting);
     fake->reply = g_strdup(reply);
+    fake->replies = replies;
     fake->cancellable = g_cancellable_new();
     fake->listener = g_socket_listener_new();
     g_socket_listener_add_address(fake->listener, address,
@@ -102,6 +122,17 @@ FakeQmp *fake_qmp_new(const char *path, const char *greeting,
     g_assert_no_error(error);
     fake->thread = g_thread_new("fake-qmp", run, fake);
     return fake;
+}
+
+FakeQmp *fake_qmp_new(const char *path, const char *greeting,
+                      const char *reply)
+{
+    return start(path, greeting, reply, NULL);
+}
+
+FakeQmp *fake_qmp_new_table(const char *path, const FakeReply *replies)
+{
+    return start(path, FAKE_QMP_GREETING, NULL, replies);
 }
 
 char *fake_qmp_free(FakeQmp *fake)

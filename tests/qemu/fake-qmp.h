@@ -21,6 +21,23 @@ typedef struct FakeQmp FakeQmp;
 FakeQmp *fake_qmp_new(const char *path, const char *greeting,
                       const char *reply);
 
+/* What it answers to a command. The first one that fits counts. */
+typedef struct FakeReply {
+    const char *command;        /* NULL: the end of the table */
+    const char *argument;       /* text that is in the line, too; or NULL */
+    const char *members;        /* as of fake_qmp_new() */
+} FakeReply;
+
+/**
+ * fake_qmp_new_table: the same, with an answer for each command.
+ * @path: the socket to make
+ * @replies: the answers; have to outlive the server. A command that is not
+ *           among them is not known.
+ *
+ * Returns: the server; free it with fake_qmp_free().
+ */
+FakeQmp *fake_qmp_new_table(const char *path, const FakeReply *replies);
+
 /**
  * fake_qmp_free: end the server, and remove its socket.
  * @fake: the server

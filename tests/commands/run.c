@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "tests/commands/map-run.h"
+#include "tests/commands/run.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -7,15 +7,17 @@
 static char *dir;
 static char *tmp_dir;
 static char *socket_path;
+static const char *subcommand;
 
-void map_run_init(void)
+void command_run_init(const char *command)
 {
+    subcommand = command;
     dir = g_dir_make_tmp("map-test-XXXXXX", NULL);
     tmp_dir = g_dir_make_tmp("map-test-XXXXXX", NULL);
-    socket_path = map_run_file("qmp.sock");
+    socket_path = command_run_file("qmp.sock");
 }
 
-int map_run_end(int status)
+int command_run_end(int status)
 {
     g_rmdir(dir);
     g_rmdir(tmp_dir);
@@ -38,12 +40,12 @@ void assert_contains(const char *text, const char *part)
     }
 }
 
-char *map_run_file(const char *name)
+char *command_run_file(const char *name)
 {
     return g_build_filename(dir, name, NULL);
 }
 
-GSubprocessLauncher *map_run_launcher(GSubprocessFlags flags)
+GSubprocessLauncher *command_run_launcher(GSubprocessFlags flags)
 {
     GSubprocessLauncher *launcher = g_subprocess_launcher_new(flags);
 
@@ -55,7 +57,7 @@ GSubprocessLauncher *map_run_launcher(GSubprocessFlags flags)
     return launcher;
 }
 
-GSubprocess *map_run_spawn(GSubprocessLauncher *launcher,
+GSubprocess *command_run_spawn(GSubprocessLauncher *launcher,
                            const char *const *args)
 {
     const char *program = g_getenv("SKIP_BALLOON_BINARY");
@@ -65,7 +67,7 @@ GSubprocess *map_run_spawn(GSubprocessLauncher *launcher,
 
     g_ptr_array_add(argv, (gpointer)(program && program[0] ? program :
                                      BUILD_DIR "/bin/skip-balloon"));
-    g_ptr_array_add(argv, (gpointer)"map");
+    g_ptr_array_add(argv, (gpointer)subcommand);
     for (; *args; args++) {
         g_ptr_array_add(argv, (gpointer)*args);
     }
@@ -83,10 +85,10 @@ void assert_empty(const char *path)
     g_assert_cmpstr(g_dir_read_name(listing), ==, NULL);
 }
 
-void map_run_with(GSubprocessLauncher *launcher, const char *const *args,
+void command_run_with(GSubprocessLauncher *launcher, const char *const *args,
                   Outcome *outcome)
 {
-    g_autoptr(GSubprocess) process = map_run_spawn(launcher, args);
+    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
     g_autoptr(GError) error = NULL;
 
     g_subprocess_communicate_utf8(process, NULL, NULL, &outcome->out,
@@ -99,22 +101,22 @@ void map_run_with(GSubprocessLauncher *launcher, const char *const *args,
     assert_empty(tmp_dir);
 }
 
-void map_run(const char *const *args, Outcome *outcome)
+void command_run(const char *const *args, Outcome *outcome)
 {
-    g_autoptr(GSubprocessLauncher) launcher = map_run_launcher(
-        MAP_RUN_PIPES);
+    g_autoptr(GSubprocessLauncher) launcher = command_run_launcher(
+        COMMAND_RUN_PIPES);
 
-    map_run_with(launcher, args, outcome);
+    command_run_with(launcher, args, outcome);
 }
 
-FakeQmp *map_run_serve(const char *answer)
+FakeQmp *command_run_serve(const char *answer)
 {
     g_autofree char *reply = g_strconcat("\"return\": ", answer, NULL);
 
     return fake_qmp_new(socket_path, FAKE_QMP_GREETING, reply);
 }
 
-const char *map_run_socket(void)
+const char *command_run_socket(void)
 {
     return socket_path;
 }

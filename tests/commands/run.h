@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef SKIP_BALLOON_MAP_RUN_H
-#define SKIP_BALLOON_MAP_RUN_H
+#ifndef TESTS_COMMANDS_RUN_H
+#define TESTS_COMMANDS_RUN_H
 
 #include <gio/gio.h>
 
@@ -14,80 +14,81 @@ typedef struct Outcome {
 } Outcome;
 
 /* What a terminal's absence makes of standard output and error. */
-#define MAP_RUN_PIPES \
+#define COMMAND_RUN_PIPES \
     (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE)
 
 /**
- * map_run_init: make a directory for the socket and for pictures, and one for
- * the temporary files of the program, which has to leave none.
+ * command_run_init: make a directory for the socket and for pictures, and one
+ * for the temporary files of the program, which has to leave none.
+ * @command: which command of the program is run, "map"
  */
-void map_run_init(void);
+void command_run_init(const char *command);
 
 /**
- * map_run_end: remove them.
+ * command_run_end: remove them.
  * @status: what main() is to return
  *
  * Returns: @status.
  */
-int map_run_end(int status);
+int command_run_end(int status);
 
 /**
- * map_run_file: the name of a file in the directory for pictures.
+ * command_run_file: the name of a file in the directory for pictures.
  * @name: the file
  *
  * Returns: a new string; the caller frees it.
  */
-char *map_run_file(const char *name);
+char *command_run_file(const char *name);
 
 /**
- * map_run_socket: the name of the socket.
+ * command_run_socket: the name of the socket.
  */
-const char *map_run_socket(void);
+const char *command_run_socket(void);
 
 /**
- * map_run_launcher: an environment that does not depend on where tests run.
+ * command_run_launcher: an environment that does not depend on where tests run.
  * @flags: what to do with standard output and error
  *
  * Returns: the launcher; the caller unrefs it.
  */
-GSubprocessLauncher *map_run_launcher(GSubprocessFlags flags);
+GSubprocessLauncher *command_run_launcher(GSubprocessFlags flags);
 
 /**
- * map_run_spawn: start skip-balloon map.
+ * command_run_spawn: start the command.
  * @launcher: how
  * @args: its arguments, NULL-terminated
  *
  * Returns: the process; the caller unrefs it.
  */
-GSubprocess *map_run_spawn(GSubprocessLauncher *launcher,
+GSubprocess *command_run_spawn(GSubprocessLauncher *launcher,
                            const char *const *args);
 
 /**
- * map_run_with: run skip-balloon map to its end.
+ * command_run_with: run the command to its end.
  * @launcher: how
  * @args: its arguments, NULL-terminated
  * @outcome: where to put how it ended; free it with outcome_clear()
  */
-void map_run_with(GSubprocessLauncher *launcher, const char *const *args,
+void command_run_with(GSubprocessLauncher *launcher, const char *const *args,
                   Outcome *outcome);
 
 /**
- * map_run: the same, with standard output and error read.
+ * command_run: the same, with standard output and error read.
  * @args: its arguments, NULL-terminated
  * @outcome: as above
  */
-void map_run(const char *const *args, Outcome *outcome);
+void command_run(const char *const *args, Outcome *outcome);
 
 #define RUN(outcome, ...) \
-    map_run((const char *const[]) { __VA_ARGS__, NULL }, outcome)
+    command_run((const char *const[]) { __VA_ARGS__, NULL }, outcome)
 
 /**
- * map_run_serve: be a QEMU with an answer to query-migration-map.
+ * command_run_serve: be a QEMU with an answer to query-migration-map.
  * @answer: the answer
  *
  * Returns: the server; free it with fake_qmp_free().
  */
-FakeQmp *map_run_serve(const char *answer);
+FakeQmp *command_run_serve(const char *answer);
 
 /**
  * outcome_clear: free the texts of an outcome.
@@ -108,4 +109,4 @@ void assert_empty(const char *path);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Outcome, outcome_clear)
 
-#endif /* SKIP_BALLOON_MAP_RUN_H */
+#endif /* TESTS_COMMANDS_RUN_H */
