@@ -100,16 +100,22 @@ bool qmp_is_closed(const Qmp *qmp)
     return channel_is_closed(qmp->channel);
 }
 
-/* Wait a little; false if it makes no sense to wait longer. */
-static bool keep_waiting(Qmp *qmp, Stall *stall, const char *what,
-                         GError **error)
+static bool check_open(const Qmp *qmp, GError **error)
 {
     if (qmp_is_closed(qmp)) {
         g_set_error(error, SB_ERROR, SB_ERROR_PROCESS,
                     "QEMU closed its QMP connection");
         return false;
     }
-    return !session_stalled(qmp->session, stall, 0, what, error) &&
+    return true;
+}
+
+/* Wait a little; false if it makes no sense to wait longer. */
+static bool keep_waiting(Qmp *qmp, Stall *stall, const char *what,
+                         GError **error)
+{
+    return check_open(qmp, error) &&
+           !session_stalled(qmp->session, stall, 0, what, error) &&
            session_step(qmp->session, 1000, error);
 }
 
@@ -189,6 +195,9 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonObject *arguments,
     Stall stall = { 0 };
 
     g_clear_pointer(&qmp->reply, json_object_unref);
+    if (!check_open(qmp, error)) {
+        return NULL;
+    }
     if (!channel_send(qmp->channel, text, error)) {
         g_prefix_error(error, "cannot send '%s' to QEMU: ", command);
         return NULL;

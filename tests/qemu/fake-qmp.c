@@ -66,6 +66,9 @@ static bool answer(const FakeQmp *fake, GSocketConnection *client,
     if (!members) {
         return false;
     }
+    if (!members[0]) {
+        return true;
+    }
     text = g_strdup_printf("{\"id\": %" G_GINT64_FORMAT ", %s}", get_id(line),
                            members);
     return send_line(client, text);

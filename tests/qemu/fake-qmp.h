@@ -25,7 +25,7 @@ FakeQmp *fake_qmp_new(const char *path, const char *greeting,
 typedef struct FakeReply {
     const char *command;        /* NULL: the end of the table */
     const char *argument;       /* text that is in the line, too; or NULL */
-    const char *members;        /* as of fake_qmp_new() */
+    const char *members;        /* as of fake_qmp_new(); "": say nothing */
 } FakeReply;
 
 /**
