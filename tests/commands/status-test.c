@@ -2,6 +2,7 @@
 /* What skip-balloon status makes of the answers of a QEMU. */
 #include <json-glib/json-glib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/commands/run.h"
 #include "tests/commands/status-replies.h"
@@ -368,6 +369,102 @@ static void test_sparse(void)
     g_assert_null(strstr(json.out, "available-bytes"));
 }
 
+/* ---- Of real QEMUs ---- */
+
+static const char *qemu_path(const char *variable, const char *preset)
+{
+    const char *named = g_getenv(variable);
+
+    return named && named[0] ? named : preset;
+}
+
+/* Run it on a QEMU that stands still; false if there is none. */
+static bool run_qemu(const char *qemu, const char *balloon, const char *global,
+                     Outcome *outcome)
+{
+    g_autofree char *qmp = g_strdup_printf("unix:%s,server=on,wait=off",
+                                           command_run_socket());
+    g_autoptr(GSubprocess) process = NULL;
+
+    if (access(qemu, X_OK)) {
+        g_test_skip("there is no QEMU");
+        return false;
+    }
+    process = g_subprocess_new(0, NULL, qemu, "-machine", "pc", "-accel",
+        "tcg", "-nodefaults", "-display", "none", "-S", "-m", "64", "-qmp",
+        qmp, "-name", "guest", "-device", balloon, global ? "-global" : NULL,
+        global, NULL);
+    g_assert_nonnull(process);
+    while (g_subprocess_get_identifier(process) &&
+           access(command_run_socket(), F_OK)) {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(10 * 1000);
+    }
+    RUN(outcome, "--qmp", command_run_socket(), "--json");
+    g_subprocess_force_exit(process);
+    g_subprocess_wait(process, NULL, NULL);
+    unlink(command_run_socket());
+    return true;
+}
+
+static void test_qemu(void)
+{
+    const char *qemu = qemu_path("QEMU_BINARY",
+                                 BUILD_DIR "/bin/qemu-system-x86_64");
+    g_auto(Outcome) off = { 0 };
+    g_auto(Outcome) no_driver = { 0 };
+    g_auto(Outcome) no_property = { 0 };
+
+    if (!run_qemu(qemu, "virtio-balloon-pci,must-tell-host=on", NULL, &off)) {
+        return;
+    }
+    g_assert_cmpint(off.status, ==, 3);
+    assert_text(&off, "guest.name", "guest");
+    assert_text(&off, "guest.status", "prelaunch");
+    assert_number(&off, "guest.memory-bytes", 64 << 20);
+    assert_number(&off, "balloon.held-bytes", 0);
+    assert_text(&off, "skip-balloon.reason", "capability-off");
+    assert_text(&off, "skip-balloon.if-on-reason", "must-tell-host");
+    run_qemu(qemu, "virtio-balloon-pci,must-tell-host=on",
+             "migration.skip-balloon=on", &no_driver);
+    g_assert_cmpint(no_driver.status, ==, 3);
+    assert_text(&no_driver, "skip-balloon.reason", "must-tell-host");
+    assert_text(&no_driver, "skip-balloon.remedy", "the guest has no balloon "
+                "driver that runs: load it, or use skip-unpopulated");
+    run_qemu(qemu, "virtio-balloon-pci", "migration.skip-balloon=on",
+             &no_property);
+    assert_text(&no_property, "skip-balloon.remedy", "the device does not "
+                "offer MUST_TELL_HOST: give it must-tell-host=on, or use "
+                "skip-unpopulated");
+}
+
+static void test_qemu_unpopulated(void)
+{
+    const char *qemu = qemu_path("QEMU_BINARY",
+                                 BUILD_DIR "/bin/qemu-system-x86_64");
+    g_auto(Outcome) outcome = { 0 };
+
+    if (run_qemu(qemu, "virtio-balloon-pci", "migration.skip-unpopulated=on",
+                 &outcome)) {
+        g_assert_cmpint(outcome.status, ==, 0);
+        assert_number(&outcome, "would-skip-bytes", 64 << 20);
+        assert_text(&outcome, "skip-unpopulated.status", "active");
+    }
+}
+
+static void test_qemu_stock(void)
+{
+    const char *qemu = qemu_path("QEMU_STOCK_BINARY",
+                                 BUILD_DIR "/bin/qemu-system-x86_64-stock");
+    g_auto(Outcome) outcome = { 0 };
+
+    if (run_qemu(qemu, "virtio-balloon-pci", NULL, &outcome)) {
+        g_assert_cmpint(outcome.status, ==, 3);
+        assert_text(&outcome, "skip-balloon.reason", "not-supported");
+        assert_number(&outcome, "destination-bytes", 64 << 20);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -387,5 +484,8 @@ int main(int argc, char **argv)
     g_test_add_func("/status/map-short", test_map_short);
     g_test_add_func("/status/unmodified", test_unmodified);
     g_test_add_func("/status/sparse", test_sparse);
+    g_test_add_func("/status/qemu", test_qemu);
+    g_test_add_func("/status/qemu-unpopulated", test_qemu_unpopulated);
+    g_test_add_func("/status/qemu-stock", test_qemu_stock);
     return command_run_end(g_test_run());
 }
