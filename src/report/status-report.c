@@ -38,8 +38,11 @@ static const char *remedy(const QemuState *state, ForecastReason reason,
     case FORECAST_MUST_TELL_HOST:
         return remedy_of_driver(&state->balloon);
     case FORECAST_DISCARD_INHIBITED:
-        return "a device such as VFIO's needs all guest memory, or it is "
-               "locked: do without, or use skip-unpopulated";
+        return state->vfio ?
+            "a VFIO device needs all guest memory, so there is nothing to "
+            "skip: unplug it before, if that can be" :
+            "guest memory is locked, or a device needs all of it: use "
+            "memory-backend-memfd, or unplug the device";
     default:
         return NULL;
     }

@@ -262,21 +262,22 @@ static void test_off_and_disabled(void)
                     "  the device does not offer");
 }
 
-#define INHIBITED "a device such as VFIO's needs all guest memory, or it " \
-                  "is locked: do without, or use skip-unpopulated"
-
 static void test_inhibited(void)
 {
     g_auto(Outcome) discarded = { 0 };
 
     status_replies_reset(true, false);
     status_replies_set("qom-list", "peripheral-anon", STATUS_VFIO);
-    assert_reason("discard-inhibited", INHIBITED, 3);
+    assert_reason("discard-inhibited", "a VFIO device needs all guest memory, so "
+                  "there is nothing to skip: unplug it before, if that can be",
+                  3);
     /* So it was when a migration began, and nothing was let go of. */
     status_replies_reset(true, false);
     status_replies_set("query-migrate", NULL, STATUS_WAS_INHIBITED);
     status_replies_set("query-migration-map", NULL, STATUS_MAP_POPULATED);
-    assert_reason("discard-inhibited", INHIBITED, 3);
+    assert_reason("discard-inhibited", "guest memory is locked, or a device "
+                  "needs all of it: use memory-backend-memfd, or unplug the "
+                  "device", 3);
     /* It is not any more. */
     status_replies_reset(true, false);
     status_replies_set("query-migrate", NULL, STATUS_WAS_INHIBITED);
