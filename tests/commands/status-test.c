@@ -268,9 +268,9 @@ static void test_inhibited(void)
 
     status_replies_reset(true, false);
     status_replies_set("qom-list", "peripheral-anon", STATUS_VFIO);
-    assert_reason("discard-inhibited", "a VFIO device needs all guest memory, so "
-                  "there is nothing to skip: unplug it before, if that can be",
-                  3);
+    assert_reason("discard-inhibited", "a VFIO device needs all guest "
+                  "memory, so there is nothing to skip: unplug it before, "
+                  "if that can be", 3);
     /* So it was when a migration began, and nothing was let go of. */
     status_replies_reset(true, false);
     status_replies_set("query-migrate", NULL, STATUS_WAS_INHIBITED);
