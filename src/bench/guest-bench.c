@@ -2,11 +2,9 @@
 #include "base/memory.h"
 #include "base/size.h"
 #include "base/table.h"
-#include "bench/limit.h"
 #include "bench/parts.h"
 #include "bench/record.h"
 #include "bench/run.h"
-#include "bench/socket-cost.h"
 
 #define SOCKET_SECS 1
 

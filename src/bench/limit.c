@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "bench/limit.h"
+#include "bench/parts.h"
 
 #include "base/size.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "bench/socket-cost.h"
+#include "bench/parts.h"
 
 #include <errno.h>
 #include <string.h>

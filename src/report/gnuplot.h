@@ -5,7 +5,6 @@
 #include <glib.h>
 
 #include "base/session.h"
-#include "report/svg.h"
 
 /**
  * gnuplot_draw: run gnuplot.
@@ -27,7 +26,7 @@ char *gnuplot_draw(Session *session, const char *script, GError **error);
  */
 char *gnuplot_quote(const char *text);
 
-/* Colours of the page, as svg.h tells; the first lacks its last digits. */
+/* Colours of the page, as svg_embed() takes them; the first lacks its last digits. */
 #define CHART_COLOUR "rgb '#0100"
 #define CHART_INK "rgb '#010000'"
 #define CHART_MUTED "rgb '#010001'"
@@ -49,5 +48,31 @@ GString *chart_script_new(unsigned width, unsigned height);
  * @width: of the picture, in pixels
  */
 void chart_script_xtics(GString *script, double length, unsigned width);
+
+/*
+ * Colours in the scripts for gnuplot stand for colours of the page: they
+ * follow light and dark. Written as "#0100NN", NN one of these in hex;
+ * series are those from SVG_SERIES on.
+ */
+enum {
+    SVG_INK = 0,                /* text */
+    SVG_MUTED,                  /* axes */
+    SVG_LINE,                   /* grid */
+    SVG_SERIES = 16,
+};
+
+/**
+ * svg_embed: make an SVG of gnuplot's part of a page: ids become its own,
+ * colours those of the page, fonts too, and what is empty goes.
+ * @svg: what gnuplot wrote
+ * @id: of the element; what ids in it begin with
+ * @classes: of the element
+ * @label: what it shows, for those who do not see it; any text
+ * @error: set to SB_ERROR_PROCESS if @svg is no SVG
+ *
+ * Returns: a new string, NULL on failure; the caller frees it.
+ */
+char *svg_embed(const char *svg, const char *id, const char *classes,
+                const char *label, GError **error);
 
 #endif /* SKIP_BALLOON_REPORT_GNUPLOT_H */

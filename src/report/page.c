@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "report/gnuplot.h"
-#include "report/svg.h"
 
 /* In pixels; a phone has 360, of which margins take some. */
 #define NARROW 340

@@ -12,7 +12,6 @@
 #include "report/gnuplot.h"
 #include "report/page-sections.h"
 #include "report/page.h"
-#include "report/svg.h"
 
 #define TITLE "skip-balloon: results of the benchmark"
 

@@ -5,9 +5,8 @@
 #include "base/error.h"
 #include "base/size.h"
 #include "bench/bench.h"
-#include "bench/limit.h"
+#include "bench/parts.h"
 #include "bench/record.h"
-#include "bench/socket-cost.h"
 #include "bench/summary.h"
 #include "commands/bench-options.h"
 

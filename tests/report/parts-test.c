@@ -10,7 +10,6 @@
 #include "report/demo-report.h"
 #include "report/gnuplot.h"
 #include "report/growth.h"
-#include "report/svg.h"
 
 /* Frees the text. */
 static void assert_text(char *text, const char *expected)
