@@ -7,6 +7,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
 
 need_packages build-essential pkgconf meson ninja-build libglib2.0-dev libjson-glib-dev libcairo2-dev
+# For --domain, which the program does without if it must.
+((EUID)) || need_packages libvirt-dev
 cd "$ROOT"
 [[ -e build/meson/build.ninja ]] || logged program-configure meson setup build/meson
 NINJA_STATUS='[%f/%t] ' logged program ninja -C build/meson

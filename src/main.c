@@ -5,13 +5,15 @@
 
 #include <glib.h>
 
-#include "command.h"
+#include "commands/command.h"
+#include "qemu/libvirt.h"
 
 static const Command *const commands[] = {
     &demo_command,
     &bench_command,
     &map_command,
     &report_command,
+    &status_command,
 };
 
 static void print_help(void)
@@ -28,7 +30,16 @@ static void print_help(void)
            "'skip-balloon COMMAND --help' tells more of a command.\n"
            "\n"
            "Exit status: 0 if all went well, 1 if not, 2 for a wrong command\n"
-           "line, 128 plus the number of the signal that ended it.\n");
+           "line, 3 if 'status' finds that nothing would be skipped, 128 plus the\n"
+           "number of the signal that ended it.\n");
+}
+
+static void print_version(void)
+{
+    g_autofree char *libvirt = libvirt_version();
+
+    printf("skip-balloon %s (with%s libvirt%s%s)\n", SKIP_BALLOON_VERSION,
+           libvirt ? "" : "out", libvirt ? " " : "", libvirt ? libvirt : "");
 }
 
 static const Command *find_command(const char *name)
@@ -44,10 +55,13 @@ static const Command *find_command(const char *name)
 static int run_command(const Command *command, int argc, char **argv)
 {
     g_autofree char *name = g_strdup_printf("skip-balloon %s", command->name);
+    g_autoptr(GError) error = NULL;
+    int status;
 
     argv[0] = name;
     g_set_prgname(name);
-    return command->run(argc, argv);
+    status = command->run(argc, argv, &error);
+    return command_report_error(name, error, status);
 }
 
 int main(int argc, char **argv)
@@ -66,7 +80,7 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     if (!strcmp(word, "--version")) {
-        printf("skip-balloon %s\n", SKIP_BALLOON_VERSION);
+        print_version();
         return EXIT_OK;
     }
     command = find_command(word);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "results.h"
+#include "bench/results.h"
 
 typedef struct Outcome {
     int status;

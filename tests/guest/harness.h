@@ -2,12 +2,12 @@
 #ifndef SKIP_BALLOON_TEST_HARNESS_H
 #define SKIP_BALLOON_TEST_HARNESS_H
 
-#include "balloon.h"
-#include "error.h"
-#include "memory.h"
-#include "migrate.h"
-#include "size.h"
-#include "vm.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/size.h"
+#include "qemu/balloon.h"
+#include "qemu/migration.h"
+#include "qemu/vm.h"
 
 /* Large enough that the balloon matters, small enough to boot in seconds. */
 #define TEST_MEMORY (1 * SIZE_GIB)

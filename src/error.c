@@ -1,7 +1,0 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "error.h"
-
-GQuark sb_error_quark(void)
-{
-    return g_quark_from_static_string("skip-balloon-error");
-}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qemu/monitor.h"
+
+#include "qemu/libvirt.h"
+#include "qemu/qmp.h"
+
+/* One of the two is there. */
+struct Monitor {
+    Qmp *qmp;
+    Libvirt *libvirt;
+    char *title;
+};
+
+void monitor_address_clear(MonitorAddress *address)
+{
+    g_clear_pointer(&address->socket, g_free);
+    g_clear_pointer(&address->domain, g_free);
+    g_clear_pointer(&address->uri, g_free);
+}
+
+Monitor *monitor_open(Session *session, const MonitorAddress *address,
+                      GError **error)
+{
+    g_autoptr(Monitor) monitor = g_new0(Monitor, 1);
+
+    if (address->socket) {
+        monitor->qmp = qmp_connect(session, address->socket, error);
+        monitor->title = g_strdup_printf("'%s'", address->socket);
+    } else {
+        monitor->libvirt = libvirt_open(session, address->uri,
+                                        address->domain, error);
+        monitor->title = g_strdup_printf("domain '%s'", address->domain);
+    }
+    return monitor->qmp || monitor->libvirt ? g_steal_pointer(&monitor)
+                                            : NULL;
+}
+
+void monitor_free(Monitor *monitor)
+{
+    if (!monitor) {
+        return;
+    }
+    qmp_free(monitor->qmp);
+    libvirt_free(monitor->libvirt);
+    g_free(monitor->title);
+    g_free(monitor);
+}
+
+JsonNode *monitor_execute(Monitor *monitor, const char *command,
+                          JsonObject *arguments, GError **error)
+{
+    JsonNode *result = monitor->qmp ?
+        qmp_execute(monitor->qmp, command, arguments, error) :
+        libvirt_execute(monitor->libvirt, command, arguments, error);
+
+    if (!result) {
+        g_prefix_error(error, "%s: ", monitor->title);
+    }
+    return result;
+}
+
+const char *monitor_title(const Monitor *monitor)
+{
+    return monitor->title;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_QEMU_STATE_H
+#define SKIP_BALLOON_QEMU_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "qemu/monitor.h"
+
+/* A migration capability of a QEMU. */
+typedef struct CapabilityState {
+    bool known;                 /* QEMU has it */
+    bool on;
+} CapabilityState;
+
+/* What QEMU tells of its balloon. */
+typedef struct BalloonState {
+    bool present;
+    bool has_actual;
+    uint64_t actual;            /* what it leaves to the guest, in bytes */
+    bool has_features;          /* the next three are told */
+    bool offered;               /* MUST_TELL_HOST, by the device */
+    bool negotiated;            /* and by the guest's driver, too */
+    bool driver;                /* the guest has a driver that runs */
+    bool has_available;         /* the guest's statistics are polled */
+    uint64_t available;         /* what it can spare, in bytes */
+} BalloonState;
+
+/* A memory backend: what guest RAM is made of. */
+typedef struct BackendState {
+    char *id;
+    uint64_t size;              /* in bytes */
+    bool shared;
+} BackendState;
+
+/* What a running QEMU tells of itself. Nothing of it is changed by asking. */
+typedef struct QemuState {
+    char *version;              /* "10.0.13 (Debian ...)" */
+    char *name;                 /* of the guest; NULL if it has none */
+    char *status;               /* of the guest, such as "running" */
+    uint64_t memory;            /* of the guest, in bytes */
+    CapabilityState skip_balloon;
+    CapabilityState skip_unpopulated;
+    BalloonState balloon;
+    char *migration;            /* status of the last one; NULL: none yet */
+    char *last_reason;          /* why it had skip-balloon disabled, or NULL */
+    char *vfio;                 /* type of a VFIO device, or NULL */
+    GPtrArray *backends;        /* of BackendState * */
+    JsonNode *map;              /* of query-migration-map; NULL: not known */
+} QemuState;
+
+/**
+ * qemu_state_ask: ask a QEMU for its state.
+ * @monitor: the QEMU
+ * @cells: how finely to divide the map
+ * @error: set as by monitor_execute(), or to SB_ERROR_QMP if an answer is not
+ *         as QEMU documents it
+ *
+ * What a QEMU does not know, such as an unmodified one the map, is left out.
+ *
+ * Returns: the state, NULL on failure; free it with qemu_state_free().
+ */
+QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error);
+
+/**
+ * qemu_state_free: free a state.
+ * @state: the state, or NULL
+ */
+void qemu_state_free(QemuState *state);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(QemuState, qemu_state_free)
+
+#endif /* SKIP_BALLOON_QEMU_STATE_H */

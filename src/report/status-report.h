@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SKIP_BALLOON_REPORT_STATUS_REPORT_H
+#define SKIP_BALLOON_REPORT_STATUS_REPORT_H
+
+#include "map/forecast.h"
+
+/**
+ * status_report_text: a QEMU's state and what a migration would do, for
+ * people.
+ * @state: the state
+ * @forecast: what was made of it
+ *
+ * Returns: lines of text; the caller frees them.
+ */
+char *status_report_text(const QemuState *state, const Forecast *forecast);
+
+/**
+ * status_report_json: the same for programs, as docs/operating.md says: one
+ * JSON object on a line.
+ * @state: the state
+ * @forecast: what was made of it
+ *
+ * Returns: a new string; the caller frees it.
+ */
+char *status_report_json(const QemuState *state, const Forecast *forecast);
+
+#endif /* SKIP_BALLOON_REPORT_STATUS_REPORT_H */

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The program as its users meet it. */
+#define _GNU_SOURCE
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* For the guest to have begun to fill its memory. */
+#define BOOT_MS 2500
+/* A guest so small that a run takes seconds. */
+#define SMALL "--memory", "512M", "--to", "256M"
+
+typedef struct Outcome {
+    int status;                 /* -1: killed by a signal */
+    char *out;
+    char *err;
+} Outcome;
+
+static void outcome_clear(Outcome *outcome)
+{
+    g_free(outcome->out);
+    g_free(outcome->err);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Outcome, outcome_clear)
+
+/* A directory that the program makes its own in, and that is to be empty. */
+static char *tmp_dir;
+
+static const char *setting(const char *variable, const char *preset)
+{
+    const char *value = g_getenv(variable);
+
+    return value && value[0] ? value : preset;
+}
+
+static GPtrArray *command_line(const char *const *args)
+{
+    GPtrArray *argv = g_ptr_array_new();
+
+    g_ptr_array_add(argv, (gpointer)setting("SKIP_BALLOON_BINARY",
+                                            BUILD_DIR "/bin/skip-balloon"));
+    for (; *args; args++) {
+        g_ptr_array_add(argv, (gpointer)*args);
+    }
+    g_ptr_array_add(argv, NULL);
+    return argv;
+}
+
+static GSubprocess *spawn(const char *const *args)
+{
+    g_autoptr(GPtrArray) argv = command_line(args);
+    g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
+        G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
+    g_autoptr(GError) error = NULL;
+    GSubprocess *process;
+
+    g_subprocess_launcher_setenv(launcher, "TMPDIR", tmp_dir, TRUE);
+    process = g_subprocess_launcher_spawnv(
+        launcher, (const char *const *)argv->pdata, &error);
+    g_assert_no_error(error);
+    return process;
+}
+
+static void finish(GSubprocess *process, Outcome *outcome)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_subprocess_communicate_utf8(process, NULL, NULL, &outcome->out,
+                                  &outcome->err, &error);
+    g_assert_no_error(error);
+    outcome->status = g_subprocess_get_if_exited(process) ?
+                      g_subprocess_get_exit_status(process) : -1;
+    g_test_message("status %d, says: %s%s", outcome->status, outcome->out,
+                   outcome->err);
+}
+
+static void run(const char *const *args, Outcome *outcome)
+{
+    g_autoptr(GSubprocess) process = spawn(args);
+
+    finish(process, outcome);
+}
+
+static void assert_tmp_dir_empty(void)
+{
+    g_autoptr(GDir) dir = g_dir_open(tmp_dir, 0, NULL);
+
+    g_assert_null(g_dir_read_name(dir));
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+    if (!strstr(text, part)) {
+        g_test_fail_printf("no '%s' in '%s'", part, text);
+    }
+}
+
+static void assert_usage(const char *const *args, const char *complaint)
+{
+    g_auto(Outcome) outcome = { 0 };
+
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 2);
+    g_assert_cmpstr(outcome.out, ==, "");
+    assert_contains(outcome.err, complaint);
+    assert_contains(outcome.err, "--help");
+}
+
+/* It fails, with that message and without a trace. */
+static void assert_failure(const char *const *args, const char *complaint,
+                           const char *remedy)
+{
+    g_auto(Outcome) outcome = { 0 };
+
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 1);
+    assert_contains(outcome.err, complaint);
+    assert_contains(outcome.err, remedy);
+    assert_tmp_dir_empty();
+}
+
+static void test_help(void)
+{
+    static const char *const general[] = { "--help", NULL };
+    static const char *const demo[] = { "demo", "--help", NULL };
+    g_auto(Outcome) first = { 0 };
+    g_auto(Outcome) second = { 0 };
+
+    run(general, &first);
+    g_assert_cmpint(first.status, ==, 0);
+    assert_contains(first.out, "demo");
+    g_assert_cmpstr(first.err, ==, "");
+    run(demo, &second);
+    g_assert_cmpint(second.status, ==, 0);
+    assert_contains(second.out, "skip-balloon demo");
+    assert_contains(second.out, "--backend");
+    g_assert_cmpstr(second.err, ==, "");
+}
+
+static void test_version(void)
+{
+    static const char *const args[] = { "--version", NULL };
+    g_auto(Outcome) outcome = { 0 };
+
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 0);
+    g_assert_true(g_str_has_prefix(
+        outcome.out, "skip-balloon " SKIP_BALLOON_VERSION " (with"));
+    g_assert_cmpstr(strstr(outcome.out, "libvirt"), ==,
+#ifdef HAVE_LIBVIRT
+                    "libvirt " LIBVIRT_VERSION ")\n");
+#else
+                    "libvirt)\n");
+#endif
+}
+
+static void test_usage(void)
+{
+    static const char *const unknown_option[] = { "--fly", NULL };
+    static const char *const unknown_command[] = { "fly", NULL };
+    static const char *const demo_option[] = { "demo", "--fly", NULL };
+    static const char *const size[] = { "demo", "--memory", "big", NULL };
+    static const char *const set[] = { "demo", "-c", "all", NULL };
+    static const char *const idle[] = { "demo", "--idle", "-t", "1G", NULL };
+    static const char *const idle_set[] = {
+        "demo", "--idle", "--capabilities", "balloon", NULL
+    };
+
+    assert_usage(unknown_option, "--fly");
+    assert_usage(unknown_command, "fly");
+    assert_usage(demo_option, "--fly");
+    assert_usage(size, "'big'");
+    assert_usage(set, "'balloon', 'unpopulated' or 'both', not 'all'");
+    assert_usage(idle, "no meaning to --to");
+    assert_usage(idle_set, "no --capabilities but 'unpopulated'");
+}
+
+static void test_no_kernel(void)
+{
+    static const char *const args[] = {
+        "demo", "--kernel", "/nonexistent/vmlinuz", NULL
+    };
+
+    assert_failure(args, "/nonexistent/vmlinuz", "make guest");
+}
+
+static void test_too_large(void)
+{
+    static const char *const args[] = {
+        "demo", "--memory", "1000T", "--to", "999T", "--kernel", "/dev/null",
+        "--initrd", "/dev/null", NULL
+    };
+
+    assert_failure(args, "this host has", "less --memory");
+}
+
+/* Files that are there, and a QEMU to be found wanting. */
+#define WITH_QEMU(qemu) \
+    "demo", SMALL, "--kernel", "/dev/null", "--initrd", "/dev/null", \
+    "--qemu", qemu, NULL
+
+static void test_no_qemu(void)
+{
+    static const char *const args[] = { WITH_QEMU("/nonexistent/qemu") };
+
+    assert_failure(args, "/nonexistent/qemu", "make qemu");
+}
+
+static void test_silent_qemu(void)
+{
+    static const char *const args[] = { WITH_QEMU("/bin/false") };
+
+    assert_failure(args, "ended with status 1", "said nothing");
+}
+
+/* A program that does what a script says; the caller unlinks and frees it. */
+static char *make_qemu(const char *script)
+{
+    char *path = NULL;
+    int fd = g_file_open_tmp("bogus-qemu-XXXXXX", &path, NULL);
+
+    close(fd);
+    g_assert_true(g_file_set_contents(path, script, -1, NULL));
+    g_assert_cmpint(chmod(path, 0700), ==, 0);
+    return path;
+}
+
+static void test_broken_qemu(void)
+{
+    g_autofree char *path = make_qemu(
+        "#!/bin/sh\necho my hovercraft is full of eels >&2\nexit 3\n");
+    const char *args[] = { WITH_QEMU(path) };
+
+    assert_failure(args, "ended with status 3", "full of eels");
+    unlink(path);
+}
+
+/* A program that is alive but no QEMU. */
+static void test_mute_qemu(void)
+{
+    g_autofree char *path = make_qemu("#!/bin/sh\nexec sleep 100\n");
+    const char *args[] = { "demo", "--timeout", "1", SMALL, "--kernel",
+                           "/dev/null", "--initrd", "/dev/null", "--qemu",
+                           path, NULL };
+
+    assert_failure(args, "no QMP greeting", "--timeout");
+    unlink(path);
+}
+
+/* One that knows only the first of our capabilities. */
+static void test_old_qemu(void)
+{
+    g_autofree char *path = make_qemu(
+        "#!/bin/sh\n"
+        "id=0\n"
+        "echo '{\"QMP\": {}}' >&3\n"
+        "while read -r line <&3; do\n"
+        "    id=$((id + 1))\n"
+        "    echo '{\"return\": [{\"capability\": \"skip-balloon\"}],"
+        " \"id\": '$id'}' >&3\n"
+        "done\n");
+    const char *args[] = { "demo", "-c", "both", SMALL, "--kernel",
+                           "/dev/null", "--initrd", "/dev/null", "--qemu",
+                           path, NULL };
+
+    assert_failure(args, "does not know the migration capability "
+                   "skip-unpopulated", "make qemu");
+    unlink(path);
+}
+
+/* The options that name the QEMUs and the guest, or NULL and a skipped test. */
+static const char **real_args(bool stock, const char *const *more)
+{
+    const char *firmware = g_getenv("SB_FIRMWARE");
+    GPtrArray *args = g_ptr_array_new();
+    const char *pairs[] = {
+        "--qemu", setting("QEMU_BINARY", BUILD_DIR "/bin/qemu-system-x86_64"),
+        "--kernel", setting("SB_KERNEL", BUILD_DIR "/guest/vmlinuz"),
+        "--initrd", setting("SB_INITRD",
+                            BUILD_DIR "/guest/initramfs.cpio.gz"),
+        "--stock", setting("QEMU_STOCK_BINARY",
+                           BUILD_DIR "/bin/qemu-system-x86_64-stock"),
+    };
+
+    g_ptr_array_add(args, "demo");
+    for (unsigned i = 0; i < G_N_ELEMENTS(pairs) - (stock ? 0 : 2); i += 2) {
+        if (access(pairs[i + 1], R_OK)) {
+            g_autofree char *why = g_strdup_printf("there is no %s",
+                                                   pairs[i + 1]);
+
+            g_test_skip(why);
+            g_ptr_array_unref(args);
+            return NULL;
+        }
+        g_ptr_array_add(args, (gpointer)pairs[i]);
+        g_ptr_array_add(args, (gpointer)pairs[i + 1]);
+    }
+    if (firmware) {
+        g_auto(GStrv) dirs = g_strsplit(firmware, ":", -1);
+
+        for (char **dir = dirs; *dir; dir++) {
+            g_ptr_array_add(args, "--firmware");
+            g_ptr_array_add(args, (gpointer)g_intern_string(*dir));
+        }
+    }
+    for (; *more; more++) {
+        g_ptr_array_add(args, (gpointer)*more);
+    }
+    g_ptr_array_add(args, NULL);
+    return (const char **)g_ptr_array_free(args, FALSE);
+}
+
+/* How many processes have a part of their command line in common. */
+static unsigned count_processes(const char *part)
+{
+    g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+    const char *name;
+    unsigned count = 0;
+
+    while ((name = g_dir_read_name(proc))) {
+        g_autofree char *path = g_build_filename("/proc", name, "cmdline",
+                                                 NULL);
+        g_autofree char *text = NULL;
+        gsize length;
+
+        if (!g_ascii_isdigit(name[0]) ||
+            !g_file_get_contents(path, &text, &length, NULL)) {
+            continue;
+        }
+        count += memmem(text, length, part, strlen(part)) != NULL;
+    }
+    return count;
+}
+
+static void check_signal(int signal, bool cleans_up)
+{
+    static const char *const more[] = { SMALL, "--only", "off", NULL };
+    g_autofree const char **args = real_args(false, more);
+    g_autoptr(GSubprocess) process = NULL;
+    g_auto(Outcome) outcome = { 0 };
+
+    if (!args) {
+        return;
+    }
+    process = spawn(args);
+    g_usleep(BOOT_MS * 1000);
+    /* The logs of QEMU are in there, so its command line names it. */
+    g_assert_cmpuint(count_processes(tmp_dir), ==, 1);
+    g_subprocess_send_signal(process, signal);
+    finish(process, &outcome);
+    if (cleans_up) {
+        g_assert_cmpint(outcome.status, ==, 128 + signal);
+        assert_contains(outcome.err, "interrupted");
+        g_assert_cmpuint(count_processes(tmp_dir), ==, 0);
+        assert_tmp_dir_empty();
+        return;
+    }
+    for (int i = 0; i < 50 && count_processes(tmp_dir); i++) {
+        g_usleep(100 * 1000);
+    }
+    g_assert_cmpuint(count_processes(tmp_dir), ==, 0);
+}
+
+static void test_interrupt(void)
+{
+    check_signal(SIGINT, true);
+}
+
+static void test_terminate(void)
+{
+    check_signal(SIGTERM, true);
+}
+
+static void assert_skipped(JsonObject *run, const char *capability)
+{
+    JsonObject *skip = json_object_get_object_member(run, capability);
+
+    g_assert_cmpint(json_object_get_int_member(skip, "skipped-pages"), >, 0);
+}
+
+static void assert_run(JsonObject *run)
+{
+    JsonObject *skip = json_object_get_object_member(run, "skip-unpopulated");
+
+    g_assert_cmpint(json_object_get_int_member(run, "sent-bytes"), >, 0);
+    assert_skipped(run, "skip-balloon");
+    assert_skipped(run, "skip-unpopulated");
+    /* The firmware at least. */
+    g_assert_cmpuint(json_array_get_length(
+        json_object_get_array_member(skip, "left-alone")), >, 0);
+}
+
+static void test_json(void)
+{
+    static const char *const more[] = { SMALL, "--json", "-c", "both", NULL };
+    g_autofree const char **args = real_args(true, more);
+    g_autoptr(JsonParser) parser = json_parser_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Outcome) outcome = { 0 };
+    JsonObject *report;
+
+    if (!args) {
+        return;
+    }
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 0);
+    json_parser_load_from_data(parser, outcome.out, -1, &error);
+    g_assert_no_error(error);
+    report = json_node_get_object(json_parser_get_root(parser));
+    g_assert_true(json_object_get_boolean_member(report, "intact"));
+    g_assert_true(json_object_has_member(report, "off"));
+    g_assert_cmpuint(json_array_get_length(
+        json_object_get_array_member(report, "capabilities")), ==, 2);
+    assert_run(json_object_get_object_member(report, "on"));
+    assert_tmp_dir_empty();
+}
+
+static void test_idle(void)
+{
+    static const char *const more[] = {
+        "--idle", "--memory", "512M", "--only", "on", NULL
+    };
+    g_autofree const char **args = real_args(false, more);
+    g_auto(Outcome) outcome = { 0 };
+
+    if (!args) {
+        return;
+    }
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 0);
+    assert_contains(outcome.out, "512 MiB on anon memory, freshly booted");
+    assert_contains(outcome.out, "\nskip-unpopulated  ");
+    assert_contains(outcome.out, "unpopulated pages skipped");
+    g_assert_null(strstr(outcome.out, "balloon"));
+    assert_tmp_dir_empty();
+}
+
+/* The last test, since it leaves its directory behind. */
+static void test_killed(void)
+{
+    check_signal(SIGKILL, false);
+}
+
+static void remove_tree(const char *path)
+{
+    g_autoptr(GSubprocess) rm = g_subprocess_new(
+        G_SUBPROCESS_FLAGS_NONE, NULL, "rm", "-rf", "--", path, NULL);
+
+    if (rm) {
+        g_subprocess_wait(rm, NULL, NULL);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    g_test_init(&argc, &argv, NULL);
+    tmp_dir = g_dir_make_tmp("program-test-XXXXXX", NULL);
+    g_test_add_func("/program/help", test_help);
+    g_test_add_func("/program/version", test_version);
+    g_test_add_func("/program/usage", test_usage);
+    g_test_add_func("/program/no-kernel", test_no_kernel);
+    g_test_add_func("/program/too-large", test_too_large);
+    g_test_add_func("/program/no-qemu", test_no_qemu);
+    g_test_add_func("/program/silent-qemu", test_silent_qemu);
+    g_test_add_func("/program/broken-qemu", test_broken_qemu);
+    g_test_add_func("/program/mute-qemu", test_mute_qemu);
+    g_test_add_func("/program/old-qemu", test_old_qemu);
+    g_test_add_func("/program/interrupt", test_interrupt);
+    g_test_add_func("/program/terminate", test_terminate);
+    g_test_add_func("/program/json", test_json);
+    g_test_add_func("/program/idle", test_idle);
+    g_test_add_func("/program/killed", test_killed);
+    status = g_test_run();
+    remove_tree(tmp_dir);
+    g_free(tmp_dir);
+    return status;
+}
