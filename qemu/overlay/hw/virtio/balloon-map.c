@@ -388,6 +388,13 @@ static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
                         : ram_block_discard_range(rb, offset, length);
     if (balloon_map.track_discards) {
         /*
+         * It was noted before, so that the host is asked about a page whose
+         * turn to be sent comes in the middle of this.  Whoever asked too early
+         * took the note away, also for pages that are sent later, so it is
+         * noted again.
+         */
+        skip_told_note_discard(rb, offset, length);
+        /*
          * Only now, or the old content might be sent once more instead.  What
          * could not be discarded may be gone all the same, in part or, where
          * the hole was punched and madvise() failed then, as a whole.
