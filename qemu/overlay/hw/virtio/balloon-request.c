@@ -136,25 +136,16 @@ static hwaddr page_addr(const RequestRun *run, unsigned int i)
     return (hwaddr)pfn << VIRTIO_BALLOON_PFN_SHIFT;
 }
 
-static void trace_pages(const MemoryRegionSection *section,
-                        const RequestRun *run)
+/* @mr is NULL if there is no memory. */
+static void trace_run(const MemoryRegion *mr, const RequestRun *run)
 {
+    const char *name = mr ? memory_region_name(mr) : NULL;
     unsigned int i;
 
-    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_HANDLE_OUTPUT)) {
-        for (i = 0; i < run->npages; i++) {
-            trace_virtio_balloon_handle_output(
-                memory_region_name(section->mr), page_addr(run, i));
-        }
-    }
-}
-
-static void trace_bad_pages(const RequestRun *run)
-{
-    unsigned int i;
-
-    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_BAD_ADDR)) {
-        for (i = 0; i < run->npages; i++) {
+    for (i = 0; i < run->npages; i++) {
+        if (name) {
+            trace_virtio_balloon_handle_output(name, page_addr(run, i));
+        } else {
             trace_virtio_balloon_bad_addr(page_addr(run, i));
         }
     }
@@ -190,10 +181,8 @@ bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
            find_ram(&run, &section, &rb, &rb_offset)) {
         size_t size = run.npages * BALLOON_PAGE_SIZE;
 
-        if (!rb) {
-            trace_bad_pages(&run);
-        } else {
-            trace_pages(&section, &run);
+        trace_run(section.mr, &run);
+        if (rb) {
             if (inflate) {
                 balloon_map_inflate(rb, rb_offset, size);
             } else {
