@@ -195,29 +195,3 @@ bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
     }
     return served;
 }
-
-void balloon_report_add(BalloonReport *report, RAMBlock *rb,
-                        ram_addr_t offset, size_t size)
-{
-    if (rb == report->rb && offset == report->offset + report->size) {
-        report->size += size;
-    } else if (rb == report->rb && offset + size == report->offset) {
-        report->offset = offset;
-        report->size += size;
-    } else {
-        balloon_report_flush(report);
-        *report = (BalloonReport) {
-            .rb = rb,
-            .offset = offset,
-            .size = size,
-        };
-    }
-}
-
-void balloon_report_flush(BalloonReport *report)
-{
-    if (report->size) {
-        balloon_map_report(report->rb, report->offset, report->size);
-    }
-    *report = (BalloonReport) { };
-}
