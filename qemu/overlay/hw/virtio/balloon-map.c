@@ -110,19 +110,6 @@ static BalloonMapBlock *find_block(RAMBlock *rb)
     return NULL;
 }
 
-static BalloonMapBlock *find_block_by_host(void *host)
-{
-    BalloonMapBlock *block;
-
-    assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        if (block->rb->host == host) {
-            return block;
-        }
-    }
-    return NULL;
-}
-
 static uint64_t block_chunks(const BalloonMapBlock *block)
 {
     return balloon_codec_chunks(block->size);
@@ -201,6 +188,13 @@ static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
         block->owed = bitmap_new(block->size);
     }
     bitmap_set(block->owed, page, npages);
+}
+
+static BalloonMapBlock *find_block_by_host(void *host)
+{
+    ram_addr_t offset;
+
+    return find_block(qemu_ram_block_from_host(host, false, &offset));
 }
 
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
