@@ -19,6 +19,7 @@
 #include "exec/address-spaces.h"
 #include "hw/virtio/balloon-request.h"
 #include "hw/virtio/virtio-access.h"
+#include "hw/virtio/virtio-balloon.h"
 #include "hw/virtio/balloon-map.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
@@ -88,13 +89,14 @@ static hwaddr run_start(const RequestRun *run)
 
 /*
  * Find the plain RAM behind @run, cutting the run short where the memory
- * region ends.  If there is nothing at all, @rb is set to NULL.
+ * region ends.  If there is nothing at all, @rb is set to NULL.  With @parts,
+ * it may be parts of huge pages.
  *
  * Returns false, without a reference to a memory region, if the first page is
  * in something else, or in huge pages of which no part may be given back.
  */
 static bool find_ram(RequestRun *run, MemoryRegionSection *section,
-                     RAMBlock **rb, ram_addr_t *rb_offset)
+                     RAMBlock **rb, ram_addr_t *rb_offset, bool parts)
 {
     hwaddr start = run_start(run);
     hwaddr size = run->npages * BALLOON_PAGE_SIZE;
@@ -106,7 +108,7 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         /* It goes beyond one region, so take its first page only. */
         memory_region_unref(section->mr);
         run->npages = 1;
-        return find_ram(run, section, rb, rb_offset);
+        return find_ram(run, section, rb, rb_offset, parts);
     }
     if (!section->mr) {
         *rb = NULL;
@@ -119,8 +121,7 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         *rb = qemu_ram_block_from_host(
             memory_region_get_ram_ptr(section->mr) +
             section->offset_within_region, false, rb_offset);
-        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE ||
-            balloon_map_takes_parts()) {
+        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE || parts) {
             return true;
         }
     }
@@ -151,14 +152,14 @@ static void trace_run(const MemoryRegion *mr, const RequestRun *run)
     }
 }
 
-static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
-                    ram_addr_t rb_offset, size_t size)
+static void deflate(BalloonMap *map, const MemoryRegionSection *section,
+                    RAMBlock *rb, ram_addr_t rb_offset, size_t size)
 {
     size_t page_size = qemu_ram_pagesize(rb);
     ram_addr_t start = QEMU_ALIGN_DOWN(rb_offset, page_size);
     ram_addr_t end = QEMU_ALIGN_UP(rb_offset + size, page_size);
 
-    balloon_map_deflate(section->mr, section->offset_within_region, size);
+    balloon_map_deflate(map, section->mr, section->offset_within_region, size);
     if (!balloon_map_inhibited() &&
         qemu_madvise(qemu_ram_get_host_addr(rb) + start, end - start,
                      QEMU_MADV_WILLNEED)) {
@@ -171,6 +172,8 @@ static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
 bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
                            size_t *offset, bool inflate)
 {
+    BalloonMap *map = VIRTIO_BALLOON(vdev)->map;
+    bool parts = balloon_map_takes_parts(map);
     MemoryRegionSection section;
     ram_addr_t rb_offset;
     RequestRun run;
@@ -178,15 +181,15 @@ bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
     bool served = false;
 
     while (next_run(vdev, elem, *offset, &run) &&
-           find_ram(&run, &section, &rb, &rb_offset)) {
+           find_ram(&run, &section, &rb, &rb_offset, parts)) {
         size_t size = run.npages * BALLOON_PAGE_SIZE;
 
         trace_run(section.mr, &run);
         if (rb) {
             if (inflate) {
-                balloon_map_inflate(rb, rb_offset, size);
+                balloon_map_inflate(map, rb, rb_offset, size);
             } else {
-                deflate(&section, rb, rb_offset, size);
+                deflate(map, &section, rb, rb_offset, size);
             }
             memory_region_unref(section.mr);
         }

@@ -261,7 +261,6 @@ static void begin(bool in_savevm)
     if (skip_migration_skips()) {
         skip_pages_add();
         skip_told_start();
-        balloon_map_track_discards(true);
     }
     if (m->unpopulated) {
         decide_what_is_wanted(m);
@@ -276,7 +275,6 @@ static void end(void)
         m->running = false;
         qatomic_set(&m->due, false);
     }
-    balloon_map_track_discards(false);
     balloon_map_populate_deflated(false);
     skip_pages_keep_told();
 }
