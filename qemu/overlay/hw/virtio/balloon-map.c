@@ -56,17 +56,12 @@ typedef struct BalloonMapBlock {
     uint64_t size;
     uint64_t pages;
     /*
-     * Owed: pages that the guest gave back and the host has not let go of yet,
-     * either since discarding was inhibited, or since the guest kept other
-     * pages of the same huge page, which the host can only let go of as a
-     * whole.  NULL until there are such pages.  Another host does not learn of
-     * them: there they stay populated.
+     * Owed: pages that the guest gave back while discarding was inhibited,
+     * which are not in the map before that is over.  NULL until there are such
+     * pages.  Another host does not learn of them: there they stay populated.
      */
     unsigned long *owed;
-    /*
-     * Where whole pages of the host may be owed because discarding was
-     * inhibited; empty if it does not end above its start
-     */
+    /* Where they are; empty if it does not end above its start */
     PageRun due;
     /* A bit for each chunk: it changed, and nobody took note of that yet */
     unsigned long *changed;
@@ -188,14 +183,6 @@ static void clear_owed(BalloonMapBlock *block, uint64_t page,
     if (block->owed) {
         page_run_clear(block->owed, page, page + npages);
     }
-}
-
-static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
-{
-    if (!block->owed) {
-        block->owed = bitmap_new(block->size);
-    }
-    bitmap_set(block->owed, page, npages);
 }
 
 static BalloonMapBlock *find_block_of_notifier(RAMBlockNotifier *n, void *host)
@@ -410,64 +397,56 @@ static bool discard(BalloonMap *map, RAMBlock *rb, uint64_t offset,
     return !ret;
 }
 
-/* Discard whole pages of the host; what could be discarded is in the map. */
+static bool is_in_map(const BalloonMapBlock *block, uint64_t page, uint64_t end)
+{
+    return find_next_zero_bit(block->given, end, page) >= end;
+}
+
+/* Is it [@page, @end), a part of one page of the host, that it lacks? */
+static bool completes(const BalloonMapBlock *block, uint64_t page, uint64_t end)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
+
+    return page < end && !is_in_map(block, page, end) &&
+           is_in_map(block, start, page) &&
+           is_in_map(block, end, start + unit);
+}
+
+/*
+ * Put pages into the map, and discard the pages of the host that were named as
+ * a whole, or that are in the map as a whole by now and were not before.  (If
+ * one was before, it has been discarded, and what a guest that lies has written
+ * to the rest of it since is not lost.)  What cannot be discarded leaves the
+ * map.
+ */
 static void put_in(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
     BalloonMap *map = block->map;
-
-    if (!discard(map, block->rb, page << BALLOON_MAP_PAGE_SHIFT,
-                 npages << BALLOON_MAP_PAGE_SHIFT)) {
-        map->failed = true;
-    } else {
-        map->succeeded = true;
-        block->pages += npages -
-                        page_run_count(block->given, page, page + npages);
-        bitmap_set(block->given, page, npages);
-        note_change(block, page, npages);
-    }
-}
-
-/*
- * Find the next pages in [@from, @end) that are owed and are whole pages of
- * the host.  @from is the start of one.  Looks at each huge page once, up to
- * its first gap.
- */
-static bool next_whole(const BalloonMapBlock *block, uint64_t from,
-                       uint64_t end, PageRun *run)
-{
     uint64_t unit = to_page(block->rb->page_size);
+    uint64_t end = page + npages;
+    PageRun whole = {
+        .start = QEMU_ALIGN_UP(page, unit),
+        .end = QEMU_ALIGN_DOWN(end, unit),
+    };
+    bool first = completes(block, page, MIN(whole.start, end));
+    bool last = completes(block, MAX(whole.end, page), end);
+    bool discarded = true;
 
-    while (block->owed && page_run_next(block->owed, from, end, run)) {
-        from = QEMU_ALIGN_DOWN(run->end, unit) + unit;
-        if (page_run_shrink(run, unit)) {
-            return true;
-        }
+    whole.start -= first ? unit : 0;
+    whole.end += last ? unit : 0;
+    if (whole.start < whole.end) {
+        discarded = discard(map, block->rb,
+                            whole.start << BALLOON_MAP_PAGE_SHIFT,
+                            (whole.end - whole.start)
+                            << BALLOON_MAP_PAGE_SHIFT);
+        *(discarded ? &map->succeeded : &map->failed) = true;
     }
-    return false;
-}
-
-static void put_in_owed(BalloonMapBlock *block, const PageRun *run)
-{
-    /* Nothing would be won by trying again what cannot be discarded. */
-    clear_owed(block, run->start, run->end - run->start);
-    put_in(block, run->start, run->end - run->start);
-}
-
-/*
- * Note parts of huge pages as given back, and put in the huge pages that they
- * complete.
- */
-static void put_in_parts(BalloonMapBlock *block, uint64_t page,
-                         uint64_t npages)
-{
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
-    uint64_t from = QEMU_ALIGN_DOWN(page, unit);
-    PageRun run;
-
-    set_owed(block, page, npages);
-    for (; next_whole(block, from, end, &run); from = run.end) {
-        put_in_owed(block, &run);
+    block->pages += npages - page_run_count(block->given, page, end);
+    bitmap_set(block->given, page, npages);
+    note_change(block, page, npages);
+    if (!discarded) {
+        clear_range(block, whole.start, whole.end - whole.start);
     }
 }
 
@@ -495,20 +474,16 @@ static void schedule_owed(BalloonMap *map, int64_t ms)
 /* Note pages that must not be discarded now. */
 static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
-    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
-    PageRun whole;
+    bool due = is_due(block);
 
-    set_owed(block, page, npages);
-    if (!next_whole(block, start, end, &whole)) {
-        return;
+    if (!block->owed) {
+        block->owed = bitmap_new(block->size);
     }
-    if (is_due(block)) {
-        start = MIN(start, block->due.start);
-        end = MAX(end, block->due.end);
-    }
-    block->due = (PageRun) { .start = start, .end = end };
+    bitmap_set(block->owed, page, npages);
+    block->due = (PageRun) {
+        .start = due ? MIN(page, block->due.start) : page,
+        .end = due ? MAX(page + npages, block->due.end) : page + npages,
+    };
     if (!timer_pending(block->map->owed_timer)) {
         schedule_owed(block->map, OWED_POLL_MS);
     }
@@ -517,20 +492,17 @@ static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 /* Returns false if there is more to do, but no time for it. */
 static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
 {
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t piece = MAX(OWED_PIECE_PAGES, unit);
-
     while (is_due(block)) {
         uint64_t at = find_next_bit(block->owed, block->due.end,
                                     block->due.start);
-        uint64_t end = MIN(QEMU_ALIGN_DOWN(at, piece) + piece, block->due.end);
         PageRun run;
 
-        if (next_whole(block, QEMU_ALIGN_DOWN(at, unit), end, &run)) {
-            put_in_owed(block, &run);
-            end = run.end;
-        }
-        block->due.start = end;
+        page_run_next(block->owed, at,
+                      MIN(ROUND_DOWN(at, OWED_PIECE_PAGES) + OWED_PIECE_PAGES,
+                          block->due.end), &run);
+        clear_owed(block, run.start, run.end - run.start);
+        put_in(block, run.start, run.end - run.start);
+        block->due.start = run.end;
         if (get_clock() >= until) {
             return false;
         }
@@ -586,16 +558,11 @@ void balloon_map_inflate(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
 
     if (balloon_map_takes_parts(map) && (inhibited || map->held)) {
         owe(block, to_page(offset), to_page(length));
-    } else if (inhibited) {
-        /* It may be in use again by the time that this is over. */
-        return;
-    } else if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
+    } else if (!inhibited) {
         clear_owed(block, to_page(offset), to_page(length));
         put_in(block, to_page(offset), to_page(length));
-    } else {
-        assert(balloon_map_takes_parts(map));
-        put_in_parts(block, to_page(offset), to_page(length));
     }
+    /* What cannot be owed may be in use again by the time that this is over. */
 }
 
 void balloon_map_report(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
@@ -605,40 +572,18 @@ void balloon_map_report(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
     discard(map, rb, offset, length);
 }
 
-/*
- * Keep owing pages that are in the map, which their huge page is about to
- * leave.  The guest has not taken them back.
- */
-static void keep_owed(BalloonMapBlock *block, uint64_t start, uint64_t end)
-{
-    PageRun run;
-
-    for (; page_run_next(block->given, start, end, &run); start = run.end) {
-        set_owed(block, run.start, run.end - run.start);
-    }
-}
-
 void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
                          size_t length)
 {
-    RAMBlock *rb = mr->ram_block;
-    BalloonMapBlock *block = find_block(map, rb);
+    BalloonMapBlock *block = find_block(map, mr->ram_block);
 
     if (block) {
-        uint64_t unit = to_page(rb->page_size);
-        uint64_t first = to_page(offset);
-        uint64_t last = to_page(QEMU_ALIGN_UP(offset + length,
-                                              BALLOON_MAP_PAGE_SIZE));
-        uint64_t start = QEMU_ALIGN_DOWN(first, unit);
-        uint64_t end = QEMU_ALIGN_UP(last, unit);
+        uint64_t page = to_page(offset);
+        uint64_t end = to_page(QEMU_ALIGN_UP(offset + length,
+                                             BALLOON_MAP_PAGE_SIZE));
 
-        if (balloon_map_takes_parts(map)) {
-            keep_owed(block, start, first);
-            keep_owed(block, last, end);
-        }
-        clear_owed(block, first, last - first);
-        /* Whoever uses a part of a huge page populates all of it. */
-        take_out(block, start, end - start);
+        clear_owed(block, page, end - page);
+        take_out(block, page, end - page);
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * Balloon map: the balloon bitmaps of all RAM blocks
  *
- * What the guest gave back through virtio-balloon, and was discarded then; and
- * what is owed: given back, and not discarded yet.  The balloon device keeps it
- * up to date.  Whether the host has memory for a page by now it does not say.
+ * What the guest gave back through virtio-balloon; and what is owed: given back
+ * while nothing could be discarded, and not in the map yet.  The balloon device
+ * keeps it up to date.  Whether the host has memory for a page it does not say.
  * Migration reads it, sends it along, and never changes it on the source.  All
  * functions must be called with the BQL held.
  *
@@ -46,13 +46,12 @@ BalloonMap *balloon_map_get(void);
 VirtIODevice *balloon_map_device(void);
 
 /**
- * balloon_map_takes_parts: May pages be owed, parts of huge pages for instance?
+ * balloon_map_takes_parts: May pages be discarded later than they are given
+ * back: when the rest of their huge page is, or when discarding is possible?
  * @map: the balloon map; NULL if there is no device
  *
- * Only to a driver that negotiated MUST_TELL_HOST.  Any other may use a page
- * again before it tells, and would lose what it wrote when the page is
- * discarded later: with the rest of its huge page, or when discarding is not
- * inhibited any more.
+ * Only of a driver that negotiated MUST_TELL_HOST.  Any other may use a page
+ * again before it tells, and would lose what it wrote.
  */
 bool balloon_map_takes_parts(const BalloonMap *map);
 
@@ -98,15 +97,16 @@ bool balloon_map_discards_failed(void);
  * @length: bytes
  *
  * @offset and @length are multiples of the page size of @rb or, if
- * balloon_map_takes_parts(), of a balloon page.  A huge page is discarded once
- * all its balloon pages were given back, by whatever calls and in whatever
- * order, and none was taken back since.
+ * balloon_map_takes_parts(), of a balloon page.  Parts of huge pages enter the
+ * map like others.  A huge page is discarded when all of it has come to be in
+ * the map, by whatever calls and in whatever order, here or on the host that
+ * the guest came from; and when one call names all of it.
  *
- * If balloon_map_inhibited(), nothing is discarded now.  If moreover
- * balloon_map_takes_parts(), the pages are owed: those that have not been
- * taken back by then are discarded when it is over.
+ * If balloon_map_inhibited(), nothing is discarded now, and the map stays as it
+ * is.  If moreover balloon_map_takes_parts(), the pages are owed: for those
+ * that have not been taken back by then, this is done when it is over.
  *
- * Only what could be discarded enters the map.  An error has been reported
+ * What cannot be discarded is not in the map then.  An error has been reported
  * already, and the guest need not care.
  */
 void balloon_map_inflate(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
@@ -133,9 +133,9 @@ void balloon_map_report(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
  * @offset: offset in the region, in bytes
  * @length: bytes
  *
- * A huge page leaves the map as a whole.  If balloon_map_takes_parts(), giving
- * back again what was taken back is enough for it to be discarded again.
- * Whether discarding is inhibited makes no difference.
+ * The rest of a huge page stays in the map, and giving back again what was
+ * taken back is enough for it to be discarded again.  Whether discarding is
+ * inhibited makes no difference.
  */
 void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
                          size_t length);
