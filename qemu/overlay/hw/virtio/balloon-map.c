@@ -73,9 +73,6 @@ struct BalloonMap {
     struct rcu_head rcu;
     VirtIODevice *vdev;
     RAMBlockNotifier notifier;
-    /* What leaves the map is to be populated; was it emptied since then? */
-    bool populate_deflated;
-    bool emptied;
     /* How often something has been discarded */
     uint64_t discards;
     /* Did discarding for the balloon ever succeed, or fail? */
@@ -164,8 +161,7 @@ static void note_change(BalloonMapBlock *block, uint64_t page,
     }
 }
 
-/* Take a range out of the map.  Returns true if any page of it was in. */
-static bool clear_range(BalloonMapBlock *block, uint64_t page,
+static void clear_range(BalloonMapBlock *block, uint64_t page,
                         uint64_t npages)
 {
     uint64_t n = page_run_clear(block->given, page, page + npages);
@@ -174,7 +170,6 @@ static bool clear_range(BalloonMapBlock *block, uint64_t page,
         block->pages -= n;
         note_change(block, page, npages);
     }
-    return n;
 }
 
 static void clear_owed(BalloonMapBlock *block, uint64_t page,
@@ -214,19 +209,9 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
     }
 }
 
-/* Take a range out of the map: the guest uses it again. */
-static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
-{
-    if (clear_range(block, page, npages) && block->map->populate_deflated) {
-        balloon_map_populate(block->rb, page << BALLOON_MAP_PAGE_SHIFT,
-                             (page + npages) << BALLOON_MAP_PAGE_SHIFT);
-    }
-}
-
 static void empty_block(BalloonMapBlock *block)
 {
     if (block->pages) {
-        block->map->emptied = true;
         note_change(block, 0, block->size);
         /* This takes no longer than freeing it, whatever is set. */
         g_free(block->given);
@@ -583,7 +568,7 @@ void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
                                              BALLOON_MAP_PAGE_SIZE));
 
         clear_owed(block, page, end - page);
-        take_out(block, page, end - page);
+        clear_range(block, page, end - page);
     }
 }
 
@@ -614,30 +599,6 @@ unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages)
 
     *pages = &block->pages;
     return block->given;
-}
-
-void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end)
-{
-    uint64_t size = rb->page_size;
-    uint64_t offset;
-
-    for (offset = QEMU_ALIGN_DOWN(start, size); offset < end; offset += size) {
-        /* Reading is enough. */
-        (void)qatomic_read(rb->host + offset);
-    }
-}
-
-bool balloon_map_populate_deflated(bool on)
-{
-    bool complete = the_map && (!the_map->populate_deflated ||
-                                !the_map->emptied);
-
-    assert(bql_locked());
-    if (the_map) {
-        the_map->emptied &= !on || the_map->populate_deflated;
-        the_map->populate_deflated = on;
-    }
-    return complete;
 }
 
 uint64_t balloon_map_changed(void)

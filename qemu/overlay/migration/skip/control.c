@@ -68,8 +68,7 @@ bool skip_migration_skips(void)
 
 bool skip_unpopulated_in_block(const RAMBlock *rb)
 {
-    return skip_unpopulated_active() && rb->skip_pages &&
-           rb->skip_pages->all_wanted;
+    return rb->skip_pages && rb->skip_pages->all_wanted;
 }
 
 static void note_left_alone(SkipMigration *m, const RAMBlock *rb,
@@ -275,7 +274,6 @@ static void end(void)
         m->running = false;
         qatomic_set(&m->due, false);
     }
-    balloon_map_populate_deflated(false);
     skip_pages_keep_told();
 }
 

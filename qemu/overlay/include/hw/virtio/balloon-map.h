@@ -148,24 +148,6 @@ void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
 void balloon_map_reset(BalloonMap *map);
 
 /**
- * balloon_map_populate: Make the host back a range, without changing it
- * @rb: the RAM block
- * @start: offset in bytes
- * @end: offset in bytes
- *
- * Needs no lock but what keeps @rb alive.
- */
-void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
-
-/**
- * balloon_map_populate_deflated: Whether to populate what leaves the map
- *
- * Returns: false if that was on, and the map was emptied meanwhile: then this
- * was not done
- */
-bool balloon_map_populate_deflated(bool on);
-
-/**
  * balloon_map_discards: How often memory has been discarded for the guest
  *
  * Nothing has been discarded in between if two answers are equal.
