@@ -13,6 +13,9 @@
  * finds nothing, comes back only later.  Until then HOST_LIAR_FILE has another
  * name, with .held added to it; the call comes back when that file goes.
  *
+ * Or it may be "punch": then the first fallocate() that is to make a hole there
+ * is held in the same way, before it makes it.
+ *
  * HOST_LIAR_REFUSE names the calls that fail as they do on a kernel that does
  * not have them: cachestat, scan (PAGEMAP_SCAN).
  *
@@ -27,6 +30,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -269,7 +273,7 @@ int ioctl(int fd, unsigned long request, ...)
     return next(fd, request, arg);
 }
 
-/* Keep an answer back until the test is done. */
+/* Keep a call, or its answer, back until the test is done. */
 static void hold(void)
 {
     const char *path = getenv("HOST_LIAR_FILE");
@@ -306,6 +310,29 @@ static long lying_cachestat(int fd, uint64_t *range, uint64_t *counts,
         hold();
     }
     return ret;
+}
+
+static int held_fallocate(int fd, int mode, off_t offset, off_t length)
+{
+    int (*next)(int, int, off_t, off_t) = real("fallocate64");
+    Lie lie;
+
+    if (mode & FALLOC_FL_PUNCH_HOLE && is_told("punch", &lie) &&
+        is_ram(fd, &lie) && (off_t)lie.offset >= offset &&
+        (off_t)lie.offset - offset < length) {
+        hold();
+    }
+    return next(fd, mode, offset, length);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+    return held_fallocate(fd, mode, offset, length);
+}
+
+int fallocate64(int fd, int mode, off_t offset, off_t length)
+{
+    return held_fallocate(fd, mode, offset, length);
 }
 
 long syscall(long number, ...)

@@ -25,6 +25,7 @@
 #include "migration/skip/balloon-codec.h"
 #include "hw/virtio/balloon-map.h"
 #include "migration/misc.h"
+#include "migration/skip/control.h"
 #include "migration/skip/hooks.h"
 #include "migration/skip/told.h"
 #include "system/runstate.h"
@@ -48,36 +49,30 @@
 #define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_MAP_PAGE_SHIFT)
 
 typedef struct BalloonMapBlock {
+    BalloonMap *map;
     RAMBlock *rb;
     /* A bit for each balloon page; how many there are, and how many are set */
-    unsigned long *map;
+    unsigned long *given;
     uint64_t size;
     uint64_t pages;
     /*
-     * Owed: pages that the guest gave back and the host has not let go of yet,
-     * either since discarding was inhibited, or since the guest kept other
-     * pages of the same huge page, which the host can only let go of as a
-     * whole.  NULL until there are such pages.  Another host does not learn of
-     * them: there they stay populated.
+     * Owed: pages that the guest gave back while discarding was inhibited,
+     * which are not in the map before that is over.  NULL until there are such
+     * pages.  Another host does not learn of them: there they stay populated.
      */
     unsigned long *owed;
-    /*
-     * Where whole pages of the host may be owed because discarding was
-     * inhibited; empty if it does not end above its start
-     */
+    /* Where they are; empty if it does not end above its start */
     PageRun due;
     /* A bit for each chunk: it changed, and nobody took note of that yet */
     unsigned long *changed;
     QLIST_ENTRY(BalloonMapBlock) next;
 } BalloonMapBlock;
 
-static struct {
+/* With the BQL, but for @changed */
+struct BalloonMap {
+    struct rcu_head rcu;
     VirtIODevice *vdev;
-    /* A migration under way has to look at what is discarded */
-    bool track_discards;
-    /* What leaves the map is to be populated; was it emptied since then? */
-    bool populate_deflated;
-    bool emptied;
+    RAMBlockNotifier notifier;
     /* How often something has been discarded */
     uint64_t discards;
     /* Did discarding for the balloon ever succeed, or fail? */
@@ -87,40 +82,33 @@ static struct {
     bool held;
     /* Chunks that changed, of all blocks; read without a lock, too */
     uint64_t changed;
-    /* Lets go of what is owed; exists as long as the device does */
+    /* Lets go of what is owed */
     QEMUTimer *owed_timer;
     QLIST_HEAD(, BalloonMapBlock) blocks;
-} balloon_map;
+};
+
+/* Of the balloon device, if there is one */
+static BalloonMap *the_map;
 
 static uint64_t to_page(uint64_t bytes)
 {
     return bytes >> BALLOON_MAP_PAGE_SHIFT;
 }
 
-static BalloonMapBlock *find_block(RAMBlock *rb)
+/* Returns NULL, too, if there is no map. */
+static BalloonMapBlock *find_block(const BalloonMap *map, const RAMBlock *rb)
 {
-    BalloonMapBlock *block;
+    BalloonMapBlock *block = NULL;
 
     assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        if (block->rb == rb) {
-            return block;
+    if (map) {
+        QLIST_FOREACH(block, &map->blocks, next) {
+            if (block->rb == rb) {
+                break;
+            }
         }
     }
-    return NULL;
-}
-
-static BalloonMapBlock *find_block_by_host(void *host)
-{
-    BalloonMapBlock *block;
-
-    assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
-        if (block->rb->host == host) {
-            return block;
-        }
-    }
-    return NULL;
+    return block;
 }
 
 static uint64_t block_chunks(const BalloonMapBlock *block)
@@ -128,35 +116,34 @@ static uint64_t block_chunks(const BalloonMapBlock *block)
     return balloon_codec_chunks(block->size);
 }
 
-static BalloonMapBlock *find_or_add_block(RAMBlock *rb)
+static BalloonMapBlock *find_or_add_block(BalloonMap *map, RAMBlock *rb)
 {
-    BalloonMapBlock *block = find_block(rb);
+    BalloonMapBlock *block = find_block(map, rb);
 
     if (!block) {
         block = g_new0(BalloonMapBlock, 1);
+        block->map = map;
         block->rb = rb;
         block->size = to_page(rb->max_length);
-        block->map = bitmap_new(block->size);
+        block->given = bitmap_new(block->size);
         block->changed = bitmap_new(block_chunks(block));
-        QLIST_INSERT_HEAD(&balloon_map.blocks, block, next);
+        QLIST_INSERT_HEAD(&map->blocks, block, next);
     }
     return block;
 }
 
-static void forget_changes(BalloonMapBlock *block)
+/* @chunks more of @block have changed; less than 0 if note was taken of them */
+static void count_changed(BalloonMapBlock *block, int64_t chunks)
 {
-    uint64_t chunks = block_chunks(block);
-
-    qatomic_set(&balloon_map.changed, balloon_map.changed -
-                bitmap_count_one(block->changed, chunks));
-    bitmap_zero(block->changed, chunks);
+    qatomic_set(&block->map->changed, block->map->changed + chunks);
 }
 
 static void drop_block(BalloonMapBlock *block)
 {
     QLIST_REMOVE(block, next);
-    forget_changes(block);
-    g_free(block->map);
+    count_changed(block, -bitmap_count_one(block->changed,
+                                           block_chunks(block)));
+    g_free(block->given);
     g_free(block->owed);
     g_free(block->changed);
     g_free(block);
@@ -170,21 +157,19 @@ static void note_change(BalloonMapBlock *block, uint64_t page,
 
     while ((chunk = find_next_zero_bit(block->changed, end, chunk)) < end) {
         set_bit(chunk, block->changed);
-        qatomic_set(&balloon_map.changed, balloon_map.changed + 1);
+        count_changed(block, 1);
     }
 }
 
-/* Take a range out of the map.  Returns true if any page of it was in. */
-static bool clear_range(BalloonMapBlock *block, uint64_t page,
+static void clear_range(BalloonMapBlock *block, uint64_t page,
                         uint64_t npages)
 {
-    uint64_t n = page_run_clear(block->map, page, page + npages);
+    uint64_t n = page_run_clear(block->given, page, page + npages);
 
     if (n) {
         block->pages -= n;
         note_change(block, page, npages);
     }
-    return n;
 }
 
 static void clear_owed(BalloonMapBlock *block, uint64_t page,
@@ -195,18 +180,18 @@ static void clear_owed(BalloonMapBlock *block, uint64_t page,
     }
 }
 
-static void set_owed(BalloonMapBlock *block, uint64_t page, uint64_t npages)
+static BalloonMapBlock *find_block_of_notifier(RAMBlockNotifier *n, void *host)
 {
-    if (!block->owed) {
-        block->owed = bitmap_new(block->size);
-    }
-    bitmap_set(block->owed, page, npages);
+    ram_addr_t offset;
+
+    return find_block(container_of(n, BalloonMap, notifier),
+                      qemu_ram_block_from_host(host, false, &offset));
 }
 
 static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
                                       size_t size, size_t max_size)
 {
-    BalloonMapBlock *block = find_block_by_host(host);
+    BalloonMapBlock *block = find_block_of_notifier(n, host);
 
     if (block) {
         drop_block(block);
@@ -216,7 +201,7 @@ static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
 static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
                                       size_t old_size, size_t new_size)
 {
-    BalloonMapBlock *block = find_block_by_host(host);
+    BalloonMapBlock *block = find_block_of_notifier(n, host);
 
     if (block && new_size < old_size) {
         clear_range(block, to_page(new_size), to_page(old_size - new_size));
@@ -224,28 +209,13 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
     }
 }
 
-static RAMBlockNotifier balloon_map_ram_notifier = {
-    .ram_block_removed = balloon_map_block_removed,
-    .ram_block_resized = balloon_map_block_resized,
-};
-
-/* Take a range out of the map: the guest uses it again. */
-static void take_out(BalloonMapBlock *block, uint64_t page, uint64_t npages)
-{
-    if (clear_range(block, page, npages) && balloon_map.populate_deflated) {
-        balloon_map_populate(block->rb, page << BALLOON_MAP_PAGE_SHIFT,
-                             (page + npages) << BALLOON_MAP_PAGE_SHIFT);
-    }
-}
-
 static void empty_block(BalloonMapBlock *block)
 {
     if (block->pages) {
-        balloon_map.emptied = true;
         note_change(block, 0, block->size);
         /* This takes no longer than freeing it, whatever is set. */
-        g_free(block->map);
-        block->map = bitmap_new(block->size);
+        g_free(block->given);
+        block->given = bitmap_new(block->size);
         block->pages = 0;
     }
     g_clear_pointer(&block->owed, g_free);
@@ -254,61 +224,62 @@ static void empty_block(BalloonMapBlock *block)
 
 static void let_go_of_owed(void *opaque);
 
-void balloon_map_attach(VirtIODevice *vdev)
+BalloonMap *balloon_map_new(VirtIODevice *vdev)
 {
+    BalloonMap *map = g_new0(BalloonMap, 1);
+
     assert(bql_locked());
-    assert(!balloon_map.vdev);
-    balloon_map.vdev = vdev;
-    balloon_map.succeeded = false;
-    balloon_map.failed = false;
-    balloon_map.owed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, let_go_of_owed,
-                                          NULL);
-    ram_block_notifier_add(&balloon_map_ram_notifier);
+    assert(!the_map);
+    map->vdev = vdev;
+    map->owed_timer = timer_new_ms(QEMU_CLOCK_REALTIME, let_go_of_owed, map);
+    map->notifier.ram_block_removed = balloon_map_block_removed;
+    map->notifier.ram_block_resized = balloon_map_block_resized;
+    ram_block_notifier_add(&map->notifier);
+    qatomic_rcu_set(&the_map, map);
+    return map;
 }
 
-void balloon_map_detach(VirtIODevice *vdev)
+void balloon_map_free(BalloonMap *map)
 {
-    BalloonMapBlock *block, *next;
-
     assert(bql_locked());
-    if (balloon_map.vdev != vdev) {
-        return;
-    }
-    balloon_map_reset();
-    QLIST_FOREACH_SAFE(block, &balloon_map.blocks, next, next) {
-        drop_block(block);
-    }
-    ram_block_notifier_remove(&balloon_map_ram_notifier);
-    timer_free(balloon_map.owed_timer);
-    balloon_map.owed_timer = NULL;
-    balloon_map.vdev = NULL;
+    assert(map == the_map);
+    qatomic_rcu_set(&the_map, NULL);
+    /* That says of each RAM block that it goes. */
+    ram_block_notifier_remove(&map->notifier);
+    timer_free(map->owed_timer);
+    g_free_rcu(map, rcu);
+}
+
+BalloonMap *balloon_map_get(void)
+{
+    assert(bql_locked());
+    return the_map;
 }
 
 VirtIODevice *balloon_map_device(void)
 {
     assert(bql_locked());
-    return balloon_map.vdev;
+    return the_map ? the_map->vdev : NULL;
 }
 
-bool balloon_map_takes_parts(void)
+bool balloon_map_takes_parts(const BalloonMap *map)
 {
     assert(bql_locked());
-    return balloon_map.vdev &&
-           virtio_vdev_has_feature(balloon_map.vdev,
-                                   VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    return map && virtio_vdev_has_feature(map->vdev,
+                                          VIRTIO_BALLOON_F_MUST_TELL_HOST);
 }
 
 uint64_t balloon_map_discards(void)
 {
     assert(bql_locked());
-    return balloon_map.discards;
+    return the_map ? the_map->discards : 0;
 }
 
-static bool is_empty(void)
+static bool is_empty(const BalloonMap *map)
 {
     BalloonMapBlock *block;
 
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+    QLIST_FOREACH(block, &map->blocks, next) {
         if (block->pages) {
             return false;
         }
@@ -319,8 +290,8 @@ static bool is_empty(void)
 bool balloon_map_discards_failed(void)
 {
     assert(bql_locked());
-    return balloon_map.failed && !balloon_map.succeeded &&
-           is_empty();
+    return the_map && the_map->failed && !the_map->succeeded &&
+           is_empty(the_map);
 }
 
 bool balloon_map_inhibited(void)
@@ -370,8 +341,15 @@ static int punch_hole(RAMBlock *rb, uint64_t offset, uint64_t length)
     return ret;
 }
 
-static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
+static bool discard(BalloonMap *map, RAMBlock *rb, uint64_t offset,
+                    uint64_t length)
 {
+    /*
+     * A migration that takes unpopulated memory for zeroes, and skips it, has
+     * to look at this: it may have sent the old content, and nothing else tells
+     * it that a page which the guest did not write to has changed.
+     */
+    bool tell = skip_migration_skips();
     int ret;
 
     if (!balloon_map_can_discard(rb)) {
@@ -380,13 +358,20 @@ static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
                          "it, or no -overcommit mem-lock");
         return false;
     }
-    balloon_map.discards++;
-    if (balloon_map.track_discards) {
+    map->discards++;
+    if (tell) {
         skip_told_note_discard(rb, offset, length);
     }
     ret = is_locked(rb) ? punch_hole(rb, offset, length)
                         : ram_block_discard_range(rb, offset, length);
-    if (balloon_map.track_discards) {
+    if (tell) {
+        /*
+         * It was noted before, so that the host is asked about a page whose
+         * turn to be sent comes in the middle of this.  Whoever asked too early
+         * took the note away, also for pages that are sent later, so it is
+         * noted again.
+         */
+        skip_told_note_discard(rb, offset, length);
         /*
          * Only now, or the old content might be sent once more instead.  What
          * could not be discarded may be gone all the same, in part or, where
@@ -397,65 +382,56 @@ static bool discard(RAMBlock *rb, uint64_t offset, uint64_t length)
     return !ret;
 }
 
-/* Discard whole pages of the host; what could be discarded is in the map. */
-static void put_in(RAMBlock *rb, uint64_t page, uint64_t npages)
+static bool is_in_map(const BalloonMapBlock *block, uint64_t page, uint64_t end)
 {
-    BalloonMapBlock *block;
+    return find_next_zero_bit(block->given, end, page) >= end;
+}
 
-    if (!discard(rb, page << BALLOON_MAP_PAGE_SHIFT,
-                 npages << BALLOON_MAP_PAGE_SHIFT)) {
-        balloon_map.failed = true;
-    } else if (balloon_map.vdev) {
-        balloon_map.succeeded = true;
-        block = find_or_add_block(rb);
-        block->pages += npages -
-                        page_run_count(block->map, page, page + npages);
-        bitmap_set(block->map, page, npages);
-        note_change(block, page, npages);
-    }
+/* Is it [@page, @end), a part of one page of the host, that it lacks? */
+static bool completes(const BalloonMapBlock *block, uint64_t page, uint64_t end)
+{
+    uint64_t unit = to_page(block->rb->page_size);
+    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
+
+    return page < end && !is_in_map(block, page, end) &&
+           is_in_map(block, start, page) &&
+           is_in_map(block, end, start + unit);
 }
 
 /*
- * Find the next pages in [@from, @end) that are owed and are whole pages of
- * the host.  @from is the start of one.  Looks at each huge page once, up to
- * its first gap.
+ * Put pages into the map, and discard the pages of the host that were named as
+ * a whole, or that are in the map as a whole by now and were not before.  (If
+ * one was before, it has been discarded, and what a guest that lies has written
+ * to the rest of it since is not lost.)  What cannot be discarded leaves the
+ * map.
  */
-static bool next_whole(const BalloonMapBlock *block, uint64_t from,
-                       uint64_t end, PageRun *run)
+static void put_in(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
+    BalloonMap *map = block->map;
     uint64_t unit = to_page(block->rb->page_size);
+    uint64_t end = page + npages;
+    PageRun whole = {
+        .start = QEMU_ALIGN_UP(page, unit),
+        .end = QEMU_ALIGN_DOWN(end, unit),
+    };
+    bool first = completes(block, page, MIN(whole.start, end));
+    bool last = completes(block, MAX(whole.end, page), end);
+    bool discarded = true;
 
-    while (block->owed && page_run_next(block->owed, from, end, run)) {
-        from = QEMU_ALIGN_DOWN(run->end, unit) + unit;
-        if (page_run_shrink(run, unit)) {
-            return true;
-        }
+    whole.start -= first ? unit : 0;
+    whole.end += last ? unit : 0;
+    if (whole.start < whole.end) {
+        discarded = discard(map, block->rb,
+                            whole.start << BALLOON_MAP_PAGE_SHIFT,
+                            (whole.end - whole.start)
+                            << BALLOON_MAP_PAGE_SHIFT);
+        *(discarded ? &map->succeeded : &map->failed) = true;
     }
-    return false;
-}
-
-static void put_in_owed(BalloonMapBlock *block, const PageRun *run)
-{
-    /* Nothing would be won by trying again what cannot be discarded. */
-    clear_owed(block, run->start, run->end - run->start);
-    put_in(block->rb, run->start, run->end - run->start);
-}
-
-/*
- * Note parts of huge pages as given back, and put in the huge pages that they
- * complete.
- */
-static void put_in_parts(BalloonMapBlock *block, uint64_t page,
-                         uint64_t npages)
-{
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
-    uint64_t from = QEMU_ALIGN_DOWN(page, unit);
-    PageRun run;
-
-    set_owed(block, page, npages);
-    for (; next_whole(block, from, end, &run); from = run.end) {
-        put_in_owed(block, &run);
+    block->pages += npages - page_run_count(block->given, page, end);
+    bitmap_set(block->given, page, npages);
+    note_change(block, page, npages);
+    if (!discarded) {
+        clear_range(block, whole.start, whole.end - whole.start);
     }
 }
 
@@ -467,13 +443,13 @@ static bool is_due(const BalloonMapBlock *block)
 }
 
 /* Look after @ms at what is due, if anything is. */
-static void schedule_owed(int64_t ms)
+static void schedule_owed(BalloonMap *map, int64_t ms)
 {
     BalloonMapBlock *block;
 
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+    QLIST_FOREACH(block, &map->blocks, next) {
         if (is_due(block)) {
-            timer_mod(balloon_map.owed_timer,
+            timer_mod(map->owed_timer,
                       qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ms);
             return;
         }
@@ -483,42 +459,35 @@ static void schedule_owed(int64_t ms)
 /* Note pages that must not be discarded now. */
 static void owe(BalloonMapBlock *block, uint64_t page, uint64_t npages)
 {
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t start = QEMU_ALIGN_DOWN(page, unit);
-    uint64_t end = QEMU_ALIGN_UP(page + npages, unit);
-    PageRun whole;
+    bool due = is_due(block);
 
-    set_owed(block, page, npages);
-    if (!next_whole(block, start, end, &whole)) {
-        return;
+    if (!block->owed) {
+        block->owed = bitmap_new(block->size);
     }
-    if (is_due(block)) {
-        start = MIN(start, block->due.start);
-        end = MAX(end, block->due.end);
-    }
-    block->due = (PageRun) { .start = start, .end = end };
-    if (!timer_pending(balloon_map.owed_timer)) {
-        schedule_owed(OWED_POLL_MS);
+    bitmap_set(block->owed, page, npages);
+    block->due = (PageRun) {
+        .start = due ? MIN(page, block->due.start) : page,
+        .end = due ? MAX(page + npages, block->due.end) : page + npages,
+    };
+    if (!timer_pending(block->map->owed_timer)) {
+        schedule_owed(block->map, OWED_POLL_MS);
     }
 }
 
 /* Returns false if there is more to do, but no time for it. */
 static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
 {
-    uint64_t unit = to_page(block->rb->page_size);
-    uint64_t piece = MAX(OWED_PIECE_PAGES, unit);
-
     while (is_due(block)) {
         uint64_t at = find_next_bit(block->owed, block->due.end,
                                     block->due.start);
-        uint64_t end = MIN(QEMU_ALIGN_DOWN(at, piece) + piece, block->due.end);
         PageRun run;
 
-        if (next_whole(block, QEMU_ALIGN_DOWN(at, unit), end, &run)) {
-            put_in_owed(block, &run);
-            end = run.end;
-        }
-        block->due.start = end;
+        page_run_next(block->owed, at,
+                      MIN(ROUND_DOWN(at, OWED_PIECE_PAGES) + OWED_PIECE_PAGES,
+                          block->due.end), &run);
+        clear_owed(block, run.start, run.end - run.start);
+        put_in(block, run.start, run.end - run.start);
+        block->due.start = run.end;
         if (get_clock() >= until) {
             return false;
         }
@@ -537,102 +506,81 @@ static bool let_go_of_due(BalloonMapBlock *block, int64_t until)
 static void let_go_of_owed(void *opaque)
 {
     int64_t begin = get_clock();
+    BalloonMap *map = opaque;
     BalloonMapBlock *block;
     bool done = true;
 
-    if (balloon_map_inhibited() || balloon_map.held ||
-        !runstate_is_running()) {
-        schedule_owed(OWED_POLL_MS);
+    if (balloon_map_inhibited() || map->held || !runstate_is_running()) {
+        schedule_owed(map, OWED_POLL_MS);
         return;
     }
     trace_skip_bql_begin("owed");
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+    QLIST_FOREACH(block, &map->blocks, next) {
         done = done && let_go_of_due(block, begin + OWED_SLICE_NS);
     }
     trace_skip_bql_end("owed", (get_clock() - begin) / SCALE_US);
     if (!done) {
-        schedule_owed(OWED_PAUSE_MS);
+        schedule_owed(map, OWED_PAUSE_MS);
     }
 }
 
 void balloon_map_hold(bool on)
 {
     assert(bql_locked());
-    balloon_map.held = on;
-    if (!on) {
-        schedule_owed(0);
+    if (the_map) {
+        the_map->held = on;
+        if (!on) {
+            schedule_owed(the_map, 0);
+        }
     }
 }
 
-void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length)
+void balloon_map_inflate(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
+                         size_t length)
 {
-    BalloonMapBlock *block = find_block(rb);
+    BalloonMapBlock *block = find_or_add_block(map, rb);
     bool inhibited = balloon_map_inhibited();
 
-    if (balloon_map_takes_parts() && (inhibited || balloon_map.held)) {
-        owe(find_or_add_block(rb), to_page(offset), to_page(length));
-    } else if (inhibited) {
-        /* It may be in use again by the time that this is over. */
-        return;
-    } else if (QEMU_IS_ALIGNED(offset | length, rb->page_size)) {
-        if (block) {
-            clear_owed(block, to_page(offset), to_page(length));
-        }
-        put_in(rb, to_page(offset), to_page(length));
-    } else {
-        assert(balloon_map_takes_parts());
-        put_in_parts(find_or_add_block(rb), to_page(offset), to_page(length));
+    if (balloon_map_takes_parts(map) && (inhibited || map->held)) {
+        owe(block, to_page(offset), to_page(length));
+    } else if (!inhibited) {
+        clear_owed(block, to_page(offset), to_page(length));
+        put_in(block, to_page(offset), to_page(length));
     }
+    /* What cannot be owed may be in use again by the time that this is over. */
 }
 
-void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length)
+void balloon_map_report(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
+                        size_t length)
 {
     assert(bql_locked());
-    discard(rb, offset, length);
+    discard(map, rb, offset, length);
 }
 
-/*
- * Keep owing pages that are in the map, which their huge page is about to
- * leave.  The guest has not taken them back.
- */
-static void keep_owed(BalloonMapBlock *block, uint64_t start, uint64_t end)
+void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
+                         size_t length)
 {
-    PageRun run;
-
-    for (; page_run_next(block->map, start, end, &run); start = run.end) {
-        set_owed(block, run.start, run.end - run.start);
-    }
-}
-
-void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length)
-{
-    RAMBlock *rb = mr->ram_block;
-    BalloonMapBlock *block = find_block(rb);
+    BalloonMapBlock *block = find_block(map, mr->ram_block);
 
     if (block) {
-        uint64_t unit = to_page(rb->page_size);
-        uint64_t first = to_page(offset);
-        uint64_t last = to_page(QEMU_ALIGN_UP(offset + length,
-                                              BALLOON_MAP_PAGE_SIZE));
-        uint64_t start = QEMU_ALIGN_DOWN(first, unit);
-        uint64_t end = QEMU_ALIGN_UP(last, unit);
+        uint64_t page = to_page(offset);
+        uint64_t end = to_page(QEMU_ALIGN_UP(offset + length,
+                                             BALLOON_MAP_PAGE_SIZE));
 
-        if (balloon_map_takes_parts()) {
-            keep_owed(block, start, first);
-            keep_owed(block, last, end);
-        }
-        clear_owed(block, first, last - first);
-        /* Whoever uses a part of a huge page populates all of it. */
-        take_out(block, start, end - start);
+        clear_owed(block, page, end - page);
+        clear_range(block, page, end - page);
     }
 }
 
-void balloon_map_reset(void)
+void balloon_map_reset(BalloonMap *map)
 {
     BalloonMapBlock *block;
 
     assert(bql_locked());
-    QLIST_FOREACH(block, &balloon_map.blocks, next) {
+    if (!map) {
+        return;
+    }
+    QLIST_FOREACH(block, &map->blocks, next) {
         trace_balloon_map_reset(block->rb->idstr, block->pages);
         empty_block(block);
     }
@@ -640,56 +588,31 @@ void balloon_map_reset(void)
 
 const unsigned long *balloon_map_of_block(RAMBlock *rb)
 {
-    BalloonMapBlock *block = find_block(rb);
+    BalloonMapBlock *block = find_block(the_map, rb);
 
-    return block && block->pages ? block->map : NULL;
+    return block && block->pages ? block->given : NULL;
 }
 
 unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages)
 {
-    BalloonMapBlock *block = find_or_add_block(rb);
+    BalloonMapBlock *block = find_or_add_block(the_map, rb);
 
     *pages = &block->pages;
-    return block->map;
-}
-
-void balloon_map_track_discards(bool on)
-{
-    assert(bql_locked());
-    balloon_map.track_discards = on;
-}
-
-void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end)
-{
-    uint64_t size = rb->page_size;
-    uint64_t offset;
-
-    for (offset = QEMU_ALIGN_DOWN(start, size); offset < end; offset += size) {
-        /* Reading is enough. */
-        (void)qatomic_read(rb->host + offset);
-    }
-}
-
-bool balloon_map_populate_deflated(bool on)
-{
-    bool complete = !balloon_map.populate_deflated || !balloon_map.emptied;
-
-    assert(bql_locked());
-    if (on && !balloon_map.populate_deflated) {
-        balloon_map.emptied = false;
-    }
-    balloon_map.populate_deflated = on;
-    return complete;
+    return block->given;
 }
 
 uint64_t balloon_map_changed(void)
 {
-    return qatomic_read(&balloon_map.changed);
+    BalloonMap *map;
+
+    RCU_READ_LOCK_GUARD();
+    map = qatomic_rcu_read(&the_map);
+    return map ? qatomic_read(&map->changed) : 0;
 }
 
 bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
 {
-    BalloonMapBlock *block = find_block(rb);
+    BalloonMapBlock *block = find_block(the_map, rb);
     uint64_t chunks;
 
     if (!block) {
@@ -702,7 +625,7 @@ bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end)
     }
     *end = find_next_zero_bit(block->changed, chunks, *start);
     bitmap_clear(block->changed, *start, *end - *start);
-    qatomic_set(&balloon_map.changed, balloon_map.changed - (*end - *start));
+    count_changed(block, *start - *end);
     return true;
 }
 
@@ -715,7 +638,8 @@ static uint64_t list_runs(const BalloonMapBlock *block, uint64_t from,
 {
     PageRun run;
 
-    for (; page_run_next(block->map, from, block->size, &run); from = run.end) {
+    for (; page_run_next(block->given, from, block->size, &run);
+         from = run.end) {
         BalloonMapRun *value;
 
         if (!max_runs--) {
@@ -732,7 +656,7 @@ static uint64_t list_runs(const BalloonMapBlock *block, uint64_t from,
 static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
                                    uint32_t max_runs)
 {
-    const BalloonMapBlock *block = find_block(rb);
+    const BalloonMapBlock *block = find_block(the_map, rb);
     BalloonMapInfo *info = g_new0(BalloonMapInfo, 1);
     uint64_t next;
 
@@ -757,7 +681,7 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
     BalloonMapInfoList *list = NULL, **tail = &list;
     RAMBlock *rb;
 
-    if (!balloon_map_device()) {
+    if (!balloon_map_get()) {
         error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE,
                   "No balloon device has been activated");
         return NULL;

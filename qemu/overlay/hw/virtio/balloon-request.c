@@ -19,6 +19,7 @@
 #include "exec/address-spaces.h"
 #include "hw/virtio/balloon-request.h"
 #include "hw/virtio/virtio-access.h"
+#include "hw/virtio/virtio-balloon.h"
 #include "hw/virtio/balloon-map.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "trace.h"
@@ -88,13 +89,14 @@ static hwaddr run_start(const RequestRun *run)
 
 /*
  * Find the plain RAM behind @run, cutting the run short where the memory
- * region ends.  If there is nothing at all, @rb is set to NULL.
+ * region ends.  If there is nothing at all, @rb is set to NULL.  With @parts,
+ * it may be parts of huge pages.
  *
  * Returns false, without a reference to a memory region, if the first page is
  * in something else, or in huge pages of which no part may be given back.
  */
 static bool find_ram(RequestRun *run, MemoryRegionSection *section,
-                     RAMBlock **rb, ram_addr_t *rb_offset)
+                     RAMBlock **rb, ram_addr_t *rb_offset, bool parts)
 {
     hwaddr start = run_start(run);
     hwaddr size = run->npages * BALLOON_PAGE_SIZE;
@@ -106,7 +108,7 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         /* It goes beyond one region, so take its first page only. */
         memory_region_unref(section->mr);
         run->npages = 1;
-        return find_ram(run, section, rb, rb_offset);
+        return find_ram(run, section, rb, rb_offset, parts);
     }
     if (!section->mr) {
         *rb = NULL;
@@ -119,8 +121,7 @@ static bool find_ram(RequestRun *run, MemoryRegionSection *section,
         *rb = qemu_ram_block_from_host(
             memory_region_get_ram_ptr(section->mr) +
             section->offset_within_region, false, rb_offset);
-        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE ||
-            balloon_map_takes_parts()) {
+        if (qemu_ram_pagesize(*rb) == BALLOON_PAGE_SIZE || parts) {
             return true;
         }
     }
@@ -136,38 +137,29 @@ static hwaddr page_addr(const RequestRun *run, unsigned int i)
     return (hwaddr)pfn << VIRTIO_BALLOON_PFN_SHIFT;
 }
 
-static void trace_pages(const MemoryRegionSection *section,
-                        const RequestRun *run)
+/* @mr is NULL if there is no memory. */
+static void trace_run(const MemoryRegion *mr, const RequestRun *run)
 {
+    const char *name = mr ? memory_region_name(mr) : NULL;
     unsigned int i;
 
-    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_HANDLE_OUTPUT)) {
-        for (i = 0; i < run->npages; i++) {
-            trace_virtio_balloon_handle_output(
-                memory_region_name(section->mr), page_addr(run, i));
-        }
-    }
-}
-
-static void trace_bad_pages(const RequestRun *run)
-{
-    unsigned int i;
-
-    if (trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_BAD_ADDR)) {
-        for (i = 0; i < run->npages; i++) {
+    for (i = 0; i < run->npages; i++) {
+        if (name) {
+            trace_virtio_balloon_handle_output(name, page_addr(run, i));
+        } else {
             trace_virtio_balloon_bad_addr(page_addr(run, i));
         }
     }
 }
 
-static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
-                    ram_addr_t rb_offset, size_t size)
+static void deflate(BalloonMap *map, const MemoryRegionSection *section,
+                    RAMBlock *rb, ram_addr_t rb_offset, size_t size)
 {
     size_t page_size = qemu_ram_pagesize(rb);
     ram_addr_t start = QEMU_ALIGN_DOWN(rb_offset, page_size);
     ram_addr_t end = QEMU_ALIGN_UP(rb_offset + size, page_size);
 
-    balloon_map_deflate(section->mr, section->offset_within_region, size);
+    balloon_map_deflate(map, section->mr, section->offset_within_region, size);
     if (!balloon_map_inhibited() &&
         qemu_madvise(qemu_ram_get_host_addr(rb) + start, end - start,
                      QEMU_MADV_WILLNEED)) {
@@ -180,6 +172,8 @@ static void deflate(const MemoryRegionSection *section, RAMBlock *rb,
 bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
                            size_t *offset, bool inflate)
 {
+    BalloonMap *map = VIRTIO_BALLOON(vdev)->map;
+    bool parts = balloon_map_takes_parts(map);
     MemoryRegionSection section;
     ram_addr_t rb_offset;
     RequestRun run;
@@ -187,17 +181,15 @@ bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
     bool served = false;
 
     while (next_run(vdev, elem, *offset, &run) &&
-           find_ram(&run, &section, &rb, &rb_offset)) {
+           find_ram(&run, &section, &rb, &rb_offset, parts)) {
         size_t size = run.npages * BALLOON_PAGE_SIZE;
 
-        if (!rb) {
-            trace_bad_pages(&run);
-        } else {
-            trace_pages(&section, &run);
+        trace_run(section.mr, &run);
+        if (rb) {
             if (inflate) {
-                balloon_map_inflate(rb, rb_offset, size);
+                balloon_map_inflate(map, rb, rb_offset, size);
             } else {
-                deflate(&section, rb, rb_offset, size);
+                deflate(map, &section, rb, rb_offset, size);
             }
             memory_region_unref(section.mr);
         }
@@ -205,30 +197,4 @@ bool balloon_request_serve(VirtIODevice *vdev, VirtQueueElement *elem,
         served = true;
     }
     return served;
-}
-
-void balloon_report_add(BalloonReport *report, RAMBlock *rb,
-                        ram_addr_t offset, size_t size)
-{
-    if (rb == report->rb && offset == report->offset + report->size) {
-        report->size += size;
-    } else if (rb == report->rb && offset + size == report->offset) {
-        report->offset = offset;
-        report->size += size;
-    } else {
-        balloon_report_flush(report);
-        *report = (BalloonReport) {
-            .rb = rb,
-            .offset = offset,
-            .size = size,
-        };
-    }
-}
-
-void balloon_report_flush(BalloonReport *report)
-{
-    if (report->size) {
-        balloon_map_report(report->rb, report->offset, report->size);
-    }
-    *report = (BalloonReport) { };
 }

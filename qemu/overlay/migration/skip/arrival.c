@@ -690,7 +690,7 @@ static bool load(QEMUFile *f, Error **errp)
     if (flags & SKIP_FLAG_START) {
         add_pages();
         arrival.begun = true;
-        balloon_map_reset();
+        balloon_map_reset(balloon_map_get());
     }
     if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
         return false;
@@ -712,7 +712,7 @@ int skip_arrival_load(QEMUFile *f, void *opaque, int version_id)
         /* In postcopy the guest runs, and another thread loads. */
         if (!migration_in_incoming_postcopy()) {
             allow_huge_pages();
-            balloon_map_reset();
+            balloon_map_reset(balloon_map_get());
         }
         error_reportf_err(err, SKIP_SECTION_NAME ": ");
         return -EINVAL;

@@ -67,8 +67,7 @@ bool skip_migration_skips(void)
 
 bool skip_unpopulated_in_block(const RAMBlock *rb)
 {
-    return skip_unpopulated_active() && rb->skip_pages &&
-           rb->skip_pages->all_wanted;
+    return rb->skip_pages && rb->skip_pages->all_wanted;
 }
 
 static void note_left_alone(SkipMigration *m, const RAMBlock *rb,
@@ -260,7 +259,6 @@ static void begin(bool in_savevm)
     if (skip_migration_skips()) {
         skip_pages_add();
         skip_told_start();
-        balloon_map_track_discards(true);
     }
     if (m->unpopulated) {
         decide_what_is_wanted(m);
@@ -275,8 +273,6 @@ static void end(void)
         m->running = false;
         qatomic_set(&m->due, false);
     }
-    balloon_map_track_discards(false);
-    balloon_map_populate_deflated(false);
     skip_pages_keep_told();
 }
 

@@ -125,12 +125,12 @@ static inline uint64_t skip_told_before_sending(RAMBlock *rb,
 /* ---- Background snapshots; on Linux ---- */
 
 /**
- * skip_snapshot_populate: Populate a RAM block, but for what is skipped
+ * skip_snapshot_populate: Leave a RAM block as it is, if that is enough
  * @rb: the RAM block
  *
  * Called while the guest runs, without the BQL.
  *
- * Returns: false if it did nothing, and the caller has to populate all of it
+ * Returns: false if the caller has to populate all of it
  */
 bool skip_snapshot_populate(RAMBlock *rb);
 

@@ -28,7 +28,7 @@ typedef struct SkipPages {
 
     /* ---- Source ---- */
 
-    /* Capability skip-unpopulated: any page may be skipped */
+    /* Capability skip-unpopulated, or a snapshot: any page may be skipped */
     bool all_wanted;
     /* The host did not tell of some pages */
     bool undecided;

@@ -236,7 +236,8 @@ static bool next_given(const SkipPass *pass, uint64_t from, uint64_t end,
     from <<= pass->shift;
     end = MIN(end, pages_of_block(pass)) << pass->shift;
     while (pass->map && page_run_next(pass->map, from, end, run)) {
-        from = run->end;
+        /* A unit in which it ends has a gap there. */
+        from = QEMU_ALIGN_UP(run->end, pass->unit << pass->shift);
         if (page_run_shrink(run, pass->unit << pass->shift)) {
             run->start >>= pass->shift;
             run->end >>= pass->shift;

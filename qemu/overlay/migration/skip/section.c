@@ -175,7 +175,8 @@ static void put_chunks(QEMUFile *f, RAMBlock *rb, uint64_t chunk, uint64_t end,
 /* Is there a map for the destination?  Only of a guest that has to tell */
 static bool sends_map(void)
 {
-    return !migrate_background_snapshot() && balloon_map_takes_parts();
+    return !migrate_background_snapshot() &&
+           balloon_map_takes_parts(balloon_map_get());
 }
 
 /* Does the destination need a map of @rb? */

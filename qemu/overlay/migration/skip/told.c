@@ -239,7 +239,8 @@ uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
     SkipMigration *m = skip_migration();
     int bits = qemu_target_page_bits();
     uint64_t first = page;
-    uint64_t end;
+    uint64_t end, next;
+    int ret;
 
     /*
      * In postcopy two threads may send.  Nor is there a need: the guest is
@@ -255,18 +256,26 @@ uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
     if (!pages->discarded_scan) {
         pages->discarded_scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
     }
-    end = end_of_discarded(rb, pages, page) << bits;
-    populated_scan_window(pages->discarded_scan, end);
-    if (populated_scan_next(pages->discarded_scan, first << bits, end, &end)) {
+    end = end_of_discarded(rb, pages, page);
+    /*
+     * Before the question: what is discarded behind it, and noted then, must
+     * not be taken for what the answer is about.
+     */
+    bitmap_test_and_clear_atomic(pages->discarded, first, end - first);
+    populated_scan_window(pages->discarded_scan, end << bits);
+    ret = populated_scan_next(pages->discarded_scan, first << bits,
+                              end << bits, &next);
+    next >>= bits;
+    if (ret) {
         /* It is used again, or not decided: do not ask about it once more. */
-        end = MAX(end >> bits, first + 1);
-        bitmap_test_and_clear_atomic(pages->discarded, first, end - first);
+        next = MAX(next, first + 1);
+        bitmap_set_atomic(pages->discarded, next, end - next);
         return 0;
     }
-    end >>= bits;
-    if (end > first) {
-        skip_told_skip(rb, first, end);
-        qatomic_set(&m->late, m->late + end - first);
+    bitmap_set_atomic(pages->discarded, first, end - first);
+    if (next > first) {
+        skip_told_skip(rb, first, next);
+        qatomic_set(&m->late, m->late + next - first);
     }
-    return end - first;
+    return next - first;
 }

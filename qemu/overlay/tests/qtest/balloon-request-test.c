@@ -216,7 +216,7 @@ static BGuest *start_huge(void)
     return g;
 }
 
-/* Is the @i-th huge page in the map, let go of, and zero; or none of it? */
+/* Is all of the @i-th huge page in the map, and let go of; or populated? */
 static bool is_given_back(BGuest *g, int i)
 {
     g_autoptr(GArray) runs = bg_map_runs(g);
@@ -232,11 +232,10 @@ static bool is_given_back(BGuest *g, int i)
 
         in_map += s < e ? e - s : 0;
     }
-    if (!in_map) {
+    if (in_map < HUGE_SIZE) {
         g_assert_cmpuint(populated, ==, HUGE_PAGES);
         return false;
     }
-    g_assert_cmpuint(in_map, ==, HUGE_SIZE);
     g_assert_cmpuint(populated, ==, 0);
     return true;
 }
@@ -322,7 +321,10 @@ static void test_huge_interleaved(void)
         return;
     }
     for (k = 0; k < HUGE_PAGES; k++) {
-        assert_given_back(g, "00000000");
+        /* To list a map of thousands of runs takes time. */
+        if (k % 64 == 0 || k == HUGE_PAGES - 1) {
+            assert_given_back(g, "00000000");
+        }
         for (i = 0; i < HUGE_COUNT; i++) {
             pfns[i] = PFN(HUGE_START) + i * HUGE_PAGES + k * 5 % HUGE_PAGES;
         }
@@ -345,7 +347,7 @@ static void test_huge_missing(void)
     inflate_part(g, 2, 0, 100);
     inflate_part(g, 2, 101, HUGE_PAGES - 101);
     assert_given_back(g, "000");
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 3 * (HUGE_PAGES - 1));
     /* More of the same is not what is missing. */
     inflate_part(g, 0, 0, HUGE_PAGES - 1);
     inflate_part(g, 1, 1, 1);
@@ -475,7 +477,7 @@ static void test_huge_deflate(void)
 
     /* Taken from a whole one: the others stay given back. */
     deflate_part(g, 0, 7, 1);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, HUGE_PAGES - 1);
     bg_fill(g, page, BALLOON_PAGE, 78);
     g_assert_false(is_given_back(g, 0));
     inflate_part(g, 0, 7, 1);
@@ -486,7 +488,7 @@ static void test_huge_deflate(void)
     inflate_part(g, 0, 0, 4 * HUGE_PAGES);
     assert_given_back(g, "1111");
     deflate_part(g, 0, 500, 12 + 2 * HUGE_PAGES + 10);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 500 + HUGE_PAGES - 10);
     bg_fill(g, HUGE_START, 4 * HUGE_SIZE, 79);
     inflate_part(g, 0, 500, 11);
     inflate_part(g, 1, 1, 2 * HUGE_PAGES - 1);
@@ -519,8 +521,15 @@ static void test_huge_lie(void)
     g_assert_cmpuint(bg_count_populated(g, HUGE_START, HUGE_SIZE), ==,
                      HUGE_PAGES);
 
-    /* All of it again, as if it never had been given back */
     inflate_part(g, 0, 7, 1);
+    g_assert_cmpuint(first_byte(g, page), ==, value);
+    /* It is let go of when that page is given back once more. */
+    deflate_part(g, 0, 7, 1);
+    inflate_part(g, 0, 7, 1);
+    assert_given_back(g, "1");
+    /* Or when all of it is, by one request */
+    bg_fill(g, page, BALLOON_PAGE, 78);
+    inflate_part(g, 0, 0, HUGE_PAGES);
     assert_given_back(g, "1");
     bg_quit(g);
 }
@@ -572,7 +581,7 @@ static void test_huge_need_not_tell(void)
     assert_given_back(g, "011");
     deflate_part(g, 1, 7, 1);
     inflate_part(g, 1, 7, 1);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, HUGE_PAGES);
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 2 * HUGE_PAGES - 1);
     bg_quit(g);
 }
 
@@ -586,7 +595,6 @@ typedef struct Model {
     BGuest *g;
     uint64_t unit;                      /* pages that are discarded together */
     bool given[MODEL_PAGES];            /* by the guest, and not taken back */
-    bool discarded[MODEL_PAGES];        /* since then */
     bool populated[MODEL_PAGES];
     uint8_t value[MODEL_PAGES];
 } Model;
@@ -615,7 +623,6 @@ static void model_inflate(Model *m, uint64_t page)
             return;
         }
     }
-    memset(m->discarded + start, true, m->unit);
     memset(m->populated + start, false, m->unit);
     memset(m->value + start, 0, m->unit);
 }
@@ -623,7 +630,6 @@ static void model_inflate(Model *m, uint64_t page)
 static void model_deflate(Model *m, uint64_t page)
 {
     m->given[page] = false;
-    memset(m->discarded + page / m->unit * m->unit, false, m->unit);
 }
 
 static void model_check(Model *m)
@@ -643,13 +649,13 @@ static void model_check(Model *m)
     for (page = PFN(BG_RAM_START); page < MODEL_PAGES; page++) {
         uint8_t bytes[BALLOON_PAGE];
 
-        if (in_map[page] != m->discarded[page] ||
+        if (in_map[page] != m->given[page] ||
             populated[page] != m->populated[page]) {
             g_error("page 0x%" PRIx64 ": %s the map, %spopulated; expected "
                     "%s the map, %spopulated", page,
                     in_map[page] ? "in" : "not in",
                     populated[page] ? "" : "not ",
-                    m->discarded[page] ? "in" : "not in",
+                    m->given[page] ? "in" : "not in",
                     m->populated[page] ? "" : "not ");
         }
         if (!populated[page]) {
@@ -721,8 +727,8 @@ static void random_step(Model *m)
     case 2:
     case 3:
         /*
-         * Of a huge page, what is given back twice may be what starts over
-         * once it is complete; what is adjacent decides.
+         * If parts of a huge page are given back twice, nothing is done; if all
+         * of it is, it is discarded again: what is adjacent decides.
          */
         if (m->unit > 1) {
             n = only_new(m, pfns, n);
@@ -785,7 +791,6 @@ static void test_random(gconstpointer data)
         if (g_test_rand_int_range(0, 100) == 0) {
             bg_driver_start(m->g, MUST_TELL_HOST);
             memset(m->given, 0, sizeof(m->given));
-            memset(m->discarded, 0, sizeof(m->discarded));
         }
     }
     model_check(m);

@@ -147,6 +147,19 @@ static void lie(BGuest *g, const MLPart *part, int slice)
     bg_fill(g, ml_addr(part, slice) + 5 * BALLOON_PAGE, BALLOON_PAGE, 50);
 }
 
+/* Nothing of a slice may be populated, but for @used bytes. */
+static void assert_unpopulated(BGuest *g, const MLPart *part, int slice,
+                               uint64_t used)
+{
+    uint64_t start = part->offset + slice * ml_slice(part);
+    uint64_t n = rb_count_populated(g, part->id, start, ml_slice(part));
+
+    if (n > used / BALLOON_PAGE) {
+        g_error("%s: %" PRIu64 " pages of slice %d are populated on the %s",
+                part->id, n, slice, g->socket ? "destination" : "source");
+    }
+}
+
 /* ---- What the guest does ---- */
 
 static void act_before(BGuest *g, const MLayout *layout, const MLPart *part)
@@ -189,7 +202,13 @@ static void act_late(BGuest *g, const MLayout *layout, const MLPart *part)
 
 static void act_there(BGuest *g, const MLayout *layout, const MLPart *part)
 {
-    give(g, layout, part, ML_LIVE);
+    if (layout->by_parts && unit_of(part) > target_page()) {
+        /* The others were given back before the migration. */
+        give_every_other(g, ml_addr(part, ML_LIVE), ml_slice(part), false);
+        assert_unpopulated(g, part, ML_LIVE, 0);
+    } else {
+        give(g, layout, part, ML_LIVE);
+    }
     fill(g, part, ML_UNTOUCHED, 60);
 }
 
@@ -332,19 +351,6 @@ static void assert_left_alone(BGuest *g, const char *id, const char *reason)
     qobject_unref(info);
 }
 
-/* Nothing of a slice may be populated, but for @used bytes. */
-static void assert_unpopulated(BGuest *g, const MLPart *part, int slice,
-                               uint64_t used)
-{
-    uint64_t start = part->offset + slice * ml_slice(part);
-    uint64_t n = rb_count_populated(g, part->id, start, ml_slice(part));
-
-    if (n > used / BALLOON_PAGE) {
-        g_error("%s: %" PRIu64 " pages of slice %d are populated on the %s",
-                part->id, n, slice, g->socket ? "destination" : "source");
-    }
-}
-
 static void assert_let_go(BGuest *g, BGuest *dest, const MLPart *part)
 {
     if (!part->blurred && !part->template) {
@@ -366,8 +372,8 @@ static uint64_t expected_map(const MLayout *layout, const char *id)
             continue;
         }
         given += 4 * ml_slice(part);
-        if (layout->by_parts && unit_of(part) == bg_target_page()) {
-            /* Every other page of the host, which lets go of each */
+        if (layout->by_parts) {
+            /* Every other page, of huge pages that stay populated */
             given += ml_slice(part) / 2;
         }
     }

@@ -5,7 +5,8 @@
  * One system call of QEMU lies once, about the page that the test names: a
  * preloaded library does it (SB_HOST_LIAR names it, tests/host-liar.c in the
  * repository of skip-balloon).  Nothing may be lost on the source, nor may old
- * content stay on the destination.
+ * content stay on the destination.  Or a call takes long: what the guest gives
+ * back is discarded in the middle of being sent.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -256,6 +257,74 @@ static void check_destination(const Case *c, const char *capability)
     unlink(old);
 }
 
+/* ---- A discard that takes long ---- */
+
+/* Not sent yet when it is given back, by one run of pages */
+#define HELD_START BALLAST_START
+#define HELD_SIZE (4 * MiB)
+
+/* Bytes per second; and the pages of it that QEMU sends in one go, or twice */
+#define HELD_RATE (1 * MiB)
+#define HELD_SENT 64
+
+typedef struct Hold {
+    BGuest *dest;
+    const char *path;           /* of the liar */
+} Hold;
+
+/* The hole is made once the first pages of it have been sent. */
+static void *let_go_when_sent(void *opaque)
+{
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
+    Hold *hold = opaque;
+    g_autofree char *held = g_strconcat(hold->path, ".held", NULL);
+
+    while (access(held, F_OK) || bg_is_zero(hold->dest, HELD_START)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    unlink(held);
+    return NULL;
+}
+
+/*
+ * The host was asked about these pages before they were discarded, and said
+ * that they are populated.  The rest of them must not be read afterwards: that
+ * would populate them again.
+ */
+static void check_held(const char *capability)
+{
+    const Case c = { .backend = BG_MEMFD, .call = "punch" };
+    BGOptions options = { .backend = c.backend, .ram_size = RAM_SIZE };
+    g_autofree char *path = preload(&c);
+    BGuest *g = start_source(&options);
+    Hold hold = { .path = path };
+    uint64_t populated;
+    GThread *thread;
+
+    do_not_preload();
+    hold.dest = bg_start_incoming(g);
+    bg_set_capability(g, capability, true);
+    bg_migrate_limit(g, SLOW);
+    bg_migrate_start(g, hold.dest);
+    bg_migrate_wait_sent(g, 1 * MiB);
+    bg_migrate_limit(g, HELD_RATE);
+    g_assert_true(bg_is_zero(hold.dest, HELD_START));
+    tell_to_lie(&c, path, HELD_START);
+    thread = g_thread_new("hold", let_go_when_sent, &hold);
+    bg_request_range(g, BG_INFLATE, HELD_START, HELD_SIZE);
+    g_thread_join(thread);
+    bg_migrate_limit(g, 0);
+    bg_migrate_wait(g, hold.dest);
+
+    populated = bg_count_populated(g, HELD_START, HELD_SIZE);
+    g_test_message("%" PRIu64 " pages were read", populated);
+    g_assert_cmpuint(populated, <, HELD_SENT);
+    bg_assert_same_memory(g, hold.dest);
+    bg_quit(hold.dest);
+    bg_quit(g);
+}
+
 static bool can_lie(void)
 {
     if (!g_getenv("SB_HOST_LIAR")) {
@@ -298,6 +367,15 @@ static void test_destination(const void *data)
     }
 }
 
+static void test_held(void)
+{
+    int i;
+
+    for (i = 0; can_lie() && i < ARRAY_SIZE(capabilities); i++) {
+        check_held(capabilities[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int i;
@@ -314,5 +392,6 @@ int main(int argc, char **argv)
             qtest_add_data_func(dest, &cases[i], test_destination);
         }
     }
+    qtest_add_func("skip-host/held-discard", test_held);
     return g_test_run();
 }

@@ -1,9 +1,9 @@
 /*
  * Balloon map: the balloon bitmaps of all RAM blocks
  *
- * What the guest gave back through virtio-balloon, and was discarded then; and
- * what is owed: given back, and not discarded yet.  The balloon device keeps it
- * up to date.  Whether the host has memory for a page by now it does not say.
+ * What the guest gave back through virtio-balloon; and what is owed: given back
+ * while nothing could be discarded, and not in the map yet.  The balloon device
+ * keeps it up to date.  Whether the host has memory for a page it does not say.
  * Migration reads it, sends it along, and never changes it on the source.  All
  * functions must be called with the BQL held.
  *
@@ -18,32 +18,42 @@
 #include "migration/skip/page-run.h"
 #include "qemu/typedefs.h"
 
+typedef struct BalloonMap BalloonMap;
+
 /**
- * balloon_map_attach: Start to keep a balloon map, for a device being realized
+ * balloon_map_new: Start to keep a balloon map, for a device being realized
  * @vdev: the virtio-balloon device; there can be one at a time
+ *
+ * Returns: the map, which belongs to the device
  */
-void balloon_map_attach(VirtIODevice *vdev);
+BalloonMap *balloon_map_new(VirtIODevice *vdev);
 
 /**
- * balloon_map_detach: Drop the balloon map, for a device being unrealized
- * @vdev: the device; nothing happens if it is not the attached one
+ * balloon_map_free: Drop the balloon map, for the device being unrealized
  */
-void balloon_map_detach(VirtIODevice *vdev);
+void balloon_map_free(BalloonMap *map);
 
 /**
- * balloon_map_device: The attached virtio-balloon device, or NULL
+ * balloon_map_get: The map of the virtio-balloon device, or NULL
+ *
+ * All functions that are not given a map use this one.
+ */
+BalloonMap *balloon_map_get(void);
+
+/**
+ * balloon_map_device: The virtio-balloon device, or NULL
  */
 VirtIODevice *balloon_map_device(void);
 
 /**
- * balloon_map_takes_parts: May pages be owed, parts of huge pages for instance?
+ * balloon_map_takes_parts: May pages be discarded later than they are given
+ * back: when the rest of their huge page is, or when discarding is possible?
+ * @map: the balloon map; NULL if there is no device
  *
- * Only to a driver that negotiated MUST_TELL_HOST.  Any other may use a page
- * again before it tells, and would lose what it wrote when the page is
- * discarded later: with the rest of its huge page, or when discarding is not
- * inhibited any more.
+ * Only of a driver that negotiated MUST_TELL_HOST.  Any other may use a page
+ * again before it tells, and would lose what it wrote.
  */
-bool balloon_map_takes_parts(void);
+bool balloon_map_takes_parts(const BalloonMap *map);
 
 /**
  * balloon_map_inhibited: Must nothing be discarded for the guest now?
@@ -81,26 +91,30 @@ bool balloon_map_discards_failed(void);
 
 /**
  * balloon_map_inflate: Discard memory that the guest gave back
+ * @map: the balloon map
  * @rb: the RAM block
  * @offset: offset in the block, in bytes
  * @length: bytes
  *
  * @offset and @length are multiples of the page size of @rb or, if
- * balloon_map_takes_parts(), of a balloon page.  A huge page is discarded once
- * all its balloon pages were given back, by whatever calls and in whatever
- * order, and none was taken back since.
+ * balloon_map_takes_parts(), of a balloon page.  Parts of huge pages enter the
+ * map like others.  A huge page is discarded when all of it has come to be in
+ * the map, by whatever calls and in whatever order, here or on the host that
+ * the guest came from; and when one call names all of it.
  *
- * If balloon_map_inhibited(), nothing is discarded now.  If moreover
- * balloon_map_takes_parts(), the pages are owed: those that have not been
- * taken back by then are discarded when it is over.
+ * If balloon_map_inhibited(), nothing is discarded now, and the map stays as it
+ * is.  If moreover balloon_map_takes_parts(), the pages are owed: for those
+ * that have not been taken back by then, this is done when it is over.
  *
- * Only what could be discarded enters the map.  An error has been reported
+ * What cannot be discarded is not in the map then.  An error has been reported
  * already, and the guest need not care.
  */
-void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
+void balloon_map_inflate(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
+                         size_t length);
 
 /**
  * balloon_map_report: Discard memory that the guest reported to be free
+ * @map: the balloon map
  * @rb: the RAM block
  * @offset: offset in the block, in bytes, a multiple of the page size of @rb
  * @length: bytes, a multiple of the page size of @rb
@@ -109,54 +123,29 @@ void balloon_map_inflate(RAMBlock *rb, ram_addr_t offset, size_t length);
  * same reason the caller has to see to it that discarding is not inhibited:
  * this could not be made up for.  Errors are as of balloon_map_inflate().
  */
-void balloon_map_report(RAMBlock *rb, ram_addr_t offset, size_t length);
+void balloon_map_report(BalloonMap *map, RAMBlock *rb, ram_addr_t offset,
+                        size_t length);
 
 /**
  * balloon_map_deflate: Note that the guest takes memory back
+ * @map: the balloon map
  * @mr: RAM memory region
  * @offset: offset in the region, in bytes
  * @length: bytes
  *
- * A huge page leaves the map as a whole.  If balloon_map_takes_parts(), giving
- * back again what was taken back is enough for it to be discarded again.
- * Whether discarding is inhibited makes no difference.
+ * The rest of a huge page stays in the map, and giving back again what was
+ * taken back is enough for it to be discarded again.  Whether discarding is
+ * inhibited makes no difference.
  */
-void balloon_map_deflate(MemoryRegion *mr, hwaddr offset, size_t length);
+void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
+                         size_t length);
 
 /**
  * balloon_map_reset: Empty the map: whatever runs in the guest next does not
  * know of the pages that its predecessor gave back.  Nothing is owed then.
+ * @map: the balloon map; nothing happens if it is NULL
  */
-void balloon_map_reset(void);
-
-/**
- * balloon_map_populate: Make the host back a range, without changing it
- * @rb: the RAM block
- * @start: offset in bytes
- * @end: offset in bytes
- *
- * Needs no lock but what keeps @rb alive.
- */
-void balloon_map_populate(RAMBlock *rb, uint64_t start, uint64_t end);
-
-/**
- * balloon_map_populate_deflated: Whether to populate what leaves the map
- *
- * Returns: false if that was on, and the map was emptied meanwhile: then this
- * was not done
- */
-bool balloon_map_populate_deflated(bool on);
-
-/**
- * balloon_map_track_discards: Say whether a migration under way has to look at
- * what is discarded
- *
- * If so, what balloon_map_inflate() and balloon_map_report() discarded is
- * marked dirty.  A migration that takes unpopulated memory for zeroes, and
- * skips it, needs that: it may have sent the old content, and nothing else
- * tells it that a page which the guest did not write to has changed.
- */
-void balloon_map_track_discards(bool on);
+void balloon_map_reset(BalloonMap *map);
 
 /**
  * balloon_map_discards: How often memory has been discarded for the guest
@@ -187,6 +176,8 @@ bool balloon_map_take_change(RAMBlock *rb, uint64_t *start, uint64_t *end);
  * balloon_map_of_block_for_load: The map of a RAM block, to be filled
  * @pages: set to where it is kept how many bits of it are set, which the caller
  *         keeps up to date
+ *
+ * There has to be a device.
  *
  * Returns: a bit for each balloon page of @rb, owned by the balloon map
  */
