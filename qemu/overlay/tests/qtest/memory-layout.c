@@ -202,7 +202,7 @@ static void act_late(BGuest *g, const MLayout *layout, const MLPart *part)
 
 static void act_there(BGuest *g, const MLayout *layout, const MLPart *part)
 {
-    if (layout->by_parts && unit_of(part) > target_page()) {
+    if (layout->by_parts && unit_of(part) > bg_target_page()) {
         /* The others were given back before the migration. */
         give_every_other(g, ml_addr(part, ML_LIVE), ml_slice(part), false);
         assert_unpopulated(g, part, ML_LIVE, 0);
