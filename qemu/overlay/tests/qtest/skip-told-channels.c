@@ -115,6 +115,7 @@ static void inflate_in_long_pass(Channels *ch)
     BGuest *g = ch->m.source;
     int64_t before = ug_skipped_pages(g);
     gint64 end = ug_hang_deadline();
+    unsigned int times = 0;
 
     told_relay_stop(ch->relay, true);
     told_relay_wait_stuck(ch->relay);
@@ -125,7 +126,7 @@ static void inflate_in_long_pass(Channels *ch)
     told_relay_stop(ch->relay, false);
     while (ug_skipped_pages(g) < before + PART_PAGES) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

@@ -111,10 +111,11 @@ void told_wait_content(BGuest *g, uint64_t start, uint64_t length,
                        uint8_t seed)
 {
     gint64 end = ug_hang_deadline();
+    unsigned int times = 0;
 
     while (!holds(g, start, length, seed)) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 
