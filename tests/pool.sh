@@ -15,6 +15,7 @@ JOBS=$((JOBS < 4 ? JOBS : 4))
 JOBS_MAX=$((JOBS + 1))
 
 declare -A running=() started=() # I, and when, by process
+declare -A beside=() # I of those that take no room, since they wait nearly all the time
 ticker=
 # On a terminal, what progress shows is written over and over again.
 [[ -t 2 ]] && tty=1 || tty=0
@@ -83,11 +84,23 @@ pool_tick() {
     pool_reap
 }
 
+# pool_taken: sets taken to how many of those that run take room.
+taken=0
+pool_taken() {
+    local i
+    taken=0
+    for i in "${running[@]}"; do
+        [[ -n ${beside[$i]:-} ]] || taken=$((taken + 1))
+    done
+}
+
 # pool_wait_for_room: until one more may run.
 pool_wait_for_room() {
     pool_reap
-    while ((${#running[@]} >= JOBS && (idle < 50 || ${#running[@]} >= JOBS_MAX))); do
+    pool_taken
+    while ((taken >= JOBS && (idle < 50 || taken >= JOBS_MAX))); do
         pool_tick
+        pool_taken
     done
     idle=0
 }

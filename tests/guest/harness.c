@@ -159,7 +159,7 @@ static bool may_be_saved(const Bench *bench)
 {
     const VmConfig *config = &bench->config;
 
-    return !bench->boot_anew && config->memory == TEST_MEMORY &&
+    return !bench->boot_anew && config->memory <= TEST_MEMORY &&
            !config->untouched && !config->free_page_reporting;
 }
 

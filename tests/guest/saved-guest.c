@@ -55,13 +55,16 @@ static const char *directory(GError **error)
 static char *guest_name(const VmConfig *config, const char *qemu,
                         bool ballooned)
 {
+    g_autofree char *options = config->options
+        ? g_strjoinv(" ", (char **)config->options) : NULL;
     g_autofree char *text = g_strdup_printf(
         "%s %s %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT
-        " %u %u %d %d %d %d %d %d %d", qemu, config->kernel, config->initrd,
-        config->memory, config->workset, config->seed, config->smp,
-        config->kvm, config->untouched, config->no_balloon,
+        " %u %u %d %d %d %d %d %d %d %d %s %s", qemu, config->kernel,
+        config->initrd, config->memory, config->workset, config->seed,
+        config->smp, config->kvm, config->untouched, config->no_balloon,
         config->must_tell_host, config->free_page_reporting,
-        config->free_page_hint, ballooned);
+        config->free_page_hint, config->reboots, ballooned,
+        config->append ?: "", options ?: "");
 
     return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
@@ -140,15 +143,20 @@ static bool load(const Bench *bench, Vm *vm, bool ballooned, const char *path,
            set_capabilities(bench, vm, ballooned, false, error);
 }
 
+/*
+ * Without the property that our capabilities need, a guest of ours is one that
+ * unmodified QEMU loads: there is no need to boot one there, too.
+ */
 static Vm *start_saved(Bench *bench, const char *name, const char *qemu,
                        bool ballooned, GError **error)
 {
-    g_autofree char *file = guest_name(&bench->config, qemu, ballooned);
+    const char *maker = bench->config.must_tell_host ? qemu : bench->qemu;
+    g_autofree char *file = guest_name(&bench->config, maker, ballooned);
     const char *dir = directory(error);
     g_autofree char *path = dir ? g_build_filename(dir, file, NULL) : NULL;
     g_autoptr(Vm) vm = NULL;
 
-    if (!path || !make_saved(bench, qemu, ballooned, path, error)) {
+    if (!path || !make_saved(bench, maker, ballooned, path, error)) {
         return NULL;
     }
     vm = bench_start(bench, name, qemu, true, error);

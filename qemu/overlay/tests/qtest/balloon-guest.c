@@ -864,6 +864,7 @@ GBytes *bg_record_stream(BGuest *g)
 void bg_migrate_wait_pass(BGuest *source, int64_t n)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
     int64_t pass = 0;
 
     while (pass < n) {
@@ -874,7 +875,7 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n)
         pass = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
         qobject_unref(info);
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 
@@ -892,10 +893,11 @@ static int64_t bytes_sent(BGuest *source)
 void bg_migrate_wait_sent(BGuest *source, int64_t bytes)
 {
     gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    unsigned int times = 0;
 
     while (bytes_sent(source) < bytes) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
+        bg_wait_some(&times);
     }
 }
 

@@ -23,8 +23,8 @@
 /* Bytes per second: nearly nothing leaves before this is lifted */
 #define SLOW 1000
 
-/* The same: a pass over what the guest writes to takes more than 0.1 s */
-#define STEADY (6 * MiB)
+/* The same: a pass over what the guest writes to takes 0.16 s */
+#define STEADY (4 * MiB)
 
 #define FIRMWARE_SIZE (64 * KiB)
 #define RESET_VECTOR (FIRMWARE_SIZE - 16)
@@ -34,18 +34,37 @@
 
 /*
  * A firmware that adds one to the first byte of each page below 640 KiB, and
- * then again.  So many, that QEMU's limit of the bandwidth, which is kept by
- * sleeping for the rest of 0.1 s, makes it sleep in each pass: then the guest
- * runs, and has written to something when the pass is over.
+ * then again, each time the timer ticks, 291 times a second: a guest that never
+ * rests would keep a processor of the host busy.  So many pages, that QEMU's
+ * limit of the bandwidth, which is kept by sleeping for the rest of 0.1 s,
+ * makes it sleep in each pass: then the guest runs, and has written to
+ * something when the pass is over.  None of them is ever zero, which would take
+ * next to nothing to send.
  *
- * start:  xorw %ax, %ax
- * page:   movw %ax, %ds ; incb 0 ; addw $0x100, %ax ; cmpw $0xa000, %ax
+ * start:  lidtw %cs:idt
+ *         movl $0x1b, %ecx ; movl $0xfee00100, %eax ; xorl %edx, %edx
+ *         wrmsr                                   (no local APIC)
+ *         movb $0x34, %al ; outb %al, $0x43
+ *         xorw %ax, %ax ; outb %al, $0x40 ; movb $0x10, %al ; outb %al, $0x40
+ * round:  sti ; hlt
+ *         xorw %ax, %ax
+ * page:   movw %ax, %ds ; incb 0 ; movb $1, 1
+ *         addw $0x100, %ax ; cmpw $0xa000, %ax
  *         jb page
- *         jmp start
+ *         jmp round
+ * tick:   pushw %ax ; movb $0x20, %al ; outb %al, $0x20 ; popw %ax
+ *         iretw
+ * vector: .word tick, 0xf000
+ * idt:    .word 3 ; .long 0xf0000 + vector
  */
 static const uint8_t firmware[] = {
-    0x31, 0xc0, 0x8e, 0xd8, 0xfe, 0x06, 0x00, 0x00, 0x05, 0x00, 0x01, 0x3d,
-    0x00, 0xa0, 0x72, 0xf2, 0xeb, 0xee,
+    0x2e, 0x0f, 0x01, 0x1e, 0x47, 0x00, 0x66, 0xb9, 0x1b, 0x00, 0x00, 0x00,
+    0x66, 0xb8, 0x00, 0x01, 0xe0, 0xfe, 0x66, 0x31, 0xd2, 0x0f, 0x30, 0xb0,
+    0x34, 0xe6, 0x43, 0x31, 0xc0, 0xe6, 0x40, 0xb0, 0x10, 0xe6, 0x40, 0xfb,
+    0xf4, 0x31, 0xc0, 0x8e, 0xd8, 0xfe, 0x06, 0x00, 0x00, 0xc6, 0x06, 0x01,
+    0x00, 0x01, 0x05, 0x00, 0x01, 0x3d, 0x00, 0xa0, 0x72, 0xed, 0xeb, 0xe7,
+    0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf, 0x3c, 0x00, 0x00, 0xf0, 0x03,
+    0x00, 0x43, 0x00, 0x0f, 0x00,
 };
 
 /* Where the processor begins: jmp start */
@@ -361,10 +380,13 @@ static void wait_another_pass(BPair *p)
 
 void bp_wait_until_it_runs(BGuest *g)
 {
+    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
     uint8_t before, now;
 
     bg_read(g, COUNTER, &before, 1);
     do {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
         bg_read(g, COUNTER, &now, 1);
     } while (now == before);
 }
@@ -399,6 +421,8 @@ void bp_migrate(BPair *p)
 
 void bp_finish(BPair *p)
 {
+    /* A guest that has not come to write has not held it. */
+    bg_wait_status(p->source, "active", HANG_SECONDS);
     bp_set_parameters(p->source, BP_RELEASED);
     if (has_capability(p, "pause-before-switchover")) {
         bg_wait_status(p->source, "pre-switchover", HANG_SECONDS);

@@ -19,13 +19,14 @@
 
 #define RAM_SIZE (96 * MiB)
 
-/* The range; boot_sector has these numbers */
+/* The range; the firmware has these numbers */
 #define RANGE_START (8 * MiB)
 #define RANGE_END (72 * MiB)
 
-#define SECTOR_SIZE 512
+#define FIRMWARE_SIZE (64 * KiB)
+#define RESET_VECTOR (FIRMWARE_SIZE - 16)
 
-/* Bytes per second: the guest boots sooner than that is over, wherever it is */
+/* Bytes per second: the guest lies sooner than that is over, wherever it is */
 #define SLOW (64 * KiB)
 
 /* A guest that does not come to lie has to end the test */
@@ -33,11 +34,9 @@
 
 /*
  * start:  cli
- *         inb $0x92, %al ; orb $2, %al ; outb %al, $0x92      (line A20)
- *         xorw %ax, %ax ; movw %ax, %ds
- *         lgdt gdt_desc
+ *         lgdtl %cs:gdt_desc
  *         movl %cr0, %eax ; orb $1, %al ; movl %eax, %cr0
- *         ljmp $8, $flat
+ *         ljmpl $8, $0xf0000 + flat
  * flat:   movw $0x10, %ax ; movw %ax, %ds                     (32 bit)
  * round:  movl $0x00800000, %ebx
  * page:   incb (%ebx) ; addl $0x1000, %ebx
@@ -45,18 +44,21 @@
  *         jmp round
  *         .align 8
  * gdt:    .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
- * gdt_desc: .word 23 ; .long gdt
+ * gdt_desc: .word 23 ; .long 0xf0000 + gdt
  */
-static const uint8_t boot_sector[] = {
-    0xfa, 0xe4, 0x92, 0x0c, 0x02, 0xe6, 0x92, 0x31, 0xc0, 0x8e, 0xd8, 0x0f,
-    0x01, 0x16, 0x58, 0x7c, 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,
-    0xea, 0x1d, 0x7c, 0x08, 0x00, 0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0xbb,
-    0x00, 0x00, 0x80, 0x00, 0xfe, 0x03, 0x81, 0xc3, 0x00, 0x10, 0x00, 0x00,
-    0x81, 0xfb, 0x00, 0x00, 0x80, 0x04, 0x72, 0xf0, 0xeb, 0xe9, 0x8d, 0xb6,
-    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-    0xff, 0xff, 0x00, 0x00, 0x00, 0x9a, 0xcf, 0x00, 0xff, 0xff, 0x00, 0x00,
-    0x00, 0x92, 0xcf, 0x00, 0x17, 0x00, 0x40, 0x7c, 0x00, 0x00
+static const uint8_t firmware[] = {
+    0xfa, 0x2e, 0x66, 0x0f, 0x01, 0x16, 0x50, 0x00, 0x0f, 0x20, 0xc0, 0x0c,
+    0x01, 0x0f, 0x22, 0xc0, 0x66, 0xea, 0x18, 0x00, 0x0f, 0x00, 0x08, 0x00,
+    0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0xbb, 0x00, 0x00, 0x80, 0x00, 0xfe,
+    0x03, 0x81, 0xc3, 0x00, 0x10, 0x00, 0x00, 0x81, 0xfb, 0x00, 0x00, 0x80,
+    0x04, 0x72, 0xf0, 0xeb, 0xe9, 0x8d, 0x76, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0x00, 0x9a, 0xcf, 0x00,
+    0xff, 0xff, 0x00, 0x00, 0x00, 0x92, 0xcf, 0x00, 0x17, 0x00, 0x38, 0x00,
+    0x0f, 0x00,
 };
+
+/* Where the processor begins: jmp start */
+static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
 
 /* When the guest begins to lie */
 typedef enum Moment {
@@ -99,19 +101,18 @@ static const Case cases[] = {
     { "both/memfd/postcopy", BG_MEMFD, true, true, false, POSTCOPY },
 };
 
-static char *boot_path;
+static char *firmware_path;
 
-static void write_boot_disk(void)
+static void write_firmware(void)
 {
-    g_autofree uint8_t *sector = g_malloc0(SECTOR_SIZE);
+    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
 
-    memcpy(sector, boot_sector, sizeof(boot_sector));
-    sector[SECTOR_SIZE - 2] = 0x55;
-    sector[SECTOR_SIZE - 1] = 0xaa;
-    boot_path = g_strdup_printf("%s/skip-liar-%d.img", g_get_tmp_dir(),
-                                getpid());
-    g_assert_true(g_file_set_contents(boot_path, (const char *)sector,
-                                      SECTOR_SIZE, NULL));
+    memcpy(image, firmware, sizeof(firmware));
+    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
+    firmware_path = g_strdup_printf("%s/skip-liar-%d.bin", g_get_tmp_dir(),
+                                    getpid());
+    g_assert_true(g_file_set_contents(firmware_path, (const char *)image,
+                                      FIRMWARE_SIZE, NULL));
 }
 
 static void set_capabilities(BGuest *g, const Case *c)
@@ -153,9 +154,8 @@ static void check_map(BGuest *g)
 static BGuest *start_liar(const Case *c)
 {
     static const char *const postcopy[] = { "postcopy-ram", NULL };
-    g_autofree char *args = g_strdup_printf(
-        "-accel tcg -S -drive file=%s,format=raw,if=ide,read-only=off,"
-        "snapshot=on", boot_path);
+    g_autofree char *args = g_strdup_printf("-accel tcg -S -bios %s",
+                                            firmware_path);
     BGOptions options = {
         .backend = c->backend,
         .ram_size = RAM_SIZE,
@@ -173,8 +173,8 @@ static BGuest *start_liar(const Case *c)
 
 static BGuest *start_liar_destination(BGuest *source)
 {
-    g_autofree char *args = g_strdup_printf(
-        "-accel tcg -drive file=%s,format=raw,if=ide,snapshot=on", boot_path);
+    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s",
+                                            firmware_path);
     BGuest as = *source;
 
     as.options.args = args;
@@ -217,10 +217,11 @@ static void test_liar(const void *opaque)
         bg_migrate_limit(source, 0);
         bg_migrate_start(source, dest);
     } else {
-        /* It boots, and lies for the first time, while this is under way. */
+        /* It lies for the first time while this is under way. */
         bg_set_capability(source, "auto-converge", c->moment == CONVERGING);
         bg_migrate_limit(source, SLOW);
         bg_migrate_start(source, dest);
+        bg_migrate_wait_pass(source, 1);
         run(source);
         wait_until_it_lies(source);
         bg_migrate_limit(source, 1 * MiB);
@@ -250,7 +251,7 @@ int main(int argc, char **argv)
         g_test_message("there is no TCG");
         return g_test_run();
     }
-    write_boot_disk();
+    write_firmware();
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
         g_autofree char *path = g_strdup_printf("/skip-liar/%s",
                                                 cases[i].name);
@@ -258,7 +259,7 @@ int main(int argc, char **argv)
         qtest_add_data_func(path, &cases[i], test_liar);
     }
     ret = g_test_run();
-    unlink(boot_path);
-    g_free(boot_path);
+    unlink(firmware_path);
+    g_free(firmware_path);
     return ret;
 }

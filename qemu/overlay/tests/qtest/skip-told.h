@@ -73,6 +73,7 @@ void told_wait_content(BGuest *g, uint64_t start, uint64_t length,
 void told_add_channel_tests(void);
 void told_add_file_tests(void);
 void told_add_size_tests(void);
+void told_add_timer_tests(void);
 void told_add_used_tests(void);
 
 #endif

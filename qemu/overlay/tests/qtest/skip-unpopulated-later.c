@@ -36,7 +36,7 @@ static void begin_later(const LaterCase *later, BGuest *g, BGuest *dest)
     if (later->detection) {
         ug_set_migrate_parameter(g, "zero-page-detection", later->detection);
     }
-    ug_migrate_begin(g, dest, later->slow ? MiB : 0);
+    ug_migrate_begin(g, dest, later->slow ? SLOW : 0);
     if (later->slow) {
         ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
         bg_migrate_limit(g, NEXT_TO_NOTHING);
@@ -119,7 +119,7 @@ static void test_before_its_turn(gconstpointer data)
 
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     bg_migrate_limit(g, NEXT_TO_NOTHING);
     skipped = ug_skipped_pages(g);
@@ -161,7 +161,7 @@ static void test_used_again(gconstpointer data)
 
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     bg_migrate_limit(g, NEXT_TO_NOTHING);
     skipped = ug_skipped_pages(g);
@@ -224,7 +224,7 @@ static void test_timer(gconstpointer data)
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
     bg_set_capability(g, "auto-converge", true);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     bg_migrate_limit(g, NEXT_TO_NOTHING);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 3);

@@ -161,7 +161,7 @@ static void test_cancel(gconstpointer data)
 
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     ug_discard_parts(g, false);
     cancel_and_again(g, dest);
@@ -178,7 +178,7 @@ static void test_cancel_late(gconstpointer data)
 
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     bg_migrate_limit(g, NEXT_TO_NOTHING);
     skipped = ug_skipped_pages(g);
@@ -199,7 +199,7 @@ static void test_killed(gconstpointer data)
 
     bg_fill(g, SENT_START, SENT_SIZE, 1);
     bg_fill(g, BALLAST_START, BALLAST_SIZE, 2);
-    ug_migrate_begin(g, dest, MiB);
+    ug_migrate_begin(g, dest, SLOW);
     ug_wait_arrival(dest, SENT_START + SENT_SIZE - BALLOON_PAGE);
     ug_discard_parts(g, false);
     qtest_kill_qemu(dest->qts);

@@ -16,6 +16,9 @@
 /* What a test's guest has, unless it says otherwise */
 #define RAM_SIZE (64 * MiB)
 
+/* Bytes per second: SENT soon, and BALLAST, below, in four seconds */
+#define SLOW (4 * MiB)
+
 /* Bytes per second: a page is sent ten times a second, and not more. */
 #define NEXT_TO_NOTHING 10
 
