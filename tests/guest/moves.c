@@ -15,6 +15,8 @@
 #define SLOW_MS_MAX 400
 #define SLOW_BANDWIDTH_MIN (1 * SIZE_MIB)
 #define SLOW_BANDWIDTH_MAX (24 * SIZE_MIB)
+/* What QEMU begins with */
+#define DOWNTIME_MS 300
 /* So slow that a postcopy is not over before it is interrupted */
 #define CRAWL (256 * SIZE_KIB)
 #define POSTCOPY_CRAWL (16 * SIZE_KIB)
@@ -188,6 +190,7 @@ static bool cancel(Journey *journey, GError **error)
 
     if (!next || !migrate_skip(journey->vm, next, journey->skip, error) ||
         !migrate_set_bandwidth(journey->vm, CRAWL, error) ||
+        !command_set_parameter(journey->vm, "downtime-limit", 1, error) ||
         !migrate_start(session, journey->vm, next, error) ||
         !migrate_wait_status(session, journey->vm, "active", &stats, error) ||
         !stay_slow(journey, error)) {
@@ -195,6 +198,8 @@ static bool cancel(Journey *journey, GError **error)
     }
     vm_expect_exit(next);
     return migrate_cancel(session, journey->vm, error) &&
+           command_set_parameter(journey->vm, "downtime-limit", DOWNTIME_MS,
+                                 error) &&
            move_intact(journey, error);
 }
 
