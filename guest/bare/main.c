@@ -296,8 +296,12 @@ static void check_all(void)
  */
 static void rush(void)
 {
+    const Stretch half = { 0, used_pages / 2 };
+
     if (random_below(2)) {
-        balloon_stretch((Stretch) { 0, used_pages / 2 }, true);
+        /* What has not been taken back before stays vague. */
+        balloon_stretch(half, false);
+        balloon_stretch(half, true);
         return;
     }
     for (uint32_t page = 0; page < used_pages; page++) {
