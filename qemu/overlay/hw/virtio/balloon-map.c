@@ -272,7 +272,7 @@ bool balloon_map_takes_parts(const BalloonMap *map)
 uint64_t balloon_map_discards(void)
 {
     assert(bql_locked());
-    return the_map ? the_map->discards : 0;
+    return the_map ? the_map->discards : UINT64_MAX;
 }
 
 static bool is_empty(const BalloonMap *map)
@@ -590,7 +590,14 @@ const unsigned long *balloon_map_of_block(RAMBlock *rb)
 {
     BalloonMapBlock *block = find_block(the_map, rb);
 
-    return block && block->pages ? block->given : NULL;
+    return block ? block->given : NULL;
+}
+
+uint64_t balloon_map_pages(RAMBlock *rb)
+{
+    BalloonMapBlock *block = find_block(the_map, rb);
+
+    return block ? block->pages : 0;
 }
 
 unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages)

@@ -398,14 +398,15 @@ static bool drop_step(Arrival *a, uint64_t start, uint64_t end, uint64_t *next,
 /* Drop what the word names. */
 static bool drop_named(Arrival *a, Error **errp)
 {
+    const RAMBlock *rb = skip_drop_block(a->drop);
+    uint64_t piece = MAX(PIECE, rb->page_size);
     int bits = qemu_target_page_bits();
-    uint64_t end = MIN(a->range.end << bits,
-                       skip_drop_block(a->drop)->used_length);
+    uint64_t end = MIN(a->range.end << bits, rb->used_length);
     uint64_t at = a->range.start << bits;
 
     while (at < end) {
         /* It ends with a page of the target, wherever a piece ended. */
-        uint64_t stop = MIN(QEMU_ALIGN_DOWN(at, PIECE) + PIECE, end);
+        uint64_t stop = MIN(QEMU_ALIGN_DOWN(at, piece) + piece, end);
         uint64_t next;
         PageRun run;
 

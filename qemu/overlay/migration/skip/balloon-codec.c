@@ -190,6 +190,16 @@ size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
     return n;
 }
 
+size_t balloon_codec_encode_none(uint64_t npages, uint8_t *buf)
+{
+    size_t n = put_number(buf, 0);
+
+    n += put_number(buf + n, balloon_codec_chunks(npages));
+    buf[n++] = KIND_RUNS;
+    n += put_number(buf + n, 0);
+    return n;
+}
+
 typedef struct Reader {
     const uint8_t *buf;
     size_t size;

@@ -55,6 +55,15 @@ size_t balloon_codec_encode(const unsigned long *bits, uint64_t npages,
 #define BALLOON_CODEC_MIN_ROOM (BALLOON_CODEC_CHUNK_MAX + 32)
 
 /**
+ * balloon_codec_encode_none: Write that no page of a bitmap is set
+ * @npages: how many pages it has, at least 1
+ * @buf: where to write, BALLOON_CODEC_MIN_ROOM bytes
+ *
+ * Returns: bytes written
+ */
+size_t balloon_codec_encode_none(uint64_t npages, uint8_t *buf);
+
+/**
  * balloon_codec_decode: Read what balloon_codec_encode() wrote to one buffer
  * @bits: the bitmap to change; what is not mentioned stays as it is
  * @npages: how many pages it has

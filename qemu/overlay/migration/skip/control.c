@@ -276,6 +276,12 @@ static void end(void)
     skip_pages_keep_told();
 }
 
+/* Balloon pages are counted in pages of the target, not in parts of them. */
+static bool target_pages_are_large(void)
+{
+    return qemu_target_page_size() >= BALLOON_MAP_PAGE_SIZE;
+}
+
 /* What only turns out when a migration begins */
 static bool check_setup(Error **errp)
 {
@@ -285,7 +291,7 @@ static bool check_setup(Error **errp)
     if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
         return true;
     }
-    if (qemu_target_page_size() < BALLOON_MAP_PAGE_SIZE) {
+    if (!target_pages_are_large()) {
         error_setg(errp, "Capability '%s' cannot be used with target pages of "
                    "less than 4 KiB", name);
         return false;
@@ -330,7 +336,7 @@ void skip_migration_savevm_begin(void)
     if (!migrate_mapped_ram() && !migrate_multifd() &&
         !migrate_background_snapshot() && !migrate_postcopy_ram() &&
         !runstate_check(RUN_STATE_INMIGRATE) &&
-        !migration_in_incoming_postcopy()) {
+        !migration_in_incoming_postcopy() && target_pages_are_large()) {
         begin(true);
     }
 }

@@ -120,10 +120,13 @@ static bool lets_go(const SkipDrop *drop, SkipDropReason reason)
  * Is [@start, *@next) populated?  Return value as of populated_scan_next(), in
  * whole balloon pages: a file system may have smaller blocks.
  */
-static int ask(PopulatedScan *scan, uint64_t start, uint64_t end,
-               uint64_t *next)
+static int ask(const SkipDrop *drop, PopulatedScan *scan, uint64_t start,
+               uint64_t end, uint64_t *next)
 {
-    int ret = populated_scan_next(scan, start, MIN(end, start + ASK), next);
+    /* A huge page has to be let go of as a whole. */
+    uint64_t piece = MAX(ASK, drop->rb->page_size);
+    uint64_t stop = MIN(QEMU_ALIGN_DOWN(start, piece) + piece, end);
+    int ret = populated_scan_next(scan, start, stop, next);
 
     if (!ret && *next - start < BALLOON_MAP_PAGE_SIZE) {
         ret = 1;
@@ -198,7 +201,7 @@ static bool is_zero_in_template(SkipDrop *drop, uint64_t start, uint64_t *next)
         /* What a part of such a file holds would have to be read. */
         return !fstat(drop->rb->fd, &st) && !st.st_blocks;
     }
-    return !ask(file_scan(drop), start, *next, next);
+    return !ask(drop, file_scan(drop), start, *next, next);
 }
 
 /*
@@ -219,7 +222,7 @@ static bool let_go_of_copies(SkipDrop *drop, uint64_t start, uint64_t *next)
 static int step_in_place(SkipDrop *drop, uint64_t start, uint64_t end,
                          uint64_t *next)
 {
-    if (!ask(exact_scan(drop), start, end, next)) {
+    if (!ask(drop, exact_scan(drop), start, end, next)) {
         return 0;
     }
     *next = MIN(*next, start + MAX(IN_PLACE, drop->rb->page_size));
@@ -298,7 +301,7 @@ int skip_drop_step(SkipDrop *drop, SkipDropReason reason, uint64_t start,
     }
     drop->reason = reason;
     if (lets_go(drop, reason)) {
-        if (!ask(drop->scan, start, end, next)) {
+        if (!ask(drop, drop->scan, start, end, next)) {
             return 0;
         }
         *next = end_of_piece(drop, start, *next);
@@ -315,7 +318,8 @@ uint64_t skip_drop_find(SkipDrop *drop, uint64_t start, uint64_t end)
 {
     uint64_t next;
 
-    return ask(lets_go(drop, SKIP_DROP_STALE) ? drop->scan : exact_scan(drop),
+    return ask(drop, lets_go(drop, SKIP_DROP_STALE) ? drop->scan
+                                                     : exact_scan(drop),
                start, end, &next) ? start : next;
 }
 

@@ -142,7 +142,8 @@ static bool time_is_up(const SkipPass *pass)
 /* What is wanted of the block?  It may change whenever the BQL is dropped. */
 static void look_up_wanted(SkipPass *pass)
 {
-    pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb)
+    pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb) &&
+                balloon_map_pages(pass->rb)
                 ? balloon_map_of_block(pass->rb) : NULL;
     pass->all = skip_unpopulated_in_block(pass->rb);
 }

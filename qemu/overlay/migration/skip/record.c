@@ -145,7 +145,7 @@ static int64_t count_ballooned(const MapQuery *query, RAMBlock *rb,
     const unsigned long *map = balloon_map_of_block(rb);
     uint64_t end = end_of_piece(query, at, npages);
 
-    if (!map) {
+    if (!map || shift < 0) {
         return -ENOENT;
     }
     cells[at >> query->shift] +=

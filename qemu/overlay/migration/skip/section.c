@@ -139,7 +139,7 @@ static size_t encode_map(RAMBlock *rb, uint64_t *chunk, uint64_t end,
                                     skip_section_pages(rb, SKIP_SECTION_MAP),
                                     chunk, end, buf, BALLOON_CODEC_MAX);
     } else {
-        /* It was emptied while others had the BQL. */
+        /* The device was unplugged while others had the BQL. */
         *chunk = end;
     }
     trace_skip_bql_end("map", (get_clock() - begin) / SCALE_US);
@@ -179,7 +179,7 @@ static bool sends_map(void)
            balloon_map_takes_parts(balloon_map_get());
 }
 
-/* Does the destination need a map of @rb? */
+/* Is there a map of @rb for the destination?  It may be empty. */
 static bool has_map_to_send(RAMBlock *rb)
 {
     return rb && qemu_ram_is_migratable(rb) && sends_map() &&
@@ -200,7 +200,7 @@ static void put_map_of(QEMUFile *f, RAMBlock *rb, GHashTable *known_blocks,
             put_chunks(f, rb, start, end, pause);
         }
     }
-    if (has_map && !known) {
+    if (has_map && !known && balloon_map_pages(rb)) {
         g_hash_table_insert(known_blocks, g_strdup(rb->idstr),
                             (gpointer)(uintptr_t)pages);
         put_chunks(f, rb, 0, balloon_codec_chunks(pages), pause);
@@ -210,19 +210,15 @@ static void put_map_of(QEMUFile *f, RAMBlock *rb, GHashTable *known_blocks,
 /* Tell that nothing of a RAM block is in the map any more. */
 static void put_no_map(QEMUFile *f, const char *id, uint64_t pages)
 {
-    g_autofree unsigned long *none = bitmap_new(pages);
     uint8_t buf[BALLOON_CODEC_MIN_ROOM];
-    uint64_t chunk = 0;
-    size_t size = balloon_codec_encode(none, pages, &chunk, UINT64_MAX, buf,
-                                       sizeof(buf));
 
-    assert(chunk == balloon_codec_chunks(pages));
-    put_pages(f, SKIP_SECTION_MAP, id, pages, buf, size);
+    put_pages(f, SKIP_SECTION_MAP, id, pages, buf,
+              balloon_codec_encode_none(pages, buf));
 }
 
 /*
- * The guest took all back, ejected a DIMM, reset the balloon device, or ejected
- * it, and there is no map any more where the destination has one.
+ * The guest ejected a DIMM, reset the balloon device, or ejected it, and there
+ * is no map any more where the destination has one.
  */
 static void put_maps_that_went(QEMUFile *f, GHashTable *known_blocks)
 {

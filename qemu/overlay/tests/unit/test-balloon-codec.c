@@ -377,6 +377,28 @@ static void test_nothing(void)
     map_free(none);
 }
 
+/* That nothing is set is said as by who has looked at each page. */
+static void test_none(void)
+{
+    unsigned int i;
+
+    for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        uint8_t buf[MIN_ROOM], want[MIN_ROOM];
+        uint64_t chunk = 0;
+        size_t size;
+        Map *none;
+
+        if (!sizes[i]) {
+            continue;
+        }
+        none = map_new(sizes[i]);
+        size = encode_some(none, &chunk, UINT64_MAX, want, MIN_ROOM);
+        g_assert_cmpmem(buf, balloon_codec_encode_none(sizes[i], buf), want,
+                        size);
+        map_free(none);
+    }
+}
+
 static void test_chunks(void)
 {
     g_assert_cmpuint(balloon_codec_chunks(0), ==, 0);
@@ -860,6 +882,7 @@ int main(int argc, char **argv)
     g_test_add_func("/balloon-codec/range", test_range);
     g_test_add_func("/balloon-codec/one-buffer", test_one_buffer);
     g_test_add_func("/balloon-codec/nothing", test_nothing);
+    g_test_add_func("/balloon-codec/none", test_none);
     g_test_add_func("/balloon-codec/crowded", test_crowded);
     g_test_add_func("/balloon-codec/raw-or-runs/edge", test_raw_or_runs);
     g_test_add_func("/balloon-codec/raw-or-runs/cut", test_raw_or_runs_cut);

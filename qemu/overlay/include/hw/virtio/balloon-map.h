@@ -187,8 +187,13 @@ unsigned long *balloon_map_of_block_for_load(RAMBlock *rb, uint64_t **pages);
  * balloon_map_of_block: The map of a RAM block
  *
  * Returns: a bit for each balloon page of @rb, owned by the balloon map; NULL
- * if none is set
+ * if no page of @rb is, or was, in it
  */
 const unsigned long *balloon_map_of_block(RAMBlock *rb);
+
+/**
+ * balloon_map_pages: How many pages of a RAM block are in the map?
+ */
+uint64_t balloon_map_pages(RAMBlock *rb);
 
 #endif
