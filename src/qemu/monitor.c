@@ -63,3 +63,13 @@ const char *monitor_title(const Monitor *monitor)
 {
     return monitor->title;
 }
+
+pid_t monitor_qemu_process(const Monitor *monitor)
+{
+    pid_t pid = monitor->qmp ? qmp_peer(monitor->qmp) : 0;
+    g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+    g_autofree char *name = NULL;
+
+    return pid && g_file_get_contents(path, &name, NULL, NULL) &&
+           g_str_has_prefix(name, "qemu-") ? pid : 0;
+}

@@ -192,6 +192,7 @@ static bool ask_backends(Monitor *monitor, QemuState *state, GError **error)
             backend->id = g_strdup(text_of(entry, "id"));
             number_of(entry, "size", &backend->size);
             backend->shared = is_true(entry, "share");
+            backend->preallocated = is_true(entry, "prealloc");
             g_ptr_array_add(state->backends, backend);
         }
     }
@@ -331,33 +332,38 @@ static bool ask_balloon(Monitor *monitor, QemuState *state, GError **error)
 
 /* ---- Migration ---- */
 
+CapabilityState qemu_state_capability(const QemuState *state,
+                                      const char *name)
+{
+    JsonArray *list = array_of(state->capabilities);
+    CapabilityState capability = { 0 };
+
+    for (guint i = 0; i < json_array_get_length(list); i++) {
+        JsonObject *entry = object_of(json_array_get_element(list, i));
+
+        if (!g_strcmp0(text_of(entry, "capability"), name)) {
+            capability.known = true;
+            capability.on = is_true(entry, "state");
+        }
+    }
+    return capability;
+}
+
 static bool ask_capabilities(Monitor *monitor, QemuState *state,
                              GError **error)
 {
-    g_autoptr(JsonNode) answer = monitor_execute(
+    state->capabilities = monitor_execute(
         monitor, "query-migrate-capabilities", NULL, error);
-    JsonArray *list = array_of(answer);
-
-    if (!answer) {
+    if (!state->capabilities) {
         return false;
     }
-    if (!list) {
+    if (!array_of(state->capabilities)) {
         return not_as_documented(monitor, "query-migrate-capabilities",
                                  error);
     }
-    for (guint i = 0; i < json_array_get_length(list); i++) {
-        JsonObject *entry = object_of(json_array_get_element(list, i));
-        const char *name = text_of(entry, "capability");
-        CapabilityState *capability =
-            !g_strcmp0(name, "skip-balloon") ? &state->skip_balloon :
-            !g_strcmp0(name, "skip-unpopulated") ? &state->skip_unpopulated :
-            NULL;
-
-        if (capability) {
-            capability->known = true;
-            capability->on = is_true(entry, "state");
-        }
-    }
+    state->skip_balloon = qemu_state_capability(state, "skip-balloon");
+    state->skip_unpopulated = qemu_state_capability(state,
+                                                    "skip-unpopulated");
     return true;
 }
 
@@ -419,6 +425,7 @@ void qemu_state_free(QemuState *state)
     g_free(state->last_reason);
     g_free(state->vfio);
     g_ptr_array_unref(state->backends);
+    g_clear_pointer(&state->capabilities, json_node_unref);
     g_clear_pointer(&state->map, json_node_unref);
     g_free(state);
 }

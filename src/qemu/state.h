@@ -31,6 +31,7 @@ typedef struct BackendState {
     char *id;
     uint64_t size;              /* in bytes */
     bool shared;
+    bool preallocated;
 } BackendState;
 
 /* What a running QEMU tells of itself. Nothing of it is changed by asking. */
@@ -46,6 +47,7 @@ typedef struct QemuState {
     char *last_reason;          /* why it had skip-balloon disabled, or NULL */
     char *vfio;                 /* type of a VFIO device, or NULL */
     GPtrArray *backends;        /* of BackendState * */
+    JsonNode *capabilities;     /* of query-migrate-capabilities */
     JsonNode *map;              /* of query-migration-map; NULL: not known */
 } QemuState;
 
@@ -61,6 +63,14 @@ typedef struct QemuState {
  * Returns: the state, NULL on failure; free it with qemu_state_free().
  */
 QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error);
+
+/**
+ * qemu_state_capability: a migration capability, by its name.
+ * @state: the state
+ * @name: the capability
+ */
+CapabilityState qemu_state_capability(const QemuState *state,
+                                      const char *name);
 
 /**
  * qemu_state_free: free a state.
