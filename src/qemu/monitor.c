@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qemu/monitor.h"
 
+#include "base/error.h"
 #include "qemu/libvirt.h"
 #include "qemu/qmp.h"
 
@@ -53,7 +54,8 @@ JsonNode *monitor_execute(Monitor *monitor, const char *command,
         qmp_execute(monitor->qmp, command, arguments, error) :
         libvirt_execute(monitor->libvirt, command, arguments, error);
 
-    if (!result) {
+    if (!result && error &&
+        !g_error_matches(*error, SB_ERROR, SB_ERROR_CANCELLED)) {
         g_prefix_error(error, "%s: ", monitor->title);
     }
     return result;

@@ -17,6 +17,7 @@ struct FakeQmp {
     char *reply;
     const FakeReply *replies;   /* or NULL; not owned */
     char *last;
+    GString *seen;              /* all lines */
 };
 
 static bool send_line(GSocketConnection *client, const char *line)
@@ -38,6 +39,13 @@ static gint64 get_id(const char *line)
 }
 
 /* What the table has for a command; NULL: to close the connection. */
+static bool has_seen(const FakeQmp *fake, const char *command)
+{
+    g_autofree char *name = g_strdup_printf("\"%s\"", command);
+
+    return strstr(fake->seen->str, name);
+}
+
 static const char *find_reply(const FakeQmp *fake, const char *line)
 {
     const FakeReply *reply = fake->replies;
@@ -46,7 +54,8 @@ static const char *find_reply(const FakeQmp *fake, const char *line)
         g_autofree char *name = g_strdup_printf("\"%s\"", reply->command);
 
         if (strstr(line, name) &&
-            (!reply->argument || strstr(line, reply->argument))) {
+            (!reply->argument || strstr(line, reply->argument)) &&
+            (!reply->after || has_seen(fake, reply->after))) {
             return reply->members;
         }
         reply++;
@@ -87,6 +96,7 @@ static void serve(FakeQmp *fake, GSocketConnection *client)
                                                  NULL))) {
         g_free(fake->last);
         fake->last = line;
+        g_string_append(fake->seen, line);
         if (!answer(fake, client, line)) {
             break;
         }
@@ -116,6 +126,7 @@ static FakeQmp *start(const char *path, const char *greeting,
     fake->greeting = g_strdup(greeting);
     fake->reply = g_strdup(reply);
     fake->replies = replies;
+    fake->seen = g_string_new(NULL);
     fake->cancellable = g_cancellable_new();
     fake->listener = g_socket_listener_new();
     g_socket_listener_add_address(fake->listener, address,
@@ -143,10 +154,13 @@ char *fake_qmp_free(FakeQmp *fake)
     char *last;
 
     g_cancellable_cancel(fake->cancellable);
-    g_thread_join(fake->thread);
+    if (fake->thread) {
+        g_thread_join(fake->thread);
+    }
     g_socket_listener_close(fake->listener);
     g_unlink(fake->path);
     last = fake->last;
+    g_string_free(fake->seen, TRUE);
     g_object_unref(fake->listener);
     g_object_unref(fake->cancellable);
     g_free(fake->path);
@@ -154,4 +168,16 @@ char *fake_qmp_free(FakeQmp *fake)
     g_free(fake->reply);
     g_free(fake);
     return last;
+}
+
+char *fake_qmp_end(FakeQmp *fake)
+{
+    g_autofree char *last = NULL;
+    char *seen;
+
+    g_cancellable_cancel(fake->cancellable);
+    g_thread_join(g_steal_pointer(&fake->thread));
+    seen = g_strdup(fake->seen->str);
+    last = fake_qmp_free(fake);
+    return seen;
 }

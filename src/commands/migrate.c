@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/size.h"
+#include "commands/command.h"
+#include "commands/migrate-plan.h"
+#include "report/migrate-report.h"
+
+/* How long a QEMU may be silent: one that sends the last of it may be. */
+#define SILENCE_SECS 30
+#define NO_POSTCOPY (-1)
+#define DOWNTIME_MAX_MS 2000000
+#define MULTIFD_MAX 255
+
+typedef struct MigrateOptions {
+    MonitorAddress source;
+    MonitorAddress destination;
+    char *uri;
+    char *bandwidth;
+    int downtime_ms;
+    int multifd;
+    int postcopy_after;
+    int timeout_secs;
+    gboolean strict;
+    gboolean dry_run;
+    gboolean json;
+    MoveSettings settings;
+} MigrateOptions;
+
+static void migrate_options_clear(MigrateOptions *options)
+{
+    monitor_address_clear(&options->source);
+    monitor_address_clear(&options->destination);
+    g_free(options->uri);
+    g_free(options->bandwidth);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigrateOptions, migrate_options_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigratePlan, migrate_plan_clear)
+
+/* ---- Options ---- */
+
+static GOptionContext *make_context(void)
+{
+    GOptionContext *context = g_option_context_new(
+        "URI - migrate a running guest");
+
+    g_option_context_set_summary(context,
+        "Asks both ends whether the guest can go, turns on skip-balloon,\n"
+        "skip-unpopulated and return-path, migrates, and says where the guest\n"
+        "runs, however it ends. URI is what QEMU's migrate takes, such as\n"
+        "tcp:HOST:PORT or unix:PATH.");
+    g_option_context_set_description(context,
+        "SOCKET is that of QEMU's -qmp unix:SOCKET,server=on,wait=off. The\n"
+        "destination is started with -incoming defer, and told by --to-qmp to\n"
+        "listen at URI. Without --to-qmp it listens there already, and only\n"
+        "the source is set up and asked. A domain of libvirt is for\n"
+        "'virsh migrate' to move.\n\n"
+        "Ctrl-C cancels; once postcopy has begun there is no way back, and\n"
+        "QEMU goes on without this program. If this program is killed, the\n"
+        "migration goes on.\n\n"
+        "Exit status: 0 if the guest has moved, or could with --dry-run; 1 if\n"
+        "not; 2 for a wrong command line; 128 plus the number of a signal.");
+    return context;
+}
+
+static void add_options(GOptionContext *context, MigrateOptions *options)
+{
+    const GOptionEntry entries[] = {
+        { "to-qmp", 't', 0, G_OPTION_ARG_FILENAME,
+          &options->destination.socket,
+          "The QMP socket of the destination", "SOCKET" },
+        { "dry-run", 'n', 0, G_OPTION_ARG_NONE, &options->dry_run,
+          "Only check, and tell what would happen", NULL },
+        { "strict", 0, 0, G_OPTION_ARG_NONE, &options->strict,
+          "Fail if an end does not know what is to be skipped", NULL },
+        { "bandwidth", 0, 0, G_OPTION_ARG_STRING, &options->bandwidth,
+          "Send so much a second at most (as QEMU has it)", "SIZE" },
+        { "downtime", 0, 0, G_OPTION_ARG_INT, &options->downtime_ms,
+          "Stop the guest for so long at most (as QEMU has it)",
+          "MILLISECONDS" },
+        { "multifd", 0, 0, G_OPTION_ARG_INT, &options->multifd,
+          "Send through so many channels", "N" },
+        { "postcopy-after", 0, 0, G_OPTION_ARG_INT, &options->postcopy_after,
+          "Let the guest go ahead of its memory after so long", "SECONDS" },
+        { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
+          "Cancel if it takes longer", "SECONDS" },
+        { "json", 0, 0, G_OPTION_ARG_NONE, &options->json,
+          "Print one JSON object, on a line", NULL },
+        { NULL }
+    };
+
+    options->postcopy_after = NO_POSTCOPY;
+    command_add_monitor(context, &options->source, NULL);
+    g_option_context_add_main_entries(context, entries, NULL);
+}
+
+static bool fail_usage(GError **error, const char *fault)
+{
+    g_set_error_literal(error, SB_ERROR, SB_ERROR_USAGE, fault);
+    return false;
+}
+
+static bool check_numbers(const MigrateOptions *options, GError **error)
+{
+    if (options->downtime_ms < 0 || options->downtime_ms > DOWNTIME_MAX_MS) {
+        return fail_usage(error, "--downtime takes milliseconds, from 1 to "
+                          G_STRINGIFY(DOWNTIME_MAX_MS));
+    }
+    if (options->multifd < 0 || options->multifd > MULTIFD_MAX) {
+        return fail_usage(error, "--multifd takes a number of channels, from "
+                          "1 to " G_STRINGIFY(MULTIFD_MAX));
+    }
+    if (options->postcopy_after < NO_POSTCOPY) {
+        return fail_usage(error, "--postcopy-after takes a number of seconds, "
+                          "at least 0");
+    }
+    if (options->timeout_secs < 0) {
+        return fail_usage(error, "--timeout takes a number of seconds, at "
+                          "least 1");
+    }
+    if (options->multifd && options->postcopy_after != NO_POSTCOPY) {
+        return fail_usage(error, "--multifd and --postcopy-after do not go "
+                          "together in QEMU 10.0");
+    }
+    return true;
+}
+
+static bool make_settings(MigrateOptions *options, GError **error)
+{
+    uint64_t bandwidth = 0;
+
+    if (options->bandwidth &&
+        !size_parse(options->bandwidth, &bandwidth, error)) {
+        g_prefix_error(error, "--bandwidth: ");
+        return false;
+    }
+    options->settings = (MoveSettings) {
+        .uri = options->uri,
+        .bandwidth = bandwidth,
+        .downtime_ms = options->downtime_ms,
+        .multifd = options->multifd,
+        .postcopy = options->postcopy_after != NO_POSTCOPY,
+        .postcopy_after_secs = MAX(options->postcopy_after, 0),
+        .timeout_secs = options->timeout_secs,
+    };
+    return true;
+}
+
+static bool check(MigrateOptions *options, GError **error)
+{
+    if (!command_check_monitor(&options->source, SILENCE_SECS, error)) {
+        return false;
+    }
+    if (options->source.domain) {
+        return fail_usage(error, "a domain is moved by libvirt: have its QEMU "
+            "started with -global migration.skip-balloon=on, and use 'virsh "
+            "migrate'; 'skip-balloon status --domain' tells what that skips");
+    }
+    return check_numbers(options, error) && make_settings(options, error);
+}
+
+static bool parse(int argc, char **argv, MigrateOptions *options,
+                  GError **error)
+{
+    g_autoptr(GOptionContext) context = make_context();
+
+    add_options(context, options);
+    if (!g_option_context_parse(context, &argc, &argv, error)) {
+        return false;
+    }
+    if (argc < 2) {
+        return fail_usage(error, "where the guest is to go is missing: a URI "
+                          "such as tcp:HOST:PORT");
+    }
+    if (argc > 2) {
+        g_set_error(error, SB_ERROR, SB_ERROR_USAGE,
+                    "unexpected argument '%s'", argv[2]);
+        return false;
+    }
+    options->uri = g_strdup(argv[1]);
+    return check(options, error);
+}
+
+/* ---- Work ---- */
+
+static bool print_notes(GStrv notes, GError **error)
+{
+    for (char **note = notes; *note; note++) {
+        g_autofree char *line = g_strdup_printf("Note: %s\n", *note);
+
+        if (!command_print(line, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Move the guest; whatever happens, say where it is in the end. */
+static bool move_guest(Move *move, MoveEnd *end, GError **error)
+{
+    g_autofree char *where = NULL;
+    g_autoptr(GError) failure = NULL;
+    bool done;
+
+    if (!move_set_up(move, error)) {
+        return false;
+    }
+    progress_begin(move->session->progress, "Migrating");
+    done = move_start(move, &failure) && move_watch(move, &failure);
+    if (!move->started) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return false;
+    }
+    move_settle(move, end);
+    progress_end(move->session->progress, NULL);
+    if (done && end->where == MOVE_DESTINATION) {
+        return true;
+    }
+    where = move_describe(move, end);
+    g_set_error(error, SB_ERROR,
+                done ? SB_ERROR_MIGRATION : (SbError)failure->code, "%s; %s",
+                done ? "the source says that the migration has completed"
+                     : failure->message, where);
+    return false;
+}
+
+static bool print_report(const MigrateOptions *options, MigrateReport *report,
+                         GError **error)
+{
+    g_autofree char *text =
+        options->json ? migrate_report_json(report) :
+        report->end ? migrate_report_text(report)
+                    : migrate_report_plan(report);
+
+    return command_print(text, error);
+}
+
+static bool open_ends(Move *move, const MigrateOptions *options,
+                      GError **error)
+{
+    move->source = monitor_open(move->session, &options->source, error);
+    if (!move->source || !options->destination.socket) {
+        return move->source;
+    }
+    move->destination = monitor_open(move->session, &options->destination,
+                                     error);
+    return move->destination;
+}
+
+static bool migrate(Move *move, const MigrateOptions *options,
+                    GError **error)
+{
+    g_auto(MigratePlan) plan = { 0 };
+    MoveEnd end;
+    GError *failure = NULL;
+    MigrateReport report = { .move = move };
+    bool done = migrate_plan_make(move, options->strict, &plan, &failure);
+
+    if (done && !options->dry_run) {
+        done = (options->json || print_notes(plan.notes, &failure)) &&
+               move_guest(move, &end, &failure);
+        report.end = move->started ? &end : NULL;
+    }
+    report.source = plan.source;
+    report.destination = plan.destination;
+    report.forecast = plan.forecast;
+    report.notes = plan.notes;
+    report.failure = failure ? failure->message : NULL;
+    if (done) {
+        return print_report(options, &report, error);
+    }
+    if (options->json) {
+        print_report(options, &report, NULL);
+    }
+    g_propagate_error(error, failure);
+    return false;
+}
+
+static bool work(Session *session, void *opaque, GError **error)
+{
+    MigrateOptions *options = opaque;
+    Move move = { .session = session, .settings = options->settings };
+    bool done;
+
+    session->patience = "";
+    done = open_ends(&move, options, error) && migrate(&move, options, error);
+    if (!done && !move.started) {
+        g_prefix_error(error, "nothing has moved: ");
+    }
+    monitor_free(move.source);
+    monitor_free(move.destination);
+    return done;
+}
+
+static int run(int argc, char **argv, GError **error)
+{
+    g_auto(MigrateOptions) options = { 0 };
+
+    if (!parse(argc, argv, &options, error)) {
+        return EXIT_USAGE;
+    }
+    return command_work(&(CommandSetup) {
+            .stall_secs = SILENCE_SECS,
+            .progress = stderr,
+        }, work, &options, error);
+}
+
+const Command migrate_command = {
+    .name = "migrate",
+    .summary = "Migrate a running guest, and say where it runs in the end",
+    .run = run,
+};
