@@ -270,7 +270,7 @@ static bool foresee(const Move *move, MigratePlan *plan, GError **error)
     return plan->forecast;
 }
 
-bool migrate_plan_make(Move *move, bool strict, MigratePlan *plan,
+bool migrate_plan_make(Move *move, bool strict, bool fits, MigratePlan *plan,
                        GError **error)
 {
     g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
@@ -286,8 +286,8 @@ bool migrate_plan_make(Move *move, bool strict, MigratePlan *plan,
     if (move->destination &&
         (!check_balloon(move->destination, plan->source, plan->destination,
                         plan->forecast, error) ||
-         !check_memory(move->destination, plan->destination, plan->forecast,
-                       notes, error))) {
+         (fits && !check_memory(move->destination, plan->destination,
+                                plan->forecast, notes, error)))) {
         return false;
     }
     g_ptr_array_add(notes, NULL);

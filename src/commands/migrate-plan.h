@@ -18,12 +18,13 @@ typedef struct MigratePlan {
  * Changes nothing in them.
  * @move: the move; gets the capabilities that can be used
  * @strict: fail where one of ours is not known, rather than go without
+ * @fits: check the memory of the destination, too
  * @plan: where to put it; to be cleared on failure, too
  * @error: set to SB_ERROR_MIGRATION, with what is in the way; to
  *         SB_ERROR_RESOURCE if the destination has too little memory; as by
  *         qemu_state_ask() or forecast_make()
  */
-bool migrate_plan_make(Move *move, bool strict, MigratePlan *plan,
+bool migrate_plan_make(Move *move, bool strict, bool fits, MigratePlan *plan,
                        GError **error);
 
 /**

@@ -4,8 +4,7 @@
 #include "base/error.h"
 #include "base/size.h"
 #include "commands/command.h"
-#include "commands/migrate-plan.h"
-#include "report/migrate-report.h"
+#include "commands/migrate-work.h"
 
 /* How long a QEMU may be silent: one that sends the last of it may be. */
 #define SILENCE_SECS 30
@@ -14,8 +13,6 @@
 #define MULTIFD_MAX 255
 
 typedef struct MigrateOptions {
-    MonitorAddress source;
-    MonitorAddress destination;
     char *uri;
     char *bandwidth;
     int downtime_ms;
@@ -25,19 +22,18 @@ typedef struct MigrateOptions {
     gboolean strict;
     gboolean dry_run;
     gboolean json;
-    MoveSettings settings;
+    MigrateTask task;
 } MigrateOptions;
 
 static void migrate_options_clear(MigrateOptions *options)
 {
-    monitor_address_clear(&options->source);
-    monitor_address_clear(&options->destination);
+    monitor_address_clear(&options->task.source);
+    monitor_address_clear(&options->task.destination);
     g_free(options->uri);
     g_free(options->bandwidth);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigrateOptions, migrate_options_clear)
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigratePlan, migrate_plan_clear)
 
 /* ---- Options ---- */
 
@@ -65,11 +61,29 @@ static GOptionContext *make_context(void)
     return context;
 }
 
+/* @opaque: of the main group of options */
+static gboolean parse_shrink(const char *option G_GNUC_UNUSED,
+                             const char *value, gpointer opaque,
+                             GError **error)
+{
+    MigrateOptions *options = opaque;
+
+    options->task.shrink = true;
+    if (!value) {
+        return true;
+    }
+    if (!size_parse(value, &options->task.shrink_bytes, error)) {
+        g_prefix_error(error, "--shrink: ");
+        return false;
+    }
+    return true;
+}
+
 static void add_options(GOptionContext *context, MigrateOptions *options)
 {
     const GOptionEntry entries[] = {
         { "to-qmp", 't', 0, G_OPTION_ARG_FILENAME,
-          &options->destination.socket,
+          &options->task.destination.socket,
           "The QMP socket of the destination", "SOCKET" },
         { "dry-run", 'n', 0, G_OPTION_ARG_NONE, &options->dry_run,
           "Only check, and tell what would happen", NULL },
@@ -86,13 +100,18 @@ static void add_options(GOptionContext *context, MigrateOptions *options)
           "Let the guest go ahead of its memory after so long", "SECONDS" },
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Cancel if it takes longer", "SECONDS" },
+        { "shrink", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK,
+          parse_shrink, "Before, have the balloon take SIZE, or all that "
+          "the guest can spare; after, give it back", "SIZE" },
         { "json", 0, 0, G_OPTION_ARG_NONE, &options->json,
           "Print one JSON object, on a line", NULL },
         { NULL }
     };
 
     options->postcopy_after = NO_POSTCOPY;
-    command_add_monitor(context, &options->source, NULL);
+    g_option_context_set_main_group(context, g_option_group_new(
+        "main", "", "", options, NULL));
+    command_add_monitor(context, &options->task.source, NULL);
     g_option_context_add_main_entries(context, entries, NULL);
 }
 
@@ -127,7 +146,7 @@ static bool check_numbers(const MigrateOptions *options, GError **error)
     return true;
 }
 
-static bool make_settings(MigrateOptions *options, GError **error)
+static bool make_task(MigrateOptions *options, GError **error)
 {
     uint64_t bandwidth = 0;
 
@@ -136,7 +155,10 @@ static bool make_settings(MigrateOptions *options, GError **error)
         g_prefix_error(error, "--bandwidth: ");
         return false;
     }
-    options->settings = (MoveSettings) {
+    options->task.strict = options->strict;
+    options->task.dry_run = options->dry_run;
+    options->task.json = options->json;
+    options->task.settings = (MoveSettings) {
         .uri = options->uri,
         .bandwidth = bandwidth,
         .downtime_ms = options->downtime_ms,
@@ -150,15 +172,19 @@ static bool make_settings(MigrateOptions *options, GError **error)
 
 static bool check(MigrateOptions *options, GError **error)
 {
-    if (!command_check_monitor(&options->source, SILENCE_SECS, error)) {
+    if (!command_check_monitor(&options->task.source, SILENCE_SECS, error)) {
         return false;
     }
-    if (options->source.domain) {
+    if (options->task.source.domain) {
         return fail_usage(error, "a domain is moved by libvirt: have its QEMU "
             "started with -global migration.skip-balloon=on, and use 'virsh "
             "migrate'; 'skip-balloon status --domain' tells what that skips");
     }
-    return check_numbers(options, error) && make_settings(options, error);
+    if (options->task.shrink && !options->task.destination.socket) {
+        return fail_usage(error, "--shrink needs --to-qmp, to give back what "
+                          "it took");
+    }
+    return check_numbers(options, error) && make_task(options, error);
 }
 
 static bool parse(int argc, char **argv, MigrateOptions *options,
@@ -183,117 +209,6 @@ static bool parse(int argc, char **argv, MigrateOptions *options,
     return check(options, error);
 }
 
-/* ---- Work ---- */
-
-static bool print_notes(GStrv notes, GError **error)
-{
-    for (char **note = notes; *note; note++) {
-        g_autofree char *line = g_strdup_printf("Note: %s\n", *note);
-
-        if (!command_print(line, error)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Move the guest; whatever happens, say where it is in the end. */
-static bool move_guest(Move *move, MoveEnd *end, GError **error)
-{
-    g_autofree char *where = NULL;
-    g_autoptr(GError) failure = NULL;
-    bool done;
-
-    if (!move_set_up(move, error)) {
-        return false;
-    }
-    progress_begin(move->session->progress, "Migrating");
-    done = move_start(move, &failure) && move_watch(move, &failure);
-    if (!move->started) {
-        g_propagate_error(error, g_steal_pointer(&failure));
-        return false;
-    }
-    move_settle(move, end);
-    progress_end(move->session->progress, NULL);
-    if (done && end->where == MOVE_DESTINATION) {
-        return true;
-    }
-    where = move_describe(move, end);
-    g_set_error(error, SB_ERROR,
-                done ? SB_ERROR_MIGRATION : (SbError)failure->code, "%s; %s",
-                done ? "the source says that the migration has completed"
-                     : failure->message, where);
-    return false;
-}
-
-static bool print_report(const MigrateOptions *options, MigrateReport *report,
-                         GError **error)
-{
-    g_autofree char *text =
-        options->json ? migrate_report_json(report) :
-        report->end ? migrate_report_text(report)
-                    : migrate_report_plan(report);
-
-    return command_print(text, error);
-}
-
-static bool open_ends(Move *move, const MigrateOptions *options,
-                      GError **error)
-{
-    move->source = monitor_open(move->session, &options->source, error);
-    if (!move->source || !options->destination.socket) {
-        return move->source;
-    }
-    move->destination = monitor_open(move->session, &options->destination,
-                                     error);
-    return move->destination;
-}
-
-static bool migrate(Move *move, const MigrateOptions *options,
-                    GError **error)
-{
-    g_auto(MigratePlan) plan = { 0 };
-    MoveEnd end;
-    GError *failure = NULL;
-    MigrateReport report = { .move = move };
-    bool done = migrate_plan_make(move, options->strict, &plan, &failure);
-
-    if (done && !options->dry_run) {
-        done = (options->json || print_notes(plan.notes, &failure)) &&
-               move_guest(move, &end, &failure);
-        report.end = move->started ? &end : NULL;
-    }
-    report.source = plan.source;
-    report.destination = plan.destination;
-    report.forecast = plan.forecast;
-    report.notes = plan.notes;
-    report.failure = failure ? failure->message : NULL;
-    if (done) {
-        return print_report(options, &report, error);
-    }
-    if (options->json) {
-        print_report(options, &report, NULL);
-    }
-    g_propagate_error(error, failure);
-    return false;
-}
-
-static bool work(Session *session, void *opaque, GError **error)
-{
-    MigrateOptions *options = opaque;
-    Move move = { .session = session, .settings = options->settings };
-    bool done;
-
-    session->patience = "";
-    done = open_ends(&move, options, error) && migrate(&move, options, error);
-    if (!done && !move.started) {
-        g_prefix_error(error, "nothing has moved: ");
-    }
-    monitor_free(move.source);
-    monitor_free(move.destination);
-    return done;
-}
-
 static int run(int argc, char **argv, GError **error)
 {
     g_auto(MigrateOptions) options = { 0 };
@@ -304,7 +219,7 @@ static int run(int argc, char **argv, GError **error)
     return command_work(&(CommandSetup) {
             .stall_secs = SILENCE_SECS,
             .progress = stderr,
-        }, work, &options, error);
+        }, migrate_work, &options.task, error);
 }
 
 const Command migrate_command = {

@@ -286,30 +286,52 @@ static bool ask_property(Monitor *monitor, const char *path,
     return ask(monitor, "qom-get", arguments, true, answer, error);
 }
 
-/* Unless QEMU polls them they are as old as the driver. */
-static bool ask_statistics(Monitor *monitor, const char *path,
-                           BalloonState *balloon, GError **error)
+static bool statistic(JsonNode *answer, const char *name, uint64_t *number)
 {
-    g_autoptr(JsonNode) interval = NULL;
-    g_autoptr(JsonNode) answer = NULL;
-    uint64_t available = NO_STATISTIC;
-    uint64_t updated = 0;
+    *number = NO_STATISTIC;
+    return number_of(object_of(member(object_of(answer), "stats")), name,
+                     number) && *number != NO_STATISTIC;
+}
 
-    if (!ask_property(monitor, path, "guest-stats-polling-interval",
-                      &interval, error) ||
-        !ask_property(monitor, path, "guest-stats", &answer, error)) {
+bool qemu_statistics_ask(Monitor *monitor, const char *path,
+                         GuestStatistics *statistics, GError **error)
+{
+    g_autoptr(JsonNode) answer = NULL;
+    uint64_t in, out;
+
+    memset(statistics, 0, sizeof(*statistics));
+    if (!ask_property(monitor, path, "guest-stats", &answer, error)) {
         return false;
     }
-    if (!interval || !JSON_NODE_HOLDS_VALUE(interval) ||
-        json_node_get_value_type(interval) != G_TYPE_INT64 ||
-        !json_node_get_int(interval)) {
-        return true;
+    number_of(object_of(answer), "last-update", &statistics->updated);
+    statistics->has_available = statistics->updated && statistic(
+        answer, "stat-available-memory", &statistics->available);
+    statistics->has_swapped = statistics->updated &&
+        statistic(answer, "stat-swap-in", &in) &&
+        statistic(answer, "stat-swap-out", &out);
+    statistics->swapped = statistics->has_swapped ? in + out : 0;
+    return true;
+}
+
+/* Unless QEMU polls them they are as old as the driver. */
+static bool ask_statistics(Monitor *monitor, BalloonState *balloon,
+                           GError **error)
+{
+    g_autoptr(JsonNode) interval = NULL;
+    GuestStatistics statistics;
+
+    if (!ask_property(monitor, balloon->path, "guest-stats-polling-interval",
+                      &interval, error) ||
+        !qemu_statistics_ask(monitor, balloon->path, &statistics, error)) {
+        return false;
     }
-    number_of(object_of(answer), "last-update", &updated);
-    number_of(object_of(member(object_of(answer), "stats")),
-              "stat-available-memory", &available);
-    balloon->has_available = updated && available != NO_STATISTIC;
-    balloon->available = available;
+    if (interval && JSON_NODE_HOLDS_VALUE(interval) &&
+        json_node_get_value_type(interval) == G_TYPE_INT64) {
+        balloon->polling_secs = json_node_get_int(interval);
+    }
+    balloon->has_available = balloon->polling_secs &&
+                             statistics.has_available;
+    balloon->available = statistics.available;
     return true;
 }
 
@@ -317,17 +339,17 @@ static bool ask_balloon(Monitor *monitor, QemuState *state, GError **error)
 {
     BalloonState *balloon = &state->balloon;
     g_autoptr(JsonNode) answer = NULL;
-    g_autofree char *path = NULL;
 
     if (!ask(monitor, "query-balloon", NULL, true, &answer, error) ||
-        !find_balloon(monitor, &path, error)) {
+        !find_balloon(monitor, &balloon->path, error)) {
         return false;
     }
     balloon->has_actual = number_of(object_of(answer), "actual",
                                     &balloon->actual);
-    balloon->present = path || answer;
-    return !path || (ask_features(monitor, path, balloon, error) &&
-                     ask_statistics(monitor, path, balloon, error));
+    balloon->present = balloon->path || answer;
+    return !balloon->path ||
+           (ask_features(monitor, balloon->path, balloon, error) &&
+            ask_statistics(monitor, balloon, error));
 }
 
 /* ---- Migration ---- */
@@ -424,6 +446,7 @@ void qemu_state_free(QemuState *state)
     g_free(state->migration);
     g_free(state->last_reason);
     g_free(state->vfio);
+    g_free(state->balloon.path);
     g_ptr_array_unref(state->backends);
     g_clear_pointer(&state->capabilities, json_node_unref);
     g_clear_pointer(&state->map, json_node_unref);

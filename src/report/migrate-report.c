@@ -32,6 +32,10 @@ char *migrate_report_plan(const MigrateReport *report)
     g_string_append_printf(text, "turned on     %s%s%s, return-path\n", skip,
                            settings->multifd ? ", multifd" : "",
                            settings->postcopy ? ", postcopy-ram" : "");
+    if (report->shrinks) {
+        g_string_append(text, "before that   the balloon takes what the "
+                        "guest can spare, as is not in what follows\n");
+    }
     add_notes(text, report->notes);
     status_report_add_forecast(text, report->forecast);
     return g_string_free(text, FALSE);
@@ -57,6 +61,25 @@ static void add_skipped(GString *text, const MigrationStats *stats)
     }
 }
 
+static void add_shrink(GString *text, const MigrateReport *report)
+{
+    const Shrink *shrink = report->shrink;
+    g_autofree char *taken = NULL;
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+
+    if (!shrink) {
+        return;
+    }
+    taken = size_format(shrink->taken);
+    before = size_format(report->would_send);
+    after = size_format(report->forecast->would_send);
+    g_string_append_printf(text,
+        "The balloon took %s in %.1f s: that left %s to be sent at most, "
+        "instead of %s. Giving it back took %.1f s.\n", taken,
+        shrink->take_secs, after, before, shrink->give_back_secs);
+}
+
 char *migrate_report_text(const MigrateReport *report)
 {
     const MigrationStats *stats = &report->move->stats;
@@ -69,6 +92,7 @@ char *migrate_report_text(const MigrateReport *report)
         G_GINT64_FORMAT " ms; sent %s in %" G_GUINT64_FORMAT " passes.\n",
         stats->total_ms, stats->downtime_ms, sent, stats->passes);
     add_skipped(text, stats);
+    add_shrink(text, report);
     where[0] = g_ascii_toupper(where[0]);
     g_string_append_printf(text, "%s.\n", where);
     return g_string_free(text, FALSE);
@@ -110,6 +134,20 @@ static JsonObject *forecast_object(const Forecast *forecast)
     return object;
 }
 
+static JsonObject *shrink_object(const MigrateReport *report)
+{
+    const Shrink *shrink = report->shrink;
+    JsonObject *object = json_object_new();
+
+    json_object_set_int_member(object, "taken-bytes", shrink->taken);
+    json_object_set_int_member(object, "take-ms", shrink->take_secs * 1000);
+    json_object_set_int_member(object, "give-back-ms",
+                               shrink->give_back_secs * 1000);
+    json_object_set_int_member(object, "would-send-bytes-before",
+                               report->would_send);
+    return object;
+}
+
 static void set_stats(JsonObject *object, const MigrationStats *stats)
 {
     json_object_set_string_member(object, "migration", stats->status);
@@ -141,7 +179,7 @@ char *migrate_report_json(const MigrateReport *report)
     JsonObject *object = json_object_new();
 
     json_object_set_boolean_member(object, "completed",
-                                   report->end && !report->failure);
+                                   report->completed);
     if (report->end) {
         json_object_set_string_member(object, "runs-at",
             move_where_name(report->end->where));
@@ -156,6 +194,10 @@ char *migrate_report_json(const MigrateReport *report)
                                      notes_array(report->notes));
         json_object_set_object_member(object, "forecast",
                                       forecast_object(report->forecast));
+    }
+    if (report->shrink) {
+        json_object_set_object_member(object, "shrink",
+                                      shrink_object(report));
     }
     if (report->end) {
         set_stats(object, &report->move->stats);

@@ -4,6 +4,7 @@
 
 #include "map/forecast.h"
 #include "qemu/move.h"
+#include "qemu/shrink.h"
 
 /* What there is to say of a migration. Nothing in it is owned. */
 typedef struct MigrateReport {
@@ -12,8 +13,12 @@ typedef struct MigrateReport {
     const QemuState *destination; /* NULL: cannot be asked */
     const Forecast *forecast;   /* with the capabilities as they are set */
     GStrv notes;                /* what falls back; NULL: it was refused */
+    bool shrinks;               /* it was asked for */
+    const Shrink *shrink;       /* NULL: it has not begun */
+    uint64_t would_send;        /* at most, before that */
     const MoveEnd *end;         /* NULL: nothing has begun */
-    const char *failure;        /* why it did not complete, or NULL */
+    bool completed;             /* the guest has moved */
+    const char *failure;        /* what is not as it should be, or NULL */
 } MigrateReport;
 
 /**
