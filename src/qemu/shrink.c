@@ -14,7 +14,7 @@
 #define NEAR_US (2 * G_USEC_PER_SEC)
 #define STEPS 8
 #define STEP_MIN (4 * SIZE_MIB)
-#define RESERVE_SHARE 32
+#define RESERVE_SHARE 48
 #define RESERVE_MIN (64 * SIZE_MIB)
 /* A guest may swap that much by and by without having to. */
 #define SWAP_MAX SIZE_MIB

@@ -20,7 +20,7 @@ typedef struct Shrink {
 /**
  * shrink_take: have the balloon take memory, step by step. Reports to the
  * session's progress. The guest keeps a reserve: of what it says it could use
- * without swapping, a 32nd of its memory, and 64 MiB at least.
+ * without swapping, a 48th of its memory, and 64 MiB at least.
  * @shrink: with its session, else all zero
  * @monitor: the QEMU
  * @state: the state of the QEMU

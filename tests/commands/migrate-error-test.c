@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What skip-balloon migrate refuses, and what it says of how it ends. */
+#include <signal.h>
 #include <string.h>
 
 #include "tests/commands/run.h"
@@ -86,7 +87,7 @@ static void trial_clear(Trial *trial)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Trial, trial_clear)
 
-/* @args: more of them than where the ends are; NULL: only the source is named */
+/* @more: options; without a destination only the source is named. */
 static void try(Trial *trial, const FakeReply *source,
                 const FakeReply *destination, const char *const *more)
 {
@@ -137,6 +138,8 @@ static void test_usage(void)
         { { "-q", "s", "u", "--timeout", "-1" }, "--timeout takes a number" },
         { { "-q", "s", "u", "--multifd=2", "--postcopy-after=1" },
           "--multifd and --postcopy-after do not go together" },
+        { { "-q", "s", "u", "--shrink" }, "--shrink needs --to-qmp" },
+        { { "-q", "s", "u", "--shrink=tall" }, "--shrink: 'tall'" },
         { { "-q", "s", "u", "--fly" }, "--fly" },
     };
 
@@ -160,8 +163,6 @@ static void test_help(void)
     assert_contains(outcome.out, "Ctrl-C cancels");
 }
 
-#define NO_DEVICE FIRST({ "query-balloon", NULL, STATUS_NO_BALLOON, NULL }, \
-                        { "x-query-virtio", NULL, RETURN("[]"), NULL })
 #define FEATURES(members) { "x-query-virtio-status", NULL, members, NULL }
 
 static void test_refused(void)
@@ -524,6 +525,160 @@ static void test_ends(void)
     assert_contains(half.err, "to.sock': No such file");
 }
 
+/* ---- Shrinking before ---- */
+
+#define GIB_OF_MEMORY { "query-memory-size-summary", NULL, \
+    RETURN("{\"base-memory\": 1073741824}"), NULL }
+#define STATISTICS(mib, swapped, after) \
+    { "qom-get", "guest-stats\"", RETURN("{\"last-update\": @n, \"stats\": " \
+      "{\"stat-available-memory\": " #mib "048576, \"stat-swap-in\": 0, " \
+      "\"stat-swap-out\": " #swapped "}}"), after }
+#define SHRINKS(...) FIRST(__VA_ARGS__, GIB_OF_MEMORY, \
+    { "qom-set", NULL, DONE, NULL }, \
+    { "balloon", NULL, DONE, NULL }, \
+    { "query-balloon", NULL, RETURN("{\"actual\": @value}"), "balloon" }, \
+    { "query-balloon", NULL, RETURN("{\"actual\": 1073741824}"), NULL })
+#define LITTLE_LEFT \
+    STATISTICS(97, 0, "balloon"), STATISTICS(600, 0, NULL)
+#define STEP "\"arguments\":{\"value\":939524096}"
+#define BEFORE "\"arguments\":{\"value\":1073741824}"
+#define GOT_BACK "; the guest has got back what the balloon took"
+#define SHRINK OPTIONS("--shrink")
+
+static void assert_given_back(const Trial *trial, const char *complaint)
+{
+    assert_failed(trial, "nothing has moved: cannot shrink the guest: ");
+    assert_contains(trial->outcome.err, complaint);
+    assert_contains(trial->outcome.err, GOT_BACK);
+    assert_contains(trial->source, BEFORE);
+    /* As often as before, which is every other second. */
+    assert_contains(trial->source, "\"property\":\"guest-stats-polling-"
+                    "interval\",\"value\":2}");
+    g_assert_null(strstr(trial->source, "\"migrate\""));
+}
+
+/* One step of an eighth, and the guest has little more than its reserve. */
+static void test_shrink(void)
+{
+    g_auto(Trial) trial = { 0 };
+    g_auto(Trial) some = { 0 };
+
+    try(&trial, SHRINKS(LITTLE_LEFT, ONCE(MIGRATION("completed")), LEFT),
+        SHRINKS(RUNS_THERE), SHRINK);
+    g_assert_cmpint(trial.outcome.status, ==, 0);
+    assert_contains(trial.source, STEP);
+    assert_contains(trial.destination, BEFORE);
+    assert_contains(trial.outcome.out, "\nThe balloon took 128 MiB in ");
+    assert_contains(trial.outcome.out, "s: that left 80.2 KiB to be sent at "
+                    "most, instead of 80.2 KiB. Giving it back took ");
+    /* No more than is asked for. */
+    try(&some, SHRINKS(STATISTICS(600, 0, NULL),
+                     ONCE(MIGRATION("completed")), LEFT),
+        SHRINKS(RUNS_THERE), OPTIONS("--shrink=200M", "--json"));
+    g_assert_cmpint(some.outcome.status, ==, 0);
+    assert_contains(some.outcome.out, "\"shrink\":{\"taken-bytes\":209715200,"
+                    "\"take-ms\":");
+}
+
+static void test_shrink_stops(void)
+{
+    const FakeReply *there = SHRINKS(GIB_OF_MEMORY);
+    g_auto(Trial) swaps = { 0 };
+    g_auto(Trial) reserve = { 0 };
+    g_auto(Trial) stuck = { 0 };
+
+    try(&swaps, SHRINKS(STATISTICS(500, 2000000, "balloon"),
+                      STATISTICS(600, 0, NULL)), there, SHRINK);
+    assert_given_back(&swaps, "the guest has begun to swap");
+    try(&reserve, SHRINKS(STATISTICS(10, 0, "balloon"),
+                        STATISTICS(600, 0, NULL)), there, SHRINK);
+    assert_given_back(&reserve, "the guest needs its reserve: it has 9.58 "
+                      "MiB left, of 64 MiB; ");
+    try(&stuck, SHRINKS(STATISTICS(600, 0, NULL),
+                      { "query-balloon", NULL,
+                        RETURN("{\"actual\": 1073741824}"), NULL }),
+        there, SHRINK);
+    assert_given_back(&stuck, "the balloon has stopped where it leaves the "
+                      "guest 1 GiB, on its way to 896 MiB");
+}
+
+static void test_shrink_cannot(void)
+{
+    const FakeReply *there = SHRINKS(GIB_OF_MEMORY);
+    g_auto(Trial) mute = { 0 };
+    g_auto(Trial) silent = { 0 };
+    g_auto(Trial) driver = { 0 };
+    g_auto(Trial) refused = { 0 };
+    g_auto(Trial) strange = { 0 };
+
+    try(&mute, SHRINKS({ "qom-get", "guest-stats\"", RETURN("{\"last-update\": "
+                       "@n, \"stats\": {\"stat-available-memory\": "
+                       "18446744073709551615}}"), NULL }),
+        there, SHRINK);
+    assert_given_back(&mute, "balloon driver does not tell how much memory");
+    try(&silent, SHRINKS(GIB_OF_MEMORY), there, SHRINK);
+    assert_given_back(&silent, "the guest does not tell how it is, for 10 ");
+    try(&driver, SHRINKS(FEATURES(STATUS_NO_DRIVER)), there, SHRINK);
+    assert_failed(&driver, "shrink the guest: the guest has no balloon driver "
+                  "that runs\n");
+    try(&refused, SHRINKS({ "qom-set", NULL, STATUS_REFUSED, NULL }),
+        there, SHRINK);
+    assert_failed(&refused, "QEMU refused 'qom-set': not today\n");
+    try(&strange, SHRINKS({ "query-balloon", NULL, RETURN("[]"), "balloon" },
+                        STATISTICS(600, 0, NULL)), there, SHRINK);
+    assert_failed(&strange, "the answer to 'query-balloon' is not as QEMU "
+                  "documents it; the balloon is not what it was, which is for "
+                  "'balloon' with value 1073741824 to mend: ");
+}
+
+/* Back at the source, as the guest is. */
+static void test_shrink_failed(void)
+{
+    g_auto(Trial) failed = { 0 };
+    g_auto(Trial) stays = { 0 };
+
+    try(&failed, SHRINKS(LITTLE_LEFT, ONCE(FAILED)),
+        SHRINKS(GIB_OF_MEMORY), SHRINK);
+    assert_failed(&failed, "a rat; the guest runs at the source, '");
+    assert_contains(failed.source, BEFORE);
+    g_assert_null(strstr(failed.destination, "\"balloon\""));
+    try(&stays, SHRINKS(LITTLE_LEFT, ONCE(MIGRATION("completed")), LEFT),
+        SHRINKS({ "balloon", NULL, STATUS_REFUSED, NULL }, RUNS_THERE),
+        SHRINK);
+    assert_failed(&stays, "the guest has moved, but the balloon is not what "
+                  "it was, which is for 'balloon' with value 1073741824 to ");
+    assert_contains(stays.outcome.out, "The guest runs at the destination, '");
+}
+
+static void test_shrink_interrupted(void)
+{
+    const FakeReply *here = SHRINKS(
+        STATISTICS(600, 0, NULL), { "query-balloon", NULL,
+            RETURN("{\"actual\": 1073741824}"), NULL });
+    g_autofree char *to = command_run_file("to.sock");
+    const char *args[] = {
+        URI, "-q", command_run_socket(), "-t", to, "--shrink", NULL
+    };
+    g_autoptr(GSubprocessLauncher) launcher =
+        command_run_launcher(COMMAND_RUN_PIPES);
+    FakeQmp *source = serve(false, here);
+    FakeQmp *destination = serve(true, SHRINKS(GIB_OF_MEMORY));
+    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
+    g_autofree char *seen = NULL;
+    g_autofree char *err = NULL;
+
+    g_usleep(1500 * 1000);
+    g_subprocess_send_signal(process, SIGINT);
+    g_assert_true(g_subprocess_communicate_utf8(process, NULL, NULL, NULL,
+                                                &err, NULL));
+    seen = fake_qmp_end(source);
+    g_free(fake_qmp_end(destination));
+    g_assert_cmpint(g_subprocess_get_exit_status(process), ==, 128 + SIGINT);
+    assert_contains(err, "cannot shrink the guest: interrupted" GOT_BACK);
+    assert_contains(seen, STEP);
+    assert_contains(seen, BEFORE);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -545,5 +700,10 @@ int main(int argc, char **argv)
     g_test_add_func("/migrate/postcopy", test_postcopy);
     g_test_add_func("/migrate/nowhere", test_nowhere);
     g_test_add_func("/migrate/ends", test_ends);
+    g_test_add_func("/migrate/shrink", test_shrink);
+    g_test_add_func("/migrate/shrink-stops", test_shrink_stops);
+    g_test_add_func("/migrate/shrink-cannot", test_shrink_cannot);
+    g_test_add_func("/migrate/shrink-failed", test_shrink_failed);
+    g_test_add_func("/migrate/shrink-interrupted", test_shrink_interrupted);
     return command_run_end(g_test_run());
 }

@@ -18,6 +18,8 @@ struct FakeQmp {
     const FakeReply *replies;   /* or NULL; not owned */
     char *last;
     GString *seen;              /* all lines */
+    unsigned n;                 /* of them */
+    gint64 value;               /* of the last "balloon" */
 };
 
 static bool send_line(GSocketConnection *client, const char *line)
@@ -64,12 +66,33 @@ static const char *find_reply(const FakeQmp *fake, const char *line)
                    "\"desc\": \"no such command\"}" : fake->reply;
 }
 
+static void note_line(FakeQmp *fake, const char *line)
+{
+    const char *value = strstr(line, "\"value\":");
+
+    fake->n++;
+    if (value && strstr(line, "\"balloon\"")) {
+        fake->value = g_ascii_strtoll(value + strlen("\"value\":"), NULL,
+                                      10);
+    }
+}
+
+static char *fill_in(const char *text, const char *token, gint64 number)
+{
+    g_auto(GStrv) parts = g_strsplit(text, token, -1);
+    g_autofree char *digits = g_strdup_printf("%" G_GINT64_FORMAT, number);
+
+    return g_strjoinv(digits, parts);
+}
+
 /* false: that was all. */
 static bool answer(const FakeQmp *fake, GSocketConnection *client,
                    const char *line)
 {
     const char *members = strstr(line, "\"qmp_capabilities\"")
                           ? "\"return\": {}" : find_reply(fake, line);
+    g_autofree char *counted = NULL;
+    g_autofree char *filled = NULL;
     g_autofree char *text = NULL;
 
     if (!members) {
@@ -78,8 +101,10 @@ static bool answer(const FakeQmp *fake, GSocketConnection *client,
     if (!members[0]) {
         return true;
     }
+    counted = fill_in(members, "@n", fake->n);
+    filled = fill_in(counted, "@value", fake->value);
     text = g_strdup_printf("{\"id\": %" G_GINT64_FORMAT ", %s}", get_id(line),
-                           members);
+                           filled);
     return send_line(client, text);
 }
 
@@ -97,6 +122,7 @@ static void serve(FakeQmp *fake, GSocketConnection *client)
         g_free(fake->last);
         fake->last = line;
         g_string_append(fake->seen, line);
+        note_line(fake, line);
         if (!answer(fake, client, line)) {
             break;
         }

@@ -21,7 +21,10 @@ typedef struct FakeQmp FakeQmp;
 FakeQmp *fake_qmp_new(const char *path, const char *greeting,
                       const char *reply);
 
-/* What it answers to a command. The first one that fits counts. */
+/*
+ * What it answers to a command. The first one that fits counts. In the answer
+ * @n is the number of commands so far, @value that of the last "balloon".
+ */
 typedef struct FakeReply {
     const char *command;        /* NULL: the end of the table */
     const char *argument;       /* text that is in the line, too; or NULL */
