@@ -538,8 +538,8 @@ static void test_ends(void)
     { "balloon", NULL, DONE, NULL }, \
     { "query-balloon", NULL, RETURN("{\"actual\": @value}"), "balloon" }, \
     { "query-balloon", NULL, RETURN("{\"actual\": 1073741824}"), NULL })
-#define LITTLE_LEFT \
-    STATISTICS(97, 0, "balloon"), STATISTICS(600, 0, NULL)
+#define MUCH_LEFT STATISTICS(600, 0, NULL)
+#define LITTLE_LEFT STATISTICS(97, 0, "balloon")
 #define STEP "\"arguments\":{\"value\":939524096}"
 #define BEFORE "\"arguments\":{\"value\":1073741824}"
 #define GOT_BACK "; the guest has got back what the balloon took"
@@ -563,7 +563,8 @@ static void test_shrink(void)
     g_auto(Trial) trial = { 0 };
     g_auto(Trial) some = { 0 };
 
-    try(&trial, SHRINKS(LITTLE_LEFT, ONCE(MIGRATION("completed")), LEFT),
+    try(&trial, SHRINKS(LITTLE_LEFT, MUCH_LEFT,
+        ONCE(MIGRATION("completed")), LEFT),
         SHRINKS(RUNS_THERE), SHRINK);
     g_assert_cmpint(trial.outcome.status, ==, 0);
     assert_contains(trial.source, STEP);
@@ -637,12 +638,14 @@ static void test_shrink_failed(void)
     g_auto(Trial) failed = { 0 };
     g_auto(Trial) stays = { 0 };
 
-    try(&failed, SHRINKS(LITTLE_LEFT, ONCE(FAILED)),
+    try(&failed, SHRINKS(LITTLE_LEFT, MUCH_LEFT,
+        ONCE(FAILED)),
         SHRINKS(GIB_OF_MEMORY), SHRINK);
     assert_failed(&failed, "a rat; the guest runs at the source, '");
     assert_contains(failed.source, BEFORE);
     g_assert_null(strstr(failed.destination, "\"balloon\""));
-    try(&stays, SHRINKS(LITTLE_LEFT, ONCE(MIGRATION("completed")), LEFT),
+    try(&stays, SHRINKS(LITTLE_LEFT, MUCH_LEFT,
+        ONCE(MIGRATION("completed")), LEFT),
         SHRINKS({ "balloon", NULL, STATUS_REFUSED, NULL }, RUNS_THERE),
         SHRINK);
     assert_failed(&stays, "the guest has moved, but the balloon is not what "
