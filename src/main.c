@@ -12,6 +12,7 @@ static const Command *const commands[] = {
     &demo_command,
     &bench_command,
     &map_command,
+    &migrate_command,
     &report_command,
     &status_command,
 };

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BAR_WIDTH 24
@@ -143,6 +144,41 @@ void progress_update(Progress *progress, double fraction)
         fprintf(progress->stream, "%.0f s\n", elapsed(progress));
         fflush(progress->stream);
     }
+}
+
+/* Whether it is time to show something again. */
+static bool is_due(Progress *progress)
+{
+    gint64 now = g_get_monotonic_time();
+    bool due = now - progress->shown >= (progress->terminal ? REDRAW_US
+                                                            : LINE_US);
+
+    if (due) {
+        progress->shown = now;
+    }
+    return due;
+}
+
+static int line_width(const Progress *progress)
+{
+    struct winsize size = { 0 };
+
+    return !ioctl(fileno(progress->stream), TIOCGWINSZ, &size) &&
+           size.ws_col ? size.ws_col : LINE_WIDTH;
+}
+
+void progress_tell(Progress *progress, const char *text)
+{
+    if (!progress || !progress->stage || !is_due(progress)) {
+        return;
+    }
+    if (progress->terminal) {
+        fprintf(progress->stream, "\r\033[K%.*s", line_width(progress) - 1,
+                text);
+    } else {
+        fprintf(progress->stream, "%s\n", text);
+    }
+    fflush(progress->stream);
 }
 
 void progress_end(Progress *progress, const char *outcome)

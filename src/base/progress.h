@@ -62,6 +62,13 @@ void progress_begin(Progress *progress, const char *stage);
 void progress_update(Progress *progress, double fraction);
 
 /**
+ * progress_tell: how far the stage is, in words.
+ * @progress: the reporter, or NULL
+ * @text: the words; a terminal shows what fits into its line of them
+ */
+void progress_tell(Progress *progress, const char *text);
+
+/**
  * progress_end: the stage is over.
  * @progress: the reporter, or NULL
  * @outcome: a few words on how it ended, or NULL

@@ -12,6 +12,8 @@
 /* The name of a socket has 107 bytes; ours adds up to 40 of them. */
 #define TMP_DIR_MAX 64
 
+#define PATIENCE "; on a slow or busy host allow more with --timeout"
+
 static char *make_log_dir(const char *name, GError **error)
 {
     if (g_mkdir_with_parents(name, 0700)) {
@@ -59,6 +61,7 @@ Session *session_new(const char *log_dir, unsigned stall_secs, GError **error)
     session = g_new0(Session, 1);
     session->cancellable = g_cancellable_new();
     session->stall_secs = stall_secs;
+    session->patience = PATIENCE;
     session->log_dir = logs ? g_steal_pointer(&logs) : g_strdup(dir);
     session->dir = g_steal_pointer(&dir);
     return session;
@@ -113,6 +116,11 @@ void session_fail(Session *session, GError *failure)
 void session_forget_failure(Session *session)
 {
     g_clear_error(&session->failure);
+}
+
+void session_forget_interrupt(Session *session)
+{
+    g_cancellable_reset(session->cancellable);
 }
 
 static bool session_check(const Session *session, GError **error)
@@ -179,8 +187,8 @@ bool session_stalled(const Session *session, Stall *stall, uint64_t value,
         return false;
     }
     g_set_error(error, SB_ERROR, SB_ERROR_TIMEOUT,
-                "%s for %u seconds; on a slow or busy host allow more with "
-                "--timeout", what, session->stall_secs);
+                "%s for %u seconds%s", what, session->stall_secs,
+                session->patience);
     return true;
 }
 

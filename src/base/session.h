@@ -21,6 +21,7 @@ typedef struct Session {
     char *dir;                  /* private, removed at the end */
     char *log_dir;              /* the same, or one that is kept */
     Progress *progress;         /* NULL: silent; not owned */
+    const char *patience;       /* how to have more of it; preset: --timeout */
 } Session;
 
 /* Watches a number that has to change now and then. */
@@ -77,6 +78,13 @@ void session_fail(Session *session, GError *failure);
  * @session: the session
  */
 void session_forget_failure(Session *session);
+
+/**
+ * session_forget_interrupt: the user has asked to stop, and that is being done;
+ * waiting works again, until the next time.
+ * @session: the session
+ */
+void session_forget_interrupt(Session *session);
 
 /**
  * session_step: wait until something happens, or for a time.

@@ -17,13 +17,19 @@ void command_add_monitor(GOptionContext *context, MonitorAddress *address,
           "Instead: its domain of libvirt, by name or UUID", "NAME" },
         { "connect", 'c', 0, G_OPTION_ARG_STRING, &address->uri,
           "Which libvirt (what LIBVIRT_DEFAULT_URI says)", "URI" },
+        { NULL }
+    };
+    const GOptionEntry timeout[] = {
         { "timeout", 0, 0, G_OPTION_ARG_INT, timeout_secs,
           "Give up when QEMU is silent for so long (10)", "SECONDS" },
         { NULL }
     };
 
-    *timeout_secs = TIMEOUT_SECS;
     g_option_context_add_main_entries(context, entries, NULL);
+    if (timeout_secs) {
+        *timeout_secs = TIMEOUT_SECS;
+        g_option_context_add_main_entries(context, timeout, NULL);
+    }
 }
 
 bool command_check_monitor(const MonitorAddress *address, int timeout_secs,

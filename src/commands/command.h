@@ -32,6 +32,7 @@ typedef struct Command {
 extern const Command bench_command;
 extern const Command demo_command;
 extern const Command map_command;
+extern const Command migrate_command;
 extern const Command report_command;
 extern const Command status_command;
 
@@ -46,7 +47,7 @@ extern const Command status_command;
  * @context: what to add them to
  * @address: where the words go; has to live until all is parsed
  * @timeout_secs: where the time goes that QEMU may be silent for; set to what
- *                it is if nobody says anything
+ *                it is if nobody says anything; NULL: there is no such option
  */
 void command_add_monitor(GOptionContext *context, MonitorAddress *address,
                          int *timeout_secs);

@@ -168,6 +168,10 @@ static void parse_ram(JsonObject *ram, MigrationStats *stats)
     stats->normal = get_int(ram, "normal");
     stats->passes = get_int(ram, "dirty-sync-count");
     stats->postcopy_bytes = get_int(ram, "postcopy-bytes");
+    stats->dirty_per_s = (double)get_int(ram, "dirty-pages-rate") *
+                         get_int(ram, "page-size");
+    stats->bytes_per_s = json_object_get_double_member_with_default(
+        ram, "mbps", 0) * 1e6 / 8;
 }
 
 static void parse_skip(JsonObject *skip, MigrationStats *stats)
@@ -210,12 +214,14 @@ static void parse_unpopulated(JsonObject *skip, UnpopulatedStats *stats)
     }
 }
 
-static void parse_stats(JsonObject *answer, MigrationStats *stats)
+void migration_parse(JsonObject *answer, MigrationStats *stats)
 {
     memset(stats, 0, sizeof(*stats));
     get_string(answer, "status", stats->status, sizeof(stats->status));
+    get_string(answer, "error-desc", stats->reason, sizeof(stats->reason));
     stats->total_ms = get_int(answer, "total-time");
     stats->downtime_ms = get_int(answer, "downtime");
+    stats->expected_downtime_ms = get_int(answer, "expected-downtime");
     stats->setup_ms = get_int(answer, "setup-time");
     if (json_object_has_member(answer, "ram")) {
         parse_ram(json_object_get_object_member(answer, "ram"), stats);
@@ -231,6 +237,19 @@ static void parse_stats(JsonObject *answer, MigrationStats *stats)
     }
 }
 
+bool migration_has_status(const MigrationStats *stats, const char *status)
+{
+    return !strcmp(stats->status, status);
+}
+
+bool migration_is_over(const MigrationStats *stats)
+{
+    return !stats->status[0] || migration_has_status(stats, "none") ||
+           migration_has_status(stats, "completed") ||
+           migration_has_status(stats, "failed") ||
+           migration_has_status(stats, "cancelled");
+}
+
 /* Fails also if the migration has, with the reason that QEMU gives. */
 static bool query(Vm *source, MigrationStats *stats, const char *wanted,
                   GError **error)
@@ -244,7 +263,7 @@ static bool query(Vm *source, MigrationStats *stats, const char *wanted,
         return false;
     }
     answer = json_node_get_object(result);
-    parse_stats(answer, stats);
+    migration_parse(answer, stats);
     over = !strcmp(stats->status, "failed") ||
            !strcmp(stats->status, "cancelled") ||
            !strcmp(stats->status, "completed");

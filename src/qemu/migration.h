@@ -3,6 +3,7 @@
 #define SKIP_BALLOON_QEMU_MIGRATION_H
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -82,7 +83,31 @@ typedef struct MigrationStats {
     uint64_t vetoed_pages;      /* of 4 KiB */
     uint64_t map_bytes;         /* of the section of its own in the stream */
     uint64_t final_map_bytes;   /* of these, with the guest stopped */
+    char reason[256];           /* why it failed, or "" */
+    double bytes_per_s;         /* that it sends */
+    double dirty_per_s;         /* bytes that the guest writes to */
+    int64_t expected_downtime_ms;
 } MigrationStats;
+
+/**
+ * migration_parse: read an answer to query-migrate.
+ * @answer: the answer
+ * @stats: where to put it
+ */
+void migration_parse(JsonObject *answer, MigrationStats *stats);
+
+/**
+ * migration_is_over: whether a migration has ended, or there was none.
+ * @stats: what QEMU says of it
+ */
+bool migration_is_over(const MigrationStats *stats);
+
+/**
+ * migration_has_status: whether that is its status.
+ * @stats: what QEMU says of it
+ * @status: "completed", or another
+ */
+bool migration_has_status(const MigrationStats *stats, const char *status);
 
 /**
  * migrate_set_capability: turn a migration capability on or off.

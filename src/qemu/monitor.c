@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qemu/monitor.h"
 
+#include "base/error.h"
 #include "qemu/libvirt.h"
 #include "qemu/qmp.h"
 
@@ -53,7 +54,8 @@ JsonNode *monitor_execute(Monitor *monitor, const char *command,
         qmp_execute(monitor->qmp, command, arguments, error) :
         libvirt_execute(monitor->libvirt, command, arguments, error);
 
-    if (!result) {
+    if (!result && error &&
+        !g_error_matches(*error, SB_ERROR, SB_ERROR_CANCELLED)) {
         g_prefix_error(error, "%s: ", monitor->title);
     }
     return result;
@@ -62,4 +64,14 @@ JsonNode *monitor_execute(Monitor *monitor, const char *command,
 const char *monitor_title(const Monitor *monitor)
 {
     return monitor->title;
+}
+
+pid_t monitor_qemu_process(const Monitor *monitor)
+{
+    pid_t pid = monitor->qmp ? qmp_peer(monitor->qmp) : 0;
+    g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+    g_autofree char *name = NULL;
+
+    return pid && g_file_get_contents(path, &name, NULL, NULL) &&
+           g_str_has_prefix(name, "qemu-") ? pid : 0;
 }

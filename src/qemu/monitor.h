@@ -3,6 +3,7 @@
 #define SKIP_BALLOON_QEMU_MONITOR_H
 
 #include <json-glib/json-glib.h>
+#include <sys/types.h>
 
 #include "base/session.h"
 
@@ -52,6 +53,15 @@ void monitor_free(Monitor *monitor);
  */
 JsonNode *monitor_execute(Monitor *monitor, const char *command,
                           JsonObject *arguments, GError **error);
+
+/**
+ * monitor_qemu_process: the QEMU, if it is one on this host.
+ * @monitor: the monitor
+ *
+ * Returns: its process; 0 if what answers is something else, such as a socket
+ * that is forwarded, or libvirt.
+ */
+pid_t monitor_qemu_process(const Monitor *monitor);
 
 /**
  * monitor_title: which QEMU it is, for messages: its socket, or its domain.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#define _GNU_SOURCE
 #include "qemu/qmp.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 struct Qmp {
     Session *session;
     Channel *channel;
+    pid_t peer;                 /* 0: not known */
     bool greeted;
     bool foreign;               /* something else came instead */
     guint64 id;                 /* of the last command */
@@ -73,7 +75,12 @@ static void on_line(const char *line, void *opaque)
 Qmp *qmp_new(Session *session, int fd, GError **error)
 {
     Qmp *qmp = g_new0(Qmp, 1);
+    struct ucred peer = { 0 };
+    socklen_t size = sizeof(peer);
 
+    if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+        qmp->peer = peer.pid;
+    }
     qmp->session = session;
     g_queue_init(&qmp->events);
     qmp->channel = channel_new(fd, on_line, qmp, error);
@@ -93,6 +100,11 @@ void qmp_free(Qmp *qmp)
     g_clear_pointer(&qmp->reply, json_object_unref);
     g_queue_clear_full(&qmp->events, g_free);
     g_free(qmp);
+}
+
+pid_t qmp_peer(const Qmp *qmp)
+{
+    return qmp->peer;
 }
 
 bool qmp_is_closed(const Qmp *qmp)

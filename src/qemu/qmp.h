@@ -4,6 +4,7 @@
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/session.h"
 
@@ -31,6 +32,14 @@ void qmp_free(Qmp *qmp);
  * @qmp: the client
  */
 bool qmp_is_closed(const Qmp *qmp);
+
+/**
+ * qmp_peer: the process at the other end.
+ * @qmp: the client
+ *
+ * Returns: its id; 0 if that is not known.
+ */
+pid_t qmp_peer(const Qmp *qmp);
 
 /**
  * qmp_negotiate: wait for the greeting and enter command mode.

@@ -192,6 +192,7 @@ static bool ask_backends(Monitor *monitor, QemuState *state, GError **error)
             backend->id = g_strdup(text_of(entry, "id"));
             number_of(entry, "size", &backend->size);
             backend->shared = is_true(entry, "share");
+            backend->preallocated = is_true(entry, "prealloc");
             g_ptr_array_add(state->backends, backend);
         }
     }
@@ -285,30 +286,52 @@ static bool ask_property(Monitor *monitor, const char *path,
     return ask(monitor, "qom-get", arguments, true, answer, error);
 }
 
-/* Unless QEMU polls them they are as old as the driver. */
-static bool ask_statistics(Monitor *monitor, const char *path,
-                           BalloonState *balloon, GError **error)
+static bool statistic(JsonNode *answer, const char *name, uint64_t *number)
 {
-    g_autoptr(JsonNode) interval = NULL;
-    g_autoptr(JsonNode) answer = NULL;
-    uint64_t available = NO_STATISTIC;
-    uint64_t updated = 0;
+    *number = NO_STATISTIC;
+    return number_of(object_of(member(object_of(answer), "stats")), name,
+                     number) && *number != NO_STATISTIC;
+}
 
-    if (!ask_property(monitor, path, "guest-stats-polling-interval",
-                      &interval, error) ||
-        !ask_property(monitor, path, "guest-stats", &answer, error)) {
+bool qemu_statistics_ask(Monitor *monitor, const char *path,
+                         GuestStatistics *statistics, GError **error)
+{
+    g_autoptr(JsonNode) answer = NULL;
+    uint64_t in, out;
+
+    memset(statistics, 0, sizeof(*statistics));
+    if (!ask_property(monitor, path, "guest-stats", &answer, error)) {
         return false;
     }
-    if (!interval || !JSON_NODE_HOLDS_VALUE(interval) ||
-        json_node_get_value_type(interval) != G_TYPE_INT64 ||
-        !json_node_get_int(interval)) {
-        return true;
+    number_of(object_of(answer), "last-update", &statistics->updated);
+    statistics->has_available = statistics->updated && statistic(
+        answer, "stat-available-memory", &statistics->available);
+    statistics->has_swapped = statistics->updated &&
+        statistic(answer, "stat-swap-in", &in) &&
+        statistic(answer, "stat-swap-out", &out);
+    statistics->swapped = statistics->has_swapped ? in + out : 0;
+    return true;
+}
+
+/* Unless QEMU polls them they are as old as the driver. */
+static bool ask_statistics(Monitor *monitor, BalloonState *balloon,
+                           GError **error)
+{
+    g_autoptr(JsonNode) interval = NULL;
+    GuestStatistics statistics;
+
+    if (!ask_property(monitor, balloon->path, "guest-stats-polling-interval",
+                      &interval, error) ||
+        !qemu_statistics_ask(monitor, balloon->path, &statistics, error)) {
+        return false;
     }
-    number_of(object_of(answer), "last-update", &updated);
-    number_of(object_of(member(object_of(answer), "stats")),
-              "stat-available-memory", &available);
-    balloon->has_available = updated && available != NO_STATISTIC;
-    balloon->available = available;
+    if (interval && JSON_NODE_HOLDS_VALUE(interval) &&
+        json_node_get_value_type(interval) == G_TYPE_INT64) {
+        balloon->polling_secs = json_node_get_int(interval);
+    }
+    balloon->has_available = balloon->polling_secs &&
+                             statistics.has_available;
+    balloon->available = statistics.available;
     return true;
 }
 
@@ -316,48 +339,53 @@ static bool ask_balloon(Monitor *monitor, QemuState *state, GError **error)
 {
     BalloonState *balloon = &state->balloon;
     g_autoptr(JsonNode) answer = NULL;
-    g_autofree char *path = NULL;
 
     if (!ask(monitor, "query-balloon", NULL, true, &answer, error) ||
-        !find_balloon(monitor, &path, error)) {
+        !find_balloon(monitor, &balloon->path, error)) {
         return false;
     }
     balloon->has_actual = number_of(object_of(answer), "actual",
                                     &balloon->actual);
-    balloon->present = path || answer;
-    return !path || (ask_features(monitor, path, balloon, error) &&
-                     ask_statistics(monitor, path, balloon, error));
+    balloon->present = balloon->path || answer;
+    return !balloon->path ||
+           (ask_features(monitor, balloon->path, balloon, error) &&
+            ask_statistics(monitor, balloon, error));
 }
 
 /* ---- Migration ---- */
 
+CapabilityState qemu_state_capability(const QemuState *state,
+                                      const char *name)
+{
+    JsonArray *list = array_of(state->capabilities);
+    CapabilityState capability = { 0 };
+
+    for (guint i = 0; i < json_array_get_length(list); i++) {
+        JsonObject *entry = object_of(json_array_get_element(list, i));
+
+        if (!g_strcmp0(text_of(entry, "capability"), name)) {
+            capability.known = true;
+            capability.on = is_true(entry, "state");
+        }
+    }
+    return capability;
+}
+
 static bool ask_capabilities(Monitor *monitor, QemuState *state,
                              GError **error)
 {
-    g_autoptr(JsonNode) answer = monitor_execute(
+    state->capabilities = monitor_execute(
         monitor, "query-migrate-capabilities", NULL, error);
-    JsonArray *list = array_of(answer);
-
-    if (!answer) {
+    if (!state->capabilities) {
         return false;
     }
-    if (!list) {
+    if (!array_of(state->capabilities)) {
         return not_as_documented(monitor, "query-migrate-capabilities",
                                  error);
     }
-    for (guint i = 0; i < json_array_get_length(list); i++) {
-        JsonObject *entry = object_of(json_array_get_element(list, i));
-        const char *name = text_of(entry, "capability");
-        CapabilityState *capability =
-            !g_strcmp0(name, "skip-balloon") ? &state->skip_balloon :
-            !g_strcmp0(name, "skip-unpopulated") ? &state->skip_unpopulated :
-            NULL;
-
-        if (capability) {
-            capability->known = true;
-            capability->on = is_true(entry, "state");
-        }
-    }
+    state->skip_balloon = qemu_state_capability(state, "skip-balloon");
+    state->skip_unpopulated = qemu_state_capability(state,
+                                                    "skip-unpopulated");
     return true;
 }
 
@@ -418,7 +446,9 @@ void qemu_state_free(QemuState *state)
     g_free(state->migration);
     g_free(state->last_reason);
     g_free(state->vfio);
+    g_free(state->balloon.path);
     g_ptr_array_unref(state->backends);
+    g_clear_pointer(&state->capabilities, json_node_unref);
     g_clear_pointer(&state->map, json_node_unref);
     g_free(state);
 }

@@ -22,15 +22,27 @@ typedef struct BalloonState {
     bool offered;               /* MUST_TELL_HOST, by the device */
     bool negotiated;            /* and by the guest's driver, too */
     bool driver;                /* the guest has a driver that runs */
+    char *path;                 /* of the device, for QOM; NULL: not known */
+    int64_t polling_secs;       /* of its statistics; 0: they are not polled */
     bool has_available;         /* the guest's statistics are polled */
     uint64_t available;         /* what it can spare, in bytes */
 } BalloonState;
+
+/* What the guest's driver tells of its memory. */
+typedef struct GuestStatistics {
+    uint64_t updated;           /* when; 0: never */
+    bool has_available;
+    uint64_t available;         /* what the guest can spare, in bytes */
+    bool has_swapped;
+    uint64_t swapped;           /* in and out, in bytes, since it booted */
+} GuestStatistics;
 
 /* A memory backend: what guest RAM is made of. */
 typedef struct BackendState {
     char *id;
     uint64_t size;              /* in bytes */
     bool shared;
+    bool preallocated;
 } BackendState;
 
 /* What a running QEMU tells of itself. Nothing of it is changed by asking. */
@@ -46,6 +58,7 @@ typedef struct QemuState {
     char *last_reason;          /* why it had skip-balloon disabled, or NULL */
     char *vfio;                 /* type of a VFIO device, or NULL */
     GPtrArray *backends;        /* of BackendState * */
+    JsonNode *capabilities;     /* of query-migrate-capabilities */
     JsonNode *map;              /* of query-migration-map; NULL: not known */
 } QemuState;
 
@@ -61,6 +74,24 @@ typedef struct QemuState {
  * Returns: the state, NULL on failure; free it with qemu_state_free().
  */
 QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error);
+
+/**
+ * qemu_state_capability: a migration capability, by its name.
+ * @state: the state
+ * @name: the capability
+ */
+CapabilityState qemu_state_capability(const QemuState *state,
+                                      const char *name);
+
+/**
+ * qemu_statistics_ask: ask for the statistics that a guest has sent last.
+ * @monitor: the QEMU
+ * @path: of its balloon device
+ * @statistics: where to put them
+ * @error: set as by monitor_execute()
+ */
+bool qemu_statistics_ask(Monitor *monitor, const char *path,
+                         GuestStatistics *statistics, GError **error);
 
 /**
  * qemu_state_free: free a state.

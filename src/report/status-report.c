@@ -174,7 +174,7 @@ static void add_left_alone(GString *text, const Forecast *forecast)
     }
 }
 
-static void add_forecast(GString *text, const Forecast *forecast)
+void status_report_add_forecast(GString *text, const Forecast *forecast)
 {
     g_string_append(text, "\nA migration now, if the guest writes nothing:\n");
     add_size(text, "  skips at least", forecast->would_skip, "");
@@ -207,7 +207,7 @@ char *status_report_text(const QemuState *state, const Forecast *forecast)
     add_skip(text, "skip-unpopulated", &forecast->unpopulated,
              remedy_of_unpopulated(state, forecast));
     add_left_alone(text, forecast);
-    add_forecast(text, forecast);
+    status_report_add_forecast(text, forecast);
     return g_string_free(text, FALSE);
 }
 

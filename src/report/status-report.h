@@ -15,6 +15,13 @@
 char *status_report_text(const QemuState *state, const Forecast *forecast);
 
 /**
+ * status_report_add_forecast: the last lines of it, what a migration would do.
+ * @text: what to add them to
+ * @forecast: the forecast
+ */
+void status_report_add_forecast(GString *text, const Forecast *forecast);
+
+/**
  * status_report_json: the same for programs, as docs/operating.md says: one
  * JSON object on a line.
  * @state: the state

@@ -12,28 +12,28 @@
 
 static const FakeReply usual[] = {
     { "query-version", NULL, "\"return\": {\"qemu\": {\"major\": 10, "
-      "\"minor\": 0, \"micro\": 13}, \"package\": \"(a package)\"}" },
-    { "query-status", NULL, "\"return\": {\"status\": \"running\"}" },
-    { "query-name", NULL, "\"return\": {\"name\": \"vm1\"}" },
+      "\"minor\": 0, \"micro\": 13}, \"package\": \"(a package)\"}", NULL },
+    { "query-status", NULL, "\"return\": {\"status\": \"running\"}", NULL },
+    { "query-name", NULL, "\"return\": {\"name\": \"vm1\"}", NULL },
     { "query-memory-size-summary", NULL, "\"return\": {\"base-memory\": "
-      "98304, \"plugged-memory\": 32768}" },
+      "98304, \"plugged-memory\": 32768}", NULL },
     { "query-memdev", NULL, "\"return\": [{\"id\": \"ram0\", \"size\": "
-      "131072, \"share\": true}]" },
+      "131072, \"share\": true}]", NULL },
     { "qom-list", "peripheral-anon", "\"return\": [{\"name\": \"type\", "
-      "\"type\": \"string\"}]" },
-    { "qom-list", NULL, "\"return\": []" },
-    { "query-balloon", NULL, "\"return\": {\"actual\": 90112}" },
+      "\"type\": \"string\"}]", NULL },
+    { "qom-list", NULL, "\"return\": []", NULL },
+    { "query-balloon", NULL, "\"return\": {\"actual\": 90112}", NULL },
     { "x-query-virtio", NULL, "\"return\": [{\"name\": \"virtio-net\", "
       "\"path\": \"/net\"}, {\"name\": \"virtio-balloon\", \"path\": "
-      "\"/balloon\"}]" },
-    { "x-query-virtio-status", "/balloon", STATUS_NEGOTIATED },
-    { "qom-get", "polling", "\"return\": 2" },
+      "\"/balloon\"}]", NULL },
+    { "x-query-virtio-status", "/balloon", STATUS_NEGOTIATED, NULL },
+    { "qom-get", "polling", "\"return\": 2", NULL },
     { "qom-get", "guest-stats", "\"return\": {\"last-update\": 1, "
-      "\"stats\": {\"stat-available-memory\": 4321}}" },
-    { "query-migrate-capabilities", NULL, NULL },
-    { "query-migrate", NULL, "\"return\": {\"status\": \"completed\"}" },
-    { "query-migration-map", "16384", STATUS_MAP_USUAL },
-    { NULL, NULL, NULL }
+      "\"stats\": {\"stat-available-memory\": 4321}}", NULL },
+    { "query-migrate-capabilities", NULL, NULL, NULL },
+    { "query-migrate", NULL, "\"return\": {\"status\": \"completed\"}", NULL },
+    { "query-migration-map", "16384", STATUS_MAP_USUAL, NULL },
+    { NULL, NULL, NULL, NULL }
 };
 
 static FakeReply replies[G_N_ELEMENTS(usual)];
@@ -66,4 +66,9 @@ void status_replies_reset(bool balloon, bool unpopulated)
 FakeQmp *status_replies_serve(void)
 {
     return fake_qmp_new_table(command_run_socket(), replies);
+}
+
+const FakeReply *status_replies_table(void)
+{
+    return replies;
 }

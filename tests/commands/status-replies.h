@@ -70,6 +70,11 @@ void status_replies_set(const char *command, const char *argument,
                         const char *members);
 
 /**
+ * status_replies_table: all of the answers, as they are now.
+ */
+const FakeReply *status_replies_table(void);
+
+/**
  * status_replies_serve: be that QEMU, at the socket of command_run_init().
  *
  * Returns: the server; free it with fake_qmp_free().

@@ -17,6 +17,9 @@ struct FakeQmp {
     char *reply;
     const FakeReply *replies;   /* or NULL; not owned */
     char *last;
+    GString *seen;              /* all lines */
+    unsigned n;                 /* of them */
+    gint64 value;               /* of the last "balloon" */
 };
 
 static bool send_line(GSocketConnection *client, const char *line)
@@ -38,6 +41,13 @@ static gint64 get_id(const char *line)
 }
 
 /* What the table has for a command; NULL: to close the connection. */
+static bool has_seen(const FakeQmp *fake, const char *command)
+{
+    g_autofree char *name = g_strdup_printf("\"%s\"", command);
+
+    return strstr(fake->seen->str, name);
+}
+
 static const char *find_reply(const FakeQmp *fake, const char *line)
 {
     const FakeReply *reply = fake->replies;
@@ -46,7 +56,8 @@ static const char *find_reply(const FakeQmp *fake, const char *line)
         g_autofree char *name = g_strdup_printf("\"%s\"", reply->command);
 
         if (strstr(line, name) &&
-            (!reply->argument || strstr(line, reply->argument))) {
+            (!reply->argument || strstr(line, reply->argument)) &&
+            (!reply->after || has_seen(fake, reply->after))) {
             return reply->members;
         }
         reply++;
@@ -55,12 +66,33 @@ static const char *find_reply(const FakeQmp *fake, const char *line)
                    "\"desc\": \"no such command\"}" : fake->reply;
 }
 
+static void note_line(FakeQmp *fake, const char *line)
+{
+    const char *value = strstr(line, "\"value\":");
+
+    fake->n++;
+    if (value && strstr(line, "\"balloon\"")) {
+        fake->value = g_ascii_strtoll(value + strlen("\"value\":"), NULL,
+                                      10);
+    }
+}
+
+static char *fill_in(const char *text, const char *token, gint64 number)
+{
+    g_auto(GStrv) parts = g_strsplit(text, token, -1);
+    g_autofree char *digits = g_strdup_printf("%" G_GINT64_FORMAT, number);
+
+    return g_strjoinv(digits, parts);
+}
+
 /* false: that was all. */
 static bool answer(const FakeQmp *fake, GSocketConnection *client,
                    const char *line)
 {
     const char *members = strstr(line, "\"qmp_capabilities\"")
                           ? "\"return\": {}" : find_reply(fake, line);
+    g_autofree char *counted = NULL;
+    g_autofree char *filled = NULL;
     g_autofree char *text = NULL;
 
     if (!members) {
@@ -69,8 +101,10 @@ static bool answer(const FakeQmp *fake, GSocketConnection *client,
     if (!members[0]) {
         return true;
     }
+    counted = fill_in(members, "@n", fake->n);
+    filled = fill_in(counted, "@value", fake->value);
     text = g_strdup_printf("{\"id\": %" G_GINT64_FORMAT ", %s}", get_id(line),
-                           members);
+                           filled);
     return send_line(client, text);
 }
 
@@ -87,6 +121,8 @@ static void serve(FakeQmp *fake, GSocketConnection *client)
                                                  NULL))) {
         g_free(fake->last);
         fake->last = line;
+        g_string_append(fake->seen, line);
+        note_line(fake, line);
         if (!answer(fake, client, line)) {
             break;
         }
@@ -116,6 +152,7 @@ static FakeQmp *start(const char *path, const char *greeting,
     fake->greeting = g_strdup(greeting);
     fake->reply = g_strdup(reply);
     fake->replies = replies;
+    fake->seen = g_string_new(NULL);
     fake->cancellable = g_cancellable_new();
     fake->listener = g_socket_listener_new();
     g_socket_listener_add_address(fake->listener, address,
@@ -143,10 +180,13 @@ char *fake_qmp_free(FakeQmp *fake)
     char *last;
 
     g_cancellable_cancel(fake->cancellable);
-    g_thread_join(fake->thread);
+    if (fake->thread) {
+        g_thread_join(fake->thread);
+    }
     g_socket_listener_close(fake->listener);
     g_unlink(fake->path);
     last = fake->last;
+    g_string_free(fake->seen, TRUE);
     g_object_unref(fake->listener);
     g_object_unref(fake->cancellable);
     g_free(fake->path);
@@ -154,4 +194,16 @@ char *fake_qmp_free(FakeQmp *fake)
     g_free(fake->reply);
     g_free(fake);
     return last;
+}
+
+char *fake_qmp_end(FakeQmp *fake)
+{
+    g_autofree char *last = NULL;
+    char *seen;
+
+    g_cancellable_cancel(fake->cancellable);
+    g_thread_join(g_steal_pointer(&fake->thread));
+    seen = g_strdup(fake->seen->str);
+    last = fake_qmp_free(fake);
+    return seen;
 }

@@ -21,11 +21,15 @@ typedef struct FakeQmp FakeQmp;
 FakeQmp *fake_qmp_new(const char *path, const char *greeting,
                       const char *reply);
 
-/* What it answers to a command. The first one that fits counts. */
+/*
+ * What it answers to a command. The first one that fits counts. In the answer
+ * @n is the number of commands so far, @value that of the last "balloon".
+ */
 typedef struct FakeReply {
     const char *command;        /* NULL: the end of the table */
     const char *argument;       /* text that is in the line, too; or NULL */
     const char *members;        /* as of fake_qmp_new(); "": say nothing */
+    const char *after;          /* only once this was executed; or NULL */
 } FakeReply;
 
 /**
@@ -45,5 +49,13 @@ FakeQmp *fake_qmp_new_table(const char *path, const FakeReply *replies);
  * Returns: the last line that it got, or NULL; the caller frees it.
  */
 char *fake_qmp_free(FakeQmp *fake);
+
+/**
+ * fake_qmp_end: the same.
+ * @fake: the server
+ *
+ * Returns: all lines that it got, one after the other; the caller frees it.
+ */
+char *fake_qmp_end(FakeQmp *fake);
 
 #endif /* SKIP_BALLOON_FAKE_QMP_H */
