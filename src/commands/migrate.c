@@ -101,8 +101,7 @@ static void add_options(GOptionContext *context, MigrateOptions *options)
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Cancel if it takes longer", "SECONDS" },
         { "shrink", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK,
-          parse_shrink, "Before, have the balloon take SIZE, or all that "
-          "the guest can spare; after, give it back", "SIZE" },
+          parse_shrink, "The balloon takes what can be spared first", "SIZE" },
         { "json", 0, 0, G_OPTION_ARG_NONE, &options->json,
           "Print one JSON object, on a line", NULL },
         { NULL }
