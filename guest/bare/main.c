@@ -22,7 +22,7 @@
 /* Of the steps of a course, one in so many reads all memory. */
 #define STEPS_IN_A_ROUND 512
 /* And of a guest that lies, one in so many is a rush. */
-#define STEPS_IN_A_RUSH 8
+#define STEPS_IN_A_RUSH 32
 /* The length of most stretches of memory, and of a few */
 #define SHORT_STRETCH 64
 #define LONG_STRETCH 2048
