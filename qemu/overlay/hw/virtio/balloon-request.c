@@ -141,9 +141,12 @@ static hwaddr page_addr(const RequestRun *run, unsigned int i)
 static void trace_run(const MemoryRegion *mr, const RequestRun *run)
 {
     const char *name = mr ? memory_region_name(mr) : NULL;
+    bool traced = name
+        ? trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_HANDLE_OUTPUT)
+        : trace_event_get_state_backends(TRACE_VIRTIO_BALLOON_BAD_ADDR);
     unsigned int i;
 
-    for (i = 0; i < run->npages; i++) {
+    for (i = 0; traced && i < run->npages; i++) {
         if (name) {
             trace_virtio_balloon_handle_output(name, page_addr(run, i));
         } else {

@@ -182,9 +182,8 @@ typedef struct Arrival {
     PageRun range;
     /* Of the last RAM block of which there was a word */
     SkipDrop *drop;
-    /* The word under way, how many target pages it names, and bytes dropped */
+    /* The word under way, empty between two of them, and bytes dropped */
     unsigned long *word;
-    uint64_t named;
     uint64_t dropped;
 } Arrival;
 
@@ -451,16 +450,17 @@ static void note_not_received(Arrival *a, RAMBlock *rb)
 static bool load_word(Arrival *a, Error **errp)
 {
     RAMBlock *rb = find_block(&a->r, errp);
+    uint64_t named = 0;
 
     if (!rb) {
         return false;
     }
     begin_block(a, rb);
-    if (!decode(a, rb, a->word, &a->named, errp) || !drop_named(a, errp)) {
+    if (!decode(a, rb, a->word, &named, errp) || !drop_named(a, errp)) {
         return false;
     }
     note_not_received(a, rb);
-    a->named -= page_run_clear(a->word, a->range.start, a->range.end);
+    page_run_clear(a->word, a->range.start, a->range.end);
     trace_skip_arrival_word(a->r.id, a->r.size, a->dropped);
     return take_turns(a, errp);
 }

@@ -216,7 +216,7 @@ void skip_told_note_discard(RAMBlock *rb, uint64_t offset, uint64_t length)
     }
     if (!pages->discarded) {
         qatomic_store_release(&pages->discarded,
-                              bitmap_new(rb->max_length >> bits));
+                              bitmap_new(pages_of(rb)));
     }
     bitmap_set_atomic(pages->discarded, start, end - start);
 }
