@@ -36,3 +36,10 @@ bool paths_need_guest(const char *kernel, const char *initrd, GError **error)
                            "run 'make guest' or name one with --initrd",
                            error);
 }
+
+void paths_set_default(char **path, const char *part)
+{
+    if (!*path) {
+        *path = paths_default(part);
+    }
+}

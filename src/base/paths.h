@@ -21,6 +21,13 @@
 char *paths_default(const char *part);
 
 /**
+ * paths_set_default: set a path that was not given to paths_default().
+ * @path: the path, NULL if it was not given
+ * @part: as of paths_default()
+ */
+void paths_set_default(char **path, const char *part);
+
+/**
  * paths_need_file: make sure that a file can be read.
  * @path: the file
  * @what: what it is, for the message

@@ -193,13 +193,6 @@ static bool choose_compare(Words *words, BenchOptions *options,
     return true;
 }
 
-static void set_default(char **path, const char *part)
-{
-    if (!*path) {
-        *path = paths_default(part);
-    }
-}
-
 static GOptionContext *make_context(void)
 {
     GOptionContext *context = g_option_context_new(
@@ -301,9 +294,9 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
     if (!options->output) {
         options->output = g_strdup(DEFAULT_OUTPUT);
     }
-    set_default(&options->qemu, PATHS_QEMU);
-    set_default(&options->stock, PATHS_STOCK_QEMU);
-    set_default(&options->kernel, PATHS_KERNEL);
-    set_default(&options->initrd, PATHS_INITRD);
+    paths_set_default(&options->qemu, PATHS_QEMU);
+    paths_set_default(&options->stock, PATHS_STOCK_QEMU);
+    paths_set_default(&options->kernel, PATHS_KERNEL);
+    paths_set_default(&options->initrd, PATHS_INITRD);
     return g_steal_pointer(&options);
 }

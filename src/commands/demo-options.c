@@ -108,13 +108,6 @@ static bool check_numbers(const DemoOptions *options, GError **error)
     return true;
 }
 
-static void set_default(char **path, const char *part)
-{
-    if (!*path) {
-        *path = paths_default(part);
-    }
-}
-
 static GOptionContext *make_context(void)
 {
     GOptionContext *context = g_option_context_new(
@@ -212,9 +205,9 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
         !check_numbers(options, error)) {
         return NULL;
     }
-    set_default(&options->qemu, PATHS_QEMU);
-    set_default(&options->kernel, PATHS_KERNEL);
-    set_default(&options->initrd, PATHS_INITRD);
+    paths_set_default(&options->qemu, PATHS_QEMU);
+    paths_set_default(&options->kernel, PATHS_KERNEL);
+    paths_set_default(&options->initrd, PATHS_INITRD);
     return g_steal_pointer(&options);
 }
 

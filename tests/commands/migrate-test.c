@@ -219,24 +219,11 @@ static GSubprocess *start(const Pair *pair, const char *const *more)
     return command_run_spawn(launcher, args);
 }
 
-static void finish(GSubprocess *process, Outcome *outcome)
-{
-    g_autoptr(GError) error = NULL;
-
-    g_subprocess_communicate_utf8(process, NULL, NULL, &outcome->out,
-                                  &outcome->err, &error);
-    g_assert_no_error(error);
-    outcome->status = g_subprocess_get_if_exited(process) ?
-                      g_subprocess_get_exit_status(process) : -1;
-    g_test_message("status %d, says: %s%s", outcome->status, outcome->out,
-                   outcome->err);
-}
-
 static void move(const Pair *pair, const char *const *more, Outcome *outcome)
 {
     g_autoptr(GSubprocess) process = start(pair, more);
 
-    finish(process, outcome);
+    command_run_finish(process, outcome);
 }
 
 #define OPTIONS(...) ((const char *const[]) { __VA_ARGS__, NULL })
@@ -474,7 +461,7 @@ static void check_point(Victim victim, gulong us, const char *const *more)
     g_usleep(us);
     g_test_message("%s after %lu us", victim_names[victim], us);
     strike(&pair, program, victim);
-    finish(program, &outcome);
+    command_run_finish(program, &outcome);
     check_one(&pair, victim, &outcome);
     pair_end(&pair);
 }

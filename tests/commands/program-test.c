@@ -9,24 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/commands/run.h"
+
 /* For the guest to have begun to fill its memory. */
 #define BOOT_MS 2500
 /* A guest so small that a run takes seconds. */
 #define SMALL "--memory", "512M", "--to", "256M"
-
-typedef struct Outcome {
-    int status;                 /* -1: killed by a signal */
-    char *out;
-    char *err;
-} Outcome;
-
-static void outcome_clear(Outcome *outcome)
-{
-    g_free(outcome->out);
-    g_free(outcome->err);
-}
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Outcome, outcome_clear)
 
 /* A directory that the program makes its own in, and that is to be empty. */
 static char *tmp_dir;
@@ -66,38 +54,11 @@ static GSubprocess *spawn(const char *const *args)
     return process;
 }
 
-static void finish(GSubprocess *process, Outcome *outcome)
-{
-    g_autoptr(GError) error = NULL;
-
-    g_subprocess_communicate_utf8(process, NULL, NULL, &outcome->out,
-                                  &outcome->err, &error);
-    g_assert_no_error(error);
-    outcome->status = g_subprocess_get_if_exited(process) ?
-                      g_subprocess_get_exit_status(process) : -1;
-    g_test_message("status %d, says: %s%s", outcome->status, outcome->out,
-                   outcome->err);
-}
-
 static void run(const char *const *args, Outcome *outcome)
 {
     g_autoptr(GSubprocess) process = spawn(args);
 
-    finish(process, outcome);
-}
-
-static void assert_tmp_dir_empty(void)
-{
-    g_autoptr(GDir) dir = g_dir_open(tmp_dir, 0, NULL);
-
-    g_assert_null(g_dir_read_name(dir));
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part)) {
-        g_test_fail_printf("no '%s' in '%s'", part, text);
-    }
+    command_run_finish(process, outcome);
 }
 
 static void assert_usage(const char *const *args, const char *complaint)
@@ -121,7 +82,7 @@ static void assert_failure(const char *const *args, const char *complaint,
     g_assert_cmpint(outcome.status, ==, 1);
     assert_contains(outcome.err, complaint);
     assert_contains(outcome.err, remedy);
-    assert_tmp_dir_empty();
+    assert_empty(tmp_dir);
 }
 
 static void test_help(void)
@@ -352,12 +313,12 @@ static void check_signal(int signal, bool cleans_up)
     /* The logs of QEMU are in there, so its command line names it. */
     g_assert_cmpuint(count_processes(tmp_dir), ==, 1);
     g_subprocess_send_signal(process, signal);
-    finish(process, &outcome);
+    command_run_finish(process, &outcome);
     if (cleans_up) {
         g_assert_cmpint(outcome.status, ==, 128 + signal);
         assert_contains(outcome.err, "interrupted");
         g_assert_cmpuint(count_processes(tmp_dir), ==, 0);
-        assert_tmp_dir_empty();
+        assert_empty(tmp_dir);
         return;
     }
     for (int i = 0; i < 50 && count_processes(tmp_dir); i++) {
@@ -417,7 +378,7 @@ static void test_json(void)
     g_assert_cmpuint(json_array_get_length(
         json_object_get_array_member(report, "capabilities")), ==, 2);
     assert_run(json_object_get_object_member(report, "on"));
-    assert_tmp_dir_empty();
+    assert_empty(tmp_dir);
 }
 
 static void test_idle(void)
@@ -437,7 +398,7 @@ static void test_idle(void)
     assert_contains(outcome.out, "\nskip-unpopulated  ");
     assert_contains(outcome.out, "unpopulated pages skipped");
     g_assert_null(strstr(outcome.out, "balloon"));
-    assert_tmp_dir_empty();
+    assert_empty(tmp_dir);
 }
 
 /* The last test, since it leaves its directory behind. */

@@ -85,10 +85,8 @@ void assert_empty(const char *path)
     g_assert_cmpstr(g_dir_read_name(listing), ==, NULL);
 }
 
-void command_run_with(GSubprocessLauncher *launcher, const char *const *args,
-                  Outcome *outcome)
+void command_run_finish(GSubprocess *process, Outcome *outcome)
 {
-    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
     g_autoptr(GError) error = NULL;
 
     g_subprocess_communicate_utf8(process, NULL, NULL, &outcome->out,
@@ -98,6 +96,14 @@ void command_run_with(GSubprocessLauncher *launcher, const char *const *args,
                       g_subprocess_get_exit_status(process) : -1;
     g_test_message("status %d, says: %s%s", outcome->status, outcome->out,
                    outcome->err);
+}
+
+void command_run_with(GSubprocessLauncher *launcher, const char *const *args,
+                  Outcome *outcome)
+{
+    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
+
+    command_run_finish(process, outcome);
     assert_empty(tmp_dir);
 }
 

@@ -64,6 +64,13 @@ GSubprocess *command_run_spawn(GSubprocessLauncher *launcher,
                            const char *const *args);
 
 /**
+ * command_run_finish: wait for the end of a process whose output is piped.
+ * @process: the process
+ * @outcome: where to put how it ended; free it with outcome_clear()
+ */
+void command_run_finish(GSubprocess *process, Outcome *outcome);
+
+/**
  * command_run_with: run the command to its end.
  * @launcher: how
  * @args: its arguments, NULL-terminated
