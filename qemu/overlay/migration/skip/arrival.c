@@ -67,29 +67,39 @@
 #define PIECE (256 * MiB)
 
 /*
- * Protected by the BQL, but for @begun, which is read by the threads that
- * postcopy starts once all parts have been loaded.
+ * The destination of a migration that skips pages: from the first part, or the
+ * first gap in a file of mapped-ram, until all has been loaded.  Protected by
+ * the BQL, but that threads of multifd and postcopy, which end before it goes,
+ * look whether it has begun.
  */
-static struct {
+typedef struct SkipArrival {
+    /* The source told that it skips pages */
     bool begun;
-    /* There are SkipPages for it, since that or before */
-    bool has_pages;
     /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
     bool first;
-} arrival;
+} SkipArrival;
+
+static SkipArrival *get_arrival(void)
+{
+    return qatomic_rcu_read(&migration_incoming_get_current()->skip);
+}
 
 bool skip_arrival_begun(void)
 {
-    return arrival.begun;
+    const SkipArrival *arrival = get_arrival();
+
+    return arrival && qatomic_read(&arrival->begun);
 }
 
-static void add_pages(void)
+static SkipArrival *get_or_add_arrival(void)
 {
-    if (!arrival.has_pages) {
+    if (!get_arrival()) {
         skip_pages_add();
-        arrival.has_pages = true;
+        qatomic_rcu_set(&migration_incoming_get_current()->skip,
+                        g_new0(SkipArrival, 1));
     }
+    return get_arrival();
 }
 
 /* ---- Huge pages ---- */
@@ -683,14 +693,13 @@ static bool load(QEMUFile *f, Error **errp)
     if (!get_header(f, &flags, errp)) {
         return false;
     }
-    if (arrival.begun == !!(flags & SKIP_FLAG_START)) {
-        error_setg(errp, arrival.begun ? "it begins twice"
-                                       : "its beginning is missing");
+    if (skip_arrival_begun() == !!(flags & SKIP_FLAG_START)) {
+        error_setg(errp, skip_arrival_begun() ? "it begins twice"
+                                              : "its beginning is missing");
         return false;
     }
     if (flags & SKIP_FLAG_START) {
-        add_pages();
-        arrival.begun = true;
+        qatomic_set(&get_or_add_arrival()->begun, true);
         balloon_map_reset(balloon_map_get());
     }
     if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
@@ -724,11 +733,13 @@ int skip_arrival_load(QEMUFile *f, void *opaque, int version_id)
 /* The load may have failed elsewhere, and the process go on. */
 int skip_arrival_cleanup(void *opaque)
 {
-    arrival.begun = false;
-    if (arrival.has_pages) {
+    SkipArrival *arrival = get_arrival();
+
+    if (arrival) {
         allow_huge_pages();
         skip_pages_drop(false);
-        arrival.has_pages = false;
+        qatomic_rcu_set(&migration_incoming_get_current()->skip, NULL);
+        g_free(arrival);
     }
     return 0;
 }
@@ -737,20 +748,25 @@ int skip_arrival_cleanup(void *opaque)
 
 void skip_arrival_page(RAMBlock *rb, void *host)
 {
-    /* Of COLO, @host may be in a cache, which is none of our business. */
-    bool ours = arrival.begun && !migration_incoming_in_colo_state();
+    SkipArrival *arrival = get_arrival();
 
-    arrival.rb = ours ? rb : NULL;
-    arrival.first = ours && !ramblock_recv_bitmap_test(rb, host);
+    if (arrival) {
+        /* Of COLO, @host may be in a cache, which is none of our business. */
+        bool ours = arrival->begun && !migration_incoming_in_colo_state();
+
+        arrival->rb = ours ? rb : NULL;
+        arrival->first = ours && !ramblock_recv_bitmap_test(rb, host);
+    }
 }
 
 bool skip_arrival_zero(void *host)
 {
-    RAMBlock *rb = arrival.rb;
+    const SkipArrival *arrival = get_arrival();
+    RAMBlock *rb = arrival ? arrival->rb : NULL;
     SkipPages *pages = rb ? skip_pages_of(rb) : NULL;
 
     return pages && pages->emptied &&
-           (arrival.first ||
+           (arrival->first ||
             skip_drop_page(rb, (uint8_t *)host - rb->host,
                            qemu_target_page_size()));
 }
@@ -762,7 +778,7 @@ bool skip_arrival_zero_of_channel(RAMBlock *rb, uint64_t offset)
     bool first;
 
     RCU_READ_LOCK_GUARD();
-    pages = arrival.begun ? skip_pages_of(rb) : NULL;
+    pages = skip_arrival_begun() ? skip_pages_of(rb) : NULL;
     if (!pages) {
         return false;
     }
@@ -798,7 +814,7 @@ bool skip_arrival_gaps(RAMBlock *rb, const unsigned long *held,
     }
     gaps = bitmap_new(all.end);
     bitmap_complement(gaps, held, all.end);
-    add_pages();
+    get_or_add_arrival();
     forbid_huge_pages(rb, gaps, bits, &all);
     skip_turns_begin(&turns, "gaps");
     while (!ret && page_run_next(gaps, run.end, all.end, &run)) {
