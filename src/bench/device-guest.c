@@ -295,11 +295,11 @@ bool device_guest_drive(DeviceGuest *guest, bool must_tell_host,
 }
 
 bool device_guest_fill(DeviceGuest *guest, uint64_t start, uint64_t length,
-                       GError **error)
+                       uint8_t value, GError **error)
 {
     g_autofree char *data = g_malloc(SIZE_MIB);
 
-    memset(data, 0x5a, SIZE_MIB);
+    memset(data, value, SIZE_MIB);
     for (uint64_t done = 0; done < length; done += SIZE_MIB) {
         if (!write_ram(guest, start + done, data,
                        MIN(length - done, SIZE_MIB), error)) {

@@ -87,15 +87,19 @@ void device_guest_free(DeviceGuest *guest);
 bool device_guest_drive(DeviceGuest *guest, bool must_tell_host,
                         GError **error);
 
+/* What memory holds that is used */
+#define DEVICE_USED 0x5a
+
 /**
- * device_guest_fill: write to RAM, other than zero.
+ * device_guest_fill: write one value all over a part of RAM.
  * @guest: the guest
  * @start: offset in RAM, in bytes
  * @length: in bytes
+ * @value: of each byte
  * @error: set if it cannot be written to
  */
 bool device_guest_fill(DeviceGuest *guest, uint64_t start, uint64_t length,
-                       GError **error);
+                       uint8_t value, GError **error);
 
 /**
  * device_guest_read: read RAM.

@@ -66,7 +66,8 @@ static bool touch_and_inflate(DeviceGuest *guest, const DevicePages *all,
         };
 
         if (!device_guest_fill(guest, piece.start,
-                               piece.run_pages * DEVICE_PAGE, error) ||
+                               piece.run_pages * DEVICE_PAGE, DEVICE_USED,
+                               error) ||
             !device_guest_inflate(guest, &piece, DEVICE_MAX_PFNS, NULL,
                                   error)) {
             return false;
@@ -80,7 +81,8 @@ static bool set_up(DeviceGuest *guest, const DeviceCase *step, GError **error)
 {
     DevicePages pages;
 
-    if (!device_guest_fill(guest, DEVICE_RAM_START, step->used, error)) {
+    if (!device_guest_fill(guest, DEVICE_RAM_START, step->used, DEVICE_USED,
+                           error)) {
         return false;
     }
     if (step->pattern == DEVICE_NONE) {
@@ -429,7 +431,8 @@ static bool rate_in_order(DeviceGuest *guest, const DeviceCase *step,
     double inflate;
     double deflate;
 
-    return device_guest_fill(guest, start, step->ballooned, error) &&
+    return device_guest_fill(guest, start, step->ballooned, DEVICE_USED,
+                             error) &&
            device_guest_inflate(guest, &pages, DEVICE_LINUX_PFNS, &inflate,
                                 error) &&
            device_guest_deflate(guest, &pages, DEVICE_LINUX_PFNS, &deflate,

@@ -119,7 +119,7 @@ static bool takes_later(const QemuState *state, const Forecast *forecast)
             return false;
         }
     }
-    return !forecast->not_told;
+    return !forecast->not_told && !forecast->huge_pages;
 }
 
 static bool check_memory(Monitor *monitor, const QemuState *state,
@@ -243,13 +243,13 @@ static void note_not_asked(const Move *move, GPtrArray *notes)
 
 static bool ask(Move *move, MigratePlan *plan, GError **error)
 {
-    plan->source = qemu_state_ask(move->source, FORECAST_CELLS, error);
+    plan->source = qemu_state_ask(move->source, error);
     if (!plan->source ||
         !check_source(move->source, plan->source, error)) {
         return false;
     }
     if (move->destination) {
-        plan->destination = qemu_state_ask(move->destination, 1, error);
+        plan->destination = qemu_state_ask(move->destination, error);
         return plan->destination &&
                check_destination(move->destination, plan->source,
                                  plan->destination, error);

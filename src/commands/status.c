@@ -87,8 +87,7 @@ static bool is_ready(const QemuState *state, const Forecast *forecast)
 
 static bool show(Monitor *monitor, StatusOptions *options, GError **error)
 {
-    g_autoptr(QemuState) state = qemu_state_ask(monitor, FORECAST_CELLS,
-                                                error);
+    g_autoptr(QemuState) state = qemu_state_ask(monitor, error);
     g_autoptr(Forecast) forecast = NULL;
     g_autofree char *text = NULL;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "map/forecast.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/size.h"
@@ -8,6 +9,9 @@
 /* What each page takes in the stream besides its content, and one of zeroes. */
 #define HEADER_BYTES 8
 #define ZERO_BYTES 9
+
+/* How many pages of all QEMU looks at to tell how many hold zeroes. */
+#define SAMPLES 16384
 
 /* Pages that are given back, and counted by the guest, but not yet by us. */
 #define ON_THE_WAY SIZE_MIB
@@ -17,8 +21,8 @@ typedef struct Pages {
     uint64_t all;
     uint64_t ballooned;
     uint64_t unpopulated;
-    uint64_t both;              /* in the balloon and unpopulated, at least */
-    uint64_t populated_ballooned; /* at most */
+    uint64_t both;              /* in the balloon and unpopulated */
+    uint64_t zeroes;            /* populated, and zero, at least */
 } Pages;
 
 static const char *const reason_names[] = {
@@ -35,24 +39,38 @@ const char *forecast_reason_name(ForecastReason reason)
 }
 
 /*
- * QEMU counts per cell what is in the balloon, and what is unpopulated, and
- * not how far these overlap: in a cell as little as they can.
+ * QEMU looks at a sample of the populated pages. Of so many of them there are
+ * zero, with a margin of three standard errors, at least so many.
  */
-static Pages count_pages(const MemoryBlock *block)
+static uint64_t zeroes_at_least(uint64_t populated, uint64_t zeroes,
+                                uint64_t stride)
 {
+    double samples = (double)populated / stride;
+    double share = (double)zeroes / populated;
+    double error;
+
+    if (stride <= 1 || !zeroes) {
+        return MIN(zeroes, populated);
+    }
+    error = MAX(3 * sqrt(share * (1 - share) / samples), 3 / samples);
+    return MAX(share - error, 0) * populated;
+}
+
+static Pages count_pages(const MemoryMap *map, const MemoryBlock *block)
+{
+    uint64_t stride = (map->size / map->page_size + SAMPLES - 1) / SAMPLES;
     Pages sum = { 0 };
 
     for (unsigned i = 0; i < block->n_cells; i++) {
         const MemoryCounts *cell = &block->cells[i];
-        uint64_t gone = cell->ballooned + cell->unpopulated;
-        uint64_t both = gone > cell->pages ? gone - cell->pages : 0;
 
         sum.all += cell->pages;
         sum.ballooned += cell->ballooned;
         sum.unpopulated += cell->unpopulated;
-        sum.both += both;
-        sum.populated_ballooned += cell->ballooned - both;
     }
+    sum.both = MIN(block->both, MIN(sum.ballooned, sum.unpopulated));
+    sum.zeroes = sum.unpopulated == sum.all ? 0 :
+        zeroes_at_least(sum.all - sum.unpopulated, block->zeroes, stride);
     return sum;
 }
 
@@ -73,7 +91,7 @@ static const BackendState *find_backend(const QemuState *state,
 
 /* ---- Whether ---- */
 
-static ForecastReason judge_balloon(const QemuState *state, uint64_t both)
+static ForecastReason judge_balloon(const QemuState *state, bool inhibited)
 {
     const BalloonState *balloon = &state->balloon;
 
@@ -86,21 +104,15 @@ static ForecastReason judge_balloon(const QemuState *state, uint64_t both)
     if (balloon->has_features && !balloon->negotiated) {
         return FORECAST_MUST_TELL_HOST;
     }
-    /* It was so when a migration began, and nothing says otherwise since. */
-    if (state->vfio || (!both && !g_strcmp0(state->last_reason,
-                                            "discard-inhibited"))) {
-        return FORECAST_DISCARD_INHIBITED;
-    }
-    return FORECAST_ACTIVE;
+    return inhibited ? FORECAST_DISCARD_INHIBITED : FORECAST_ACTIVE;
 }
 
-static void judge(const QemuState *state, const Pages *sum,
-                  Forecast *forecast)
+static void judge(const QemuState *state, bool inhibited, Forecast *forecast)
 {
     ForecastSkip *balloon = &forecast->balloon;
     ForecastSkip *unpopulated = &forecast->unpopulated;
 
-    balloon->if_on = judge_balloon(state, sum->both);
+    balloon->if_on = judge_balloon(state, inhibited);
     unpopulated->if_on = state->skip_unpopulated.known
                          ? FORECAST_ACTIVE : FORECAST_NOT_SUPPORTED;
     balloon->reason = state->skip_balloon.known && !state->skip_balloon.on
@@ -110,9 +122,6 @@ static void judge(const QemuState *state, const Pages *sum,
         ? FORECAST_CAPABILITY_OFF : unpopulated->if_on;
     forecast->skips = balloon->reason == FORECAST_ACTIVE ||
                       unpopulated->reason == FORECAST_ACTIVE;
-    /* What the balloon has let go of shows that it was not. */
-    forecast->inhibited_unknown = balloon->if_on == FORECAST_ACTIVE &&
-                                  !sum->both;
 }
 
 /* ---- How much ---- */
@@ -130,29 +139,37 @@ static void leave_alone(Forecast *forecast, const MemoryBlock *block,
 
 /*
  * With one of the capabilities active, records of zeroes populate nothing on
- * the destination; without, each that goes to shared memory does.
+ * the destination; without, each that goes to shared memory does. A page of
+ * zeroes may become a part of a huge page with others: on hugetlbfs, and of
+ * private memory.
  */
-static void add_block(const QemuState *state, const MemoryBlock *block,
-                      uint64_t page_size, Forecast *forecast)
+static void add_block(const QemuState *state, const MemoryMap *map,
+                      const MemoryBlock *block, Forecast *forecast)
 {
     const BackendState *backend = find_backend(state, block);
-    Pages pages = count_pages(block);
+    uint64_t page_size = map->page_size;
+    Pages pages = count_pages(map, block);
+    bool small = backend && backend->shared &&
+                 block->host_page_size <= page_size;
     uint64_t populated = pages.all - pages.unpopulated;
     bool balloon = forecast->balloon.reason == FORECAST_ACTIVE;
     bool unpopulated = forecast->unpopulated.reason == FORECAST_ACTIVE;
     uint64_t skipped = unpopulated && backend ? pages.unpopulated :
                        balloon ? pages.both : 0;
-    uint64_t zeroes = pages.unpopulated - skipped;
+    uint64_t zeroes = pages.unpopulated - skipped + pages.zeroes;
 
+    forecast->in_map += pages.ballooned * page_size;
+    forecast->in_map_populated += (pages.ballooned - pages.both) * page_size;
     forecast->balloon.bytes += pages.both * page_size;
     forecast->unpopulated.bytes +=
         (backend ? pages.unpopulated : 0) * page_size;
     forecast->would_skip += skipped * page_size;
-    forecast->would_send += populated * (page_size + HEADER_BYTES) +
-                            zeroes * ZERO_BYTES;
+    forecast->would_send += (populated - pages.zeroes) *
+                            (page_size + HEADER_BYTES) + zeroes * ZERO_BYTES;
     forecast->destination += page_size *
-        (backend && (forecast->skips || !backend->shared) ? populated
-                                                          : pages.all);
+        (backend && (forecast->skips || !backend->shared)
+         ? populated - (small ? pages.zeroes : 0) : pages.all);
+    forecast->huge_pages |= block->host_page_size > page_size;
     if (!backend) {
         leave_alone(forecast, block, "not-guest-ram");
     } else if (block->has_unpopulated) {
@@ -178,25 +195,10 @@ static void block_free(gpointer opaque)
     g_free(block);
 }
 
-static Pages count_all(const MemoryMap *map)
-{
-    Pages sum = { 0 };
-
-    for (unsigned i = 0; map && i < map->blocks->len; i++) {
-        Pages pages = count_pages(map->blocks->pdata[i]);
-
-        sum.ballooned += pages.ballooned;
-        sum.both += pages.both;
-        sum.populated_ballooned += pages.populated_ballooned;
-    }
-    return sum;
-}
-
 Forecast *forecast_make(const QemuState *state, GError **error)
 {
     g_autoptr(Forecast) forecast = g_new0(Forecast, 1);
     g_autoptr(MemoryMap) map = NULL;
-    Pages sum;
 
     forecast->left_alone = g_ptr_array_new_with_free_func(block_free);
     if (state->map) {
@@ -205,8 +207,7 @@ Forecast *forecast_make(const QemuState *state, GError **error)
             return NULL;
         }
     }
-    sum = count_all(map);
-    judge(state, &sum, forecast);
+    judge(state, map && map->discard_inhibited, forecast);
     if (state->balloon.has_actual && state->balloon.actual < state->memory) {
         forecast->holds = state->memory - state->balloon.actual;
     }
@@ -216,10 +217,8 @@ Forecast *forecast_make(const QemuState *state, GError **error)
     }
     forecast->has_map = true;
     forecast->ram = map->size;
-    forecast->in_map = sum.ballooned * map->page_size;
-    forecast->in_map_populated = sum.populated_ballooned * map->page_size;
     for (unsigned i = 0; i < map->blocks->len; i++) {
-        add_block(state, map->blocks->pdata[i], map->page_size, forecast);
+        add_block(state, map, map->blocks->pdata[i], forecast);
     }
     return g_steal_pointer(&forecast);
 }

@@ -5,9 +5,6 @@
 #include "map/map.h"
 #include "qemu/state.h"
 
-/* Of how many cells a forecast asks for: the most that QEMU makes. */
-#define FORECAST_CELLS 16384
-
 /* What becomes of a capability when a migration begins. */
 typedef enum ForecastReason {
     FORECAST_ACTIVE,
@@ -42,14 +39,14 @@ typedef struct Forecast {
     ForecastSkip balloon;
     ForecastSkip unpopulated;
     bool skips;                 /* at least one of them is active */
-    bool inhibited_unknown;     /* whether discarding is inhibited */
 
     uint64_t ram;               /* all that is migrated as RAM */
-    bool has_map;               /* the next four are known */
+    bool has_map;               /* the next five are known */
     uint64_t populated;         /* of guest RAM, as far as it is told */
     uint64_t not_told;          /* guest RAM of which that is not told */
+    bool huge_pages;            /* some of it is in huge pages of hugetlbfs */
     uint64_t in_map;            /* of the guest, in the balloon map */
-    uint64_t in_map_populated;  /* of that, at most */
+    uint64_t in_map_populated;  /* of that */
     uint64_t holds;             /* by the balloon; 0 if it is not known */
 
     uint64_t would_skip;        /* at least */

@@ -117,6 +117,24 @@ static bool parse_members(const MemoryMap *map, MemoryBlock *block,
                          &block->has_record, error));
 }
 
+/* Numbers that QEMUs without this version of the command do not tell */
+static bool parse_number(JsonObject *object, const char *name,
+                         uint64_t *number, GError **error)
+{
+    return !json_object_has_member(object, name) ||
+           get_number(object, name, number, error);
+}
+
+static bool parse_numbers(MemoryBlock *block, JsonObject *object,
+                          GError **error)
+{
+    return parse_number(object, "host-page-size", &block->host_page_size,
+                        error) &&
+           parse_number(object, "ballooned-unpopulated", &block->both,
+                        error) &&
+           parse_number(object, "zeroes", &block->zeroes, error);
+}
+
 static bool parse_id(MemoryBlock *block, JsonObject *object, GError **error)
 {
     JsonNode *node = json_object_get_member(object, "id");
@@ -184,7 +202,8 @@ static bool parse_block(MemoryMap *map, JsonNode *node, unsigned *cells,
     object = json_node_get_object(node);
     if (!parse_id(block, object, error) ||
         !parse_size(map, block, cells, object, error) ||
-        !parse_members(map, block, object, error)) {
+        !parse_members(map, block, object, error) ||
+        !parse_numbers(block, object, error)) {
         return false;
     }
     g_ptr_array_add(map->blocks, g_steal_pointer(&block));
@@ -194,6 +213,7 @@ static bool parse_block(MemoryMap *map, JsonNode *node, unsigned *cells,
 static bool parse_header(MemoryMap *map, JsonObject *object, GError **error)
 {
     JsonNode *recorded = json_object_get_member(object, "recorded");
+    JsonNode *inhibited = json_object_get_member(object, "discard-inhibited");
 
     if (!get_number(object, "page-size", &map->page_size, error) ||
         !get_number(object, "cell-size", &map->cell_size, error)) {
@@ -208,6 +228,8 @@ static bool parse_header(MemoryMap *map, JsonObject *object, GError **error)
                       "neither true nor false" : "missing");
     }
     map->recorded = json_node_get_boolean(recorded);
+    map->discard_inhibited = node_holds(inhibited, G_TYPE_BOOLEAN) &&
+                             json_node_get_boolean(inhibited);
     return true;
 }
 

@@ -402,22 +402,19 @@ static bool ask_migration(Monitor *monitor, QemuState *state, GError **error)
         return not_as_documented(monitor, "query-migrate", error);
     }
     state->migration = g_strdup(text_of(info, "status"));
-    state->last_reason = g_strdup(text_of(object_of(
-        member(info, "skip-balloon")), "reason"));
     return true;
 }
 
-static bool ask_map(Monitor *monitor, unsigned cells, QemuState *state,
-                    GError **error)
+static bool ask_map(Monitor *monitor, QemuState *state, GError **error)
 {
     JsonObject *arguments = json_object_new();
 
-    json_object_set_int_member(arguments, "cells", cells);
+    json_object_set_int_member(arguments, "cells", 1);
     return ask(monitor, "query-migration-map", arguments, false, &state->map,
                error);
 }
 
-QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error)
+QemuState *qemu_state_ask(Monitor *monitor, GError **error)
 {
     g_autoptr(QemuState) state = g_new0(QemuState, 1);
 
@@ -429,7 +426,7 @@ QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error)
         !ask_balloon(monitor, state, error) ||
         !ask_capabilities(monitor, state, error) ||
         !ask_migration(monitor, state, error) ||
-        !ask_map(monitor, cells, state, error)) {
+        !ask_map(monitor, state, error)) {
         return NULL;
     }
     return g_steal_pointer(&state);
@@ -444,7 +441,6 @@ void qemu_state_free(QemuState *state)
     g_free(state->name);
     g_free(state->status);
     g_free(state->migration);
-    g_free(state->last_reason);
     g_free(state->vfio);
     g_free(state->balloon.path);
     g_ptr_array_unref(state->backends);

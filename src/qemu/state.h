@@ -55,7 +55,6 @@ typedef struct QemuState {
     CapabilityState skip_unpopulated;
     BalloonState balloon;
     char *migration;            /* status of the last one; NULL: none yet */
-    char *last_reason;          /* why it had skip-balloon disabled, or NULL */
     char *vfio;                 /* type of a VFIO device, or NULL */
     GPtrArray *backends;        /* of BackendState * */
     JsonNode *capabilities;     /* of query-migrate-capabilities */
@@ -65,7 +64,6 @@ typedef struct QemuState {
 /**
  * qemu_state_ask: ask a QEMU for its state.
  * @monitor: the QEMU
- * @cells: how finely to divide the map
  * @error: set as by monitor_execute(), or to SB_ERROR_QMP if an answer is not
  *         as QEMU documents it
  *
@@ -73,7 +71,7 @@ typedef struct QemuState {
  *
  * Returns: the state, NULL on failure; free it with qemu_state_free().
  */
-QemuState *qemu_state_ask(Monitor *monitor, unsigned cells, GError **error);
+QemuState *qemu_state_ask(Monitor *monitor, GError **error);
 
 /**
  * qemu_state_capability: a migration capability, by its name.

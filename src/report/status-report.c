@@ -111,7 +111,7 @@ static void add_memory(GString *text, const QemuState *state,
     add_size(text, "  populated on this host", forecast->populated, "");
     if (forecast->not_told) {
         add_size(text, "  not told by QEMU", forecast->not_told,
-                 " (on hugetlbfs it tells while it migrates)");
+                 " (another process populated huge pages)");
     }
 }
 
@@ -135,8 +135,7 @@ static void add_balloon(GString *text, const QemuState *state,
             size_format(forecast->in_map_populated);
 
         add_size(text, "  in the map", forecast->in_map, "");
-        add_line(text, "  of that populated", "%s%s", populated,
-                 forecast->in_map_populated ? " at most" : "");
+        add_line(text, "  of that populated", "%s", populated);
     }
     if (balloon->has_available) {
         add_size(text, "  the guest could spare", balloon->available, "");
@@ -181,11 +180,6 @@ void status_report_add_forecast(GString *text, const Forecast *forecast)
     add_size(text, "  sends at most", forecast->would_send, "");
     add_size(text, "  takes there at most", forecast->destination,
              " of memory for the guest");
-    if (forecast->inhibited_unknown &&
-        forecast->balloon.reason == FORECAST_ACTIVE) {
-        g_string_append(text, "Whether discarding is inhibited turns out "
-                        "when it begins: the balloon is empty.\n");
-    }
 }
 
 char *status_report_text(const QemuState *state, const Forecast *forecast)
@@ -308,9 +302,6 @@ static JsonArray *unknown_array(const Forecast *forecast)
 {
     JsonArray *array = json_array_new();
 
-    if (forecast->inhibited_unknown) {
-        json_array_add_string_element(array, "discard-inhibited");
-    }
     if (forecast->not_told || !forecast->has_map) {
         json_array_add_string_element(array, "populated");
     }

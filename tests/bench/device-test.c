@@ -325,7 +325,7 @@ static void test_fill(void)
     start(&driven, &config, STALL_SECS);
     drive(&driven);
     g_assert_true(memory_of_process(vm_pid(driven.vm), &before, NULL));
-    device_guest_fill(driven.guest, pages.start, USED, &error);
+    device_guest_fill(driven.guest, pages.start, USED, DEVICE_USED, &error);
     g_assert_no_error(error);
     g_assert_true(memory_of_process(vm_pid(driven.vm), &filled, NULL));
     inflate(&driven, &pages, DEVICE_LINUX_PFNS);

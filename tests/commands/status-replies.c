@@ -32,7 +32,7 @@ static const FakeReply usual[] = {
       "\"stats\": {\"stat-available-memory\": 4321}}", NULL },
     { "query-migrate-capabilities", NULL, NULL, NULL },
     { "query-migrate", NULL, "\"return\": {\"status\": \"completed\"}", NULL },
-    { "query-migration-map", "16384", STATUS_MAP_USUAL, NULL },
+    { "query-migration-map", NULL, STATUS_MAP_USUAL, NULL },
     { NULL, NULL, NULL, NULL }
 };
 

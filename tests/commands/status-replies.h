@@ -33,24 +33,30 @@
 
 #define STATUS_VFIO \
     "\"return\": [{\"name\": \"device[0]\", \"type\": \"child<vfio-pci>\"}]"
-#define STATUS_WAS_INHIBITED \
-    "\"return\": {\"status\": \"completed\", \"skip-balloon\": " \
-    "{\"status\": \"disabled\", \"reason\": \"discard-inhibited\"}}"
 
+#define STATUS_MAP_OF(inhibited, id, host_page, ballooned, unpopulated) \
+    "\"return\": {\"page-size\": 4096, \"cell-size\": 131072, " \
+    "\"recorded\": false, \"discard-inhibited\": " inhibited ", " \
+    "\"blocks\": [{\"id\": \"" id "\", \"size\": 131072, " \
+    "\"host-page-size\": " host_page ", \"ballooned\": [" ballooned "]" \
+    unpopulated "}, {\"id\": \"pc.bios\", \"size\": 8192, " \
+    "\"host-page-size\": 4096, \"unpopulated\": [0], \"zeroes\": 0}]}"
 #define STATUS_MAP(id, ballooned, unpopulated) \
-    "\"return\": {\"page-size\": 4096, \"cell-size\": 16384, " \
-    "\"recorded\": false, \"blocks\": [{\"id\": \"" id "\", " \
-    "\"size\": 131072, \"ballooned\": [" ballooned "]" unpopulated "}, " \
-    "{\"id\": \"pc.bios\", \"size\": 8192, \"unpopulated\": [0]}]}"
+    STATUS_MAP_OF("false", id, "4096", ballooned, unpopulated)
 #define STATUS_MAP_USUAL \
-    STATUS_MAP("ram0", "4, 4, 2, 0, 0, 0, 0, 0", \
-               ", \"unpopulated\": [4, 3, 2, 0, 4, 1, 0, 0]")
+    STATUS_MAP("ram0", "10", ", \"unpopulated\": [14], " \
+               "\"ballooned-unpopulated\": 7, \"zeroes\": 0")
+/* Four of the populated pages are zero. */
+#define STATUS_MAP_ZEROES_OF(host_page) \
+    STATUS_MAP_OF("false", "ram0", host_page, "10", ", " \
+                  "\"unpopulated\": [14], \"ballooned-unpopulated\": 7, " \
+                  "\"zeroes\": 4")
 /* Nothing of the balloon was let go of. */
-#define STATUS_MAP_POPULATED \
-    STATUS_MAP("ram0", "4, 4, 2, 0, 0, 0, 0, 0", \
-               ", \"unpopulated\": [0, 0, 0, 0, 4, 1, 0, 0]")
+#define STATUS_MAP_INHIBITED \
+    STATUS_MAP_OF("true", "ram0", "4096", "0", ", \"unpopulated\": [5], " \
+                  "\"ballooned-unpopulated\": 0, \"zeroes\": 0")
 #define STATUS_MAP_NOT_TOLD \
-    STATUS_MAP("/objects/ram0", "4, 4, 2, 0, 0, 0, 0, 0", "")
+    STATUS_MAP_OF("false", "/objects/ram0", "2097152", "10", "")
 
 /**
  * status_replies_reset: answer as a QEMU on shared memory whose guest has

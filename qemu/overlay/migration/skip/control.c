@@ -126,6 +126,11 @@ static bool discards_fail(void)
     return locked;
 }
 
+bool skip_migration_discard_inhibited(void)
+{
+    return ram_block_discard_is_disabled() || discards_fail();
+}
+
 static void decide_about_balloon(SkipMigration *m)
 {
     m->status = SKIP_BALLOON_STATUS_DISABLED;
@@ -134,7 +139,7 @@ static void decide_about_balloon(SkipMigration *m)
     } else if (!virtio_vdev_has_feature(balloon_map_device(),
                                         VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
         m->reason = SKIP_BALLOON_REASON_MUST_TELL_HOST;
-    } else if (ram_block_discard_is_disabled() || discards_fail()) {
+    } else if (skip_migration_discard_inhibited()) {
         m->reason = SKIP_BALLOON_REASON_DISCARD_INHIBITED;
     } else {
         m->status = SKIP_BALLOON_STATUS_ACTIVE;

@@ -112,6 +112,14 @@ bool skip_unpopulated_active(void);
 bool skip_migration_skips(void);
 
 /**
+ * skip_migration_discard_inhibited: Is memory not discarded that the guest gives
+ * back, since a device needs it to stay, it is locked, or the host refuses?
+ *
+ * With the BQL held.
+ */
+bool skip_migration_discard_inhibited(void);
+
+/**
  * skip_unpopulated_in_block: May it skip any page of @rb?
  *
  * With the BQL held.

@@ -12,8 +12,10 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/uio.h>
 #include "qemu/bitmap.h"
 #include "qemu/coroutine.h"
+#include "qemu/cutils.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -22,7 +24,9 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "hw/virtio/balloon-map.h"
+#include "migration/misc.h"
 #include "migration/ram.h"
+#include "control.h"
 #include "pages.h"
 #include "populated-block.h"
 #include "trace.h"
@@ -37,10 +41,23 @@
 #define PIECE (256 * MiB)
 #define PIECE_PAGES (UINT64_C(1) << 23)
 
+/* Pages that are read, to tell how many of them hold zeroes */
+#define SAMPLES_MAX 16384
+
+/* What of a RAM block is known as a whole; all are target pages. */
+typedef struct BlockSums {
+    uint64_t populated;
+    uint64_t both;              /* in the balloon and unpopulated */
+    uint64_t sampled;           /* populated, and looked at */
+    uint64_t zeroes;            /* of these, those that hold zeroes */
+} BlockSums;
+
 /* A query, and its answer as far as it has come */
 typedef struct MapQuery {
     MigrationMapInfo *info;
     unsigned shift;             /* log2 of the target pages of a cell */
+    uint64_t stride;            /* of so many one is looked at */
+    BlockSums sums;             /* of the RAM block under way */
     int64_t slice_begin;
 } MapQuery;
 
@@ -48,7 +65,7 @@ typedef struct MapQuery {
  * Count some pages of @rb in @cells, from page @at to @npages at most.  Returns
  * the page to go on from, or a negative errno if nobody can tell.
  */
-typedef int64_t Count(const MapQuery *query, RAMBlock *rb, uint32_t *cells,
+typedef int64_t Count(MapQuery *query, RAMBlock *rb, uint32_t *cells,
                       uint64_t at, uint64_t npages);
 
 /* ---- Slices ---- */
@@ -104,7 +121,7 @@ static uint64_t cells_of_all(const MapQuery *query)
 static void list_blocks(MapQuery *query, uint64_t cells)
 {
     MigrationMapBlockList **tail = &query->info->blocks;
-    uint64_t n = 0;
+    uint64_t n = 0, pages = 0;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
@@ -114,6 +131,8 @@ static void list_blocks(MapQuery *query, uint64_t cells)
 
             block->id = g_strdup(rb->idstr);
             block->size = rb->used_length;
+            block->host_page_size = rb->page_size;
+            pages += rb->used_length >> qemu_target_page_bits();
             QAPI_LIST_APPEND(tail, block);
             n++;
         }
@@ -123,6 +142,7 @@ static void list_blocks(MapQuery *query, uint64_t cells)
     while (cells_of_all(query) > MAX(cells, n)) {
         query->shift++;
     }
+    query->stride = DIV_ROUND_UP(pages, SAMPLES_MAX);
     query->info->page_size = qemu_target_page_size();
     query->info->cell_size = qemu_target_page_size() << query->shift;
 }
@@ -138,7 +158,7 @@ static uint64_t end_of_piece(const MapQuery *query, uint64_t at,
     return MIN(MIN(cell_end, at + PIECE_PAGES), npages);
 }
 
-static int64_t count_ballooned(const MapQuery *query, RAMBlock *rb,
+static int64_t count_ballooned(MapQuery *query, RAMBlock *rb,
                                uint32_t *cells, uint64_t at, uint64_t npages)
 {
     int shift = qemu_target_page_bits() - BALLOON_MAP_PAGE_SHIFT;
@@ -154,7 +174,7 @@ static int64_t count_ballooned(const MapQuery *query, RAMBlock *rb,
 }
 
 /* The lock of the bitmap is not needed: what changes now counts or does not. */
-static int64_t count_skipped(const MapQuery *query, RAMBlock *rb,
+static int64_t count_skipped(MapQuery *query, RAMBlock *rb,
                              uint32_t *cells, uint64_t at, uint64_t npages)
 {
     const unsigned long *told = told_of_block(rb);
@@ -168,19 +188,86 @@ static int64_t count_skipped(const MapQuery *query, RAMBlock *rb,
     return end;
 }
 
-static int64_t count_unpopulated(const MapQuery *query, RAMBlock *rb,
+/*
+ * Does the host have memory for a page of zeroes?  It is populated, so reading
+ * it allocates nothing; as the kernel reads it, memory that has failed is an
+ * error, and not the end of this process.
+ */
+static bool is_zero_page(RAMBlock *rb, uint64_t page)
+{
+    size_t size = qemu_target_page_size();
+    g_autofree char *buf = g_malloc(size);
+    struct iovec to = { .iov_base = buf, .iov_len = size };
+    struct iovec from = {
+        .iov_base = rb->host + page * size,
+        .iov_len = size,
+    };
+
+    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == size &&
+           buffer_is_zero(buf, size);
+}
+
+/*
+ * Pages [@at, @end) are populated.  Of each stride one is looked at, and not
+ * the first one always, since memory is used in patterns.
+ */
+static void look_at_populated(MapQuery *query, RAMBlock *rb, uint64_t at,
+                              uint64_t end)
+{
+    BlockSums *sums = &query->sums;
+    uint64_t i;
+
+    sums->populated += end - at;
+    for (i = at / query->stride; i * query->stride < end; i++) {
+        uint64_t page = i * query->stride +
+                        ((i * 0x9e3779b97f4a7c15) >> 32) % query->stride;
+
+        if (page >= at && page < end) {
+            sums->sampled++;
+            sums->zeroes += is_zero_page(rb, page);
+        }
+    }
+}
+
+/* Pages [@at, @end) are unpopulated. */
+static void count_in_cells(MapQuery *query, RAMBlock *rb, uint32_t *cells,
+                           uint64_t at, uint64_t end)
+{
+    int shift = qemu_target_page_bits() - BALLOON_MAP_PAGE_SHIFT;
+    const unsigned long *map = balloon_map_of_block(rb);
+    uint64_t next;
+
+    if (map && shift >= 0) {
+        query->sums.both += page_run_count(map, at << shift,
+                                           end << shift) >> shift;
+    }
+    for (; at < end; at = next) {
+        next = MIN(((at >> query->shift) + 1) << query->shift, end);
+        cells[at >> query->shift] += next - at;
+    }
+}
+
+/*
+ * Page tables do not know huge pages that another process has populated, or
+ * that were in the file before.
+ */
+static bool is_more_in_file(const MapQuery *query, RAMBlock *rb)
+{
+    uint64_t populated = query->sums.populated << qemu_target_page_bits();
+    struct stat st;
+
+    return rb->fd >= 0 && rb->page_size != qemu_real_host_page_size() &&
+           (fstat(rb->fd, &st) < 0 || st.st_blocks * 512 > populated);
+}
+
+static int64_t count_unpopulated(MapQuery *query, RAMBlock *rb,
                                  uint32_t *cells, uint64_t at, uint64_t npages)
 {
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
     int bits = qemu_target_page_bits();
     uint64_t limit = 0;
-    PopulatedScan *scan;
     int ret;
 
-    /* On hugetlbfs the host has to count all pages before it tells of one. */
-    if (rb->fd >= 0 && rb->page_size != qemu_real_host_page_size()) {
-        return -EOPNOTSUPP;
-    }
-    scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
     do {
         uint64_t end = 0, next;
 
@@ -191,14 +278,18 @@ static int64_t count_unpopulated(const MapQuery *query, RAMBlock *rb,
         ret = populated_scan_next(scan, at << bits, limit, &end);
         /* To show it to people, it need not be certain. */
         ret = ret == -EAGAIN ? 0 : ret;
-        for (; !ret && at < end >> bits; at = next) {
-            next = MIN(((at >> query->shift) + 1) << query->shift,
-                       end >> bits);
-            cells[at >> query->shift] += next - at;
+        next = ret ? DIV_ROUND_UP(end, UINT64_C(1) << bits) : end >> bits;
+        if (ret > 0) {
+            look_at_populated(query, rb, at, MIN(next, npages));
+        } else if (!ret) {
+            count_in_cells(query, rb, cells, at, next);
         }
         at = DIV_ROUND_UP(end, UINT64_C(1) << bits);
     } while (ret >= 0 && at < npages && !time_is_up(query));
     populated_scan_free(scan);
+    if (ret >= 0 && at >= npages && is_more_in_file(query, rb)) {
+        ret = -EAGAIN;
+    }
     return ret < 0 ? ret : (int64_t)at;
 }
 
@@ -229,6 +320,18 @@ static uint32List *coroutine_fn count_block(MapQuery *query,
     return list;
 }
 
+static void add_sums(const MapQuery *query, MigrationMapBlock *block)
+{
+    const BlockSums *sums = &query->sums;
+
+    block->has_zeroes = block->has_unpopulated;
+    block->zeroes = sums->sampled ? muldiv64(sums->populated, sums->zeroes,
+                                             sums->sampled) : 0;
+    block->has_ballooned_unpopulated = block->has_ballooned &&
+                                       block->has_unpopulated;
+    block->ballooned_unpopulated = sums->both;
+}
+
 MigrationMapInfo *coroutine_fn
 qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
 {
@@ -249,11 +352,14 @@ qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
 
         block->ballooned = count_block(&query, block, count_ballooned,
                                        &block->has_ballooned);
+        query.sums = (BlockSums) { };
         block->unpopulated = count_block(&query, block, count_unpopulated,
                                          &block->has_unpopulated);
+        add_sums(&query, block);
         block->skipped = count_block(&query, block, count_skipped,
                                      &block->has_skipped);
     }
+    query.info->discard_inhibited = skip_migration_discard_inhibited();
     slice_end(&query);
     return query.info;
 }
