@@ -159,23 +159,32 @@ static bool judge(const Move *move, MoveEnd *end)
            judge_both(move, &source, &destination, end);
 }
 
-void move_settle(Move *move, MoveEnd *end)
+static void cancel(const Move *move)
 {
-    gint64 limit = g_get_monotonic_time() + SETTLE_US;
     End source;
-    bool settled;
 
-    memset(end, 0, sizeof(*end));
-    session_forget_interrupt(move->session);
     ask_end(move->source, &source);
     if (source.told && is_under_way(&source) && !move->postcopy &&
         !is_postcopy(&source)) {
         tell(move->source, "migrate_cancel");
     }
+}
+
+void move_settle(Move *move, MoveEnd *end)
+{
+    gint64 limit = g_get_monotonic_time() + SETTLE_US;
+    bool settled;
+
+    memset(end, 0, sizeof(*end));
     do {
+        /* To stop is what is being done, however often it is asked for. */
+        session_forget_interrupt(move->session);
+        cancel(move);
         settled = judge(move, end);
-    } while (!settled && g_get_monotonic_time() < limit &&
-             session_sleep(move->session, POLL_MS, NULL));
+        if (!settled) {
+            session_sleep(move->session, POLL_MS, NULL);
+        }
+    } while (!settled && g_get_monotonic_time() < limit);
     if (!settled) {
         end->where = MOVE_UNKNOWN;
     }

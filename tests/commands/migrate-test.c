@@ -366,7 +366,11 @@ static void strike(Pair *pair, GSubprocess *program, Victim victim)
         g_subprocess_send_signal(program, SIGKILL);
         break;
     case PROGRAM_INTERRUPTED:
-        g_subprocess_send_signal(program, SIGINT);
+        /* Whoever is impatient gets no other answer. */
+        for (unsigned i = 0; i < 4; i++) {
+            g_subprocess_send_signal(program, SIGINT);
+            g_usleep(POLL_US);
+        }
         break;
     case PROGRAM_TERMINATED:
         g_subprocess_send_signal(program, SIGTERM);
