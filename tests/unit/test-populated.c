@@ -1338,6 +1338,24 @@ static void test_no_pagemap(void)
     g_test_trap_assert_passed();
 }
 
+/* What would end the process if it read it cannot be read, and that is all. */
+static void test_read(void)
+{
+    g_autofree uint8_t *buf = g_malloc(host_page);
+    int fd = memfd_create("read", 0);
+    uint8_t *host;
+
+    g_assert_cmpint(ftruncate(fd, host_page), ==, 0);
+    host = mmap(NULL, 2 * host_page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    g_assert_true(host != MAP_FAILED);
+    memset(host, 7, host_page);
+    g_assert_true(populated_read(host, buf, host_page));
+    g_assert_cmpmem(host, host_page, buf, host_page);
+    g_assert_false(populated_read(host + host_page, buf, host_page));
+    munmap(host, 2 * host_page);
+    close(fd);
+}
+
 static void test_free(void)
 {
     Memory m = { 0 };
@@ -1530,5 +1548,6 @@ int main(int argc, char **argv)
     g_test_add_func("/populated/locked", test_locked);
     g_test_add_func("/populated/moved-on-disk", test_moved_on_disk);
     g_test_add_func("/populated/free", test_free);
+    g_test_add_func("/populated/read", test_read);
     return g_test_run();
 }

@@ -51,3 +51,8 @@ uint64_t populated_scan_calls(const PopulatedScan *scan)
 {
     return 0;
 }
+
+bool populated_read(const void *host, void *buf, size_t size)
+{
+    return false;
+}

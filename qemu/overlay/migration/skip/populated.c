@@ -20,6 +20,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/uio.h>
+
 #include "populated-internal.h"
 
 /* How often to count huge pages while they may become more */
@@ -300,4 +302,12 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
         ret = ask(scan, &scan->tables, from, *end, end);
     }
     return ret;
+}
+
+bool populated_read(const void *host, void *buf, size_t size)
+{
+    struct iovec from = { .iov_base = (void *)host, .iov_len = size };
+    struct iovec to = { .iov_base = buf, .iov_len = size };
+
+    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)size;
 }

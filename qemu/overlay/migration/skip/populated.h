@@ -125,6 +125,18 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *end);
 
 /**
+ * populated_read: Read memory of this process that is populated
+ * @host: where it is
+ * @buf: where to put it
+ * @size: bytes
+ *
+ * The kernel reads it, so that memory that has failed does not end the process.
+ *
+ * Returns: whether all of it was read
+ */
+bool populated_read(const void *host, void *buf, size_t size);
+
+/**
  * populated_scan_calls: How many system calls @scan has made so far
  */
 uint64_t populated_scan_calls(const PopulatedScan *scan);

@@ -12,7 +12,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/uio.h>
 #include "qemu/bitmap.h"
 #include "qemu/coroutine.h"
 #include "qemu/cutils.h"
@@ -188,22 +187,13 @@ static int64_t count_skipped(MapQuery *query, RAMBlock *rb,
     return end;
 }
 
-/*
- * Does the host have memory for a page of zeroes?  It is populated, so reading
- * it allocates nothing; as the kernel reads it, memory that has failed is an
- * error, and not the end of this process.
- */
+/* It is populated, so reading it allocates nothing. */
 static bool is_zero_page(RAMBlock *rb, uint64_t page)
 {
     size_t size = qemu_target_page_size();
-    g_autofree char *buf = g_malloc(size);
-    struct iovec to = { .iov_base = buf, .iov_len = size };
-    struct iovec from = {
-        .iov_base = rb->host + page * size,
-        .iov_len = size,
-    };
+    g_autofree uint8_t *buf = g_malloc(size);
 
-    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == size &&
+    return populated_read(rb->host + page * size, buf, size) &&
            buffer_is_zero(buf, size);
 }
 
