@@ -218,7 +218,7 @@ static bool parse(int argc, char **argv, MigrateOptions *options,
     g_autoptr(GOptionContext) context = make_context();
 
     add_options(context, options);
-    if (!g_option_context_parse(context, &argc, &argv, error)) {
+    if (!command_parse(context, &argc, &argv, error)) {
         return false;
     }
     if (argc < 2) {

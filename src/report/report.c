@@ -57,6 +57,18 @@ static char *make_page(Session *session, const Results *results,
     return page_finish(page, error);
 }
 
+static bool write_file(const char *path, const char *text, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (g_file_set_contents(path, text, -1, &failure)) {
+        return true;
+    }
+    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE, "cannot write '%s': %s",
+                path, error_reason(failure));
+    return false;
+}
+
 bool report_file_write(Session *session, const Results *results,
                        const char *output, GError **error)
 {
@@ -65,8 +77,7 @@ bool report_file_write(Session *session, const Results *results,
     if (!html) {
         return false;
     }
-    if (!g_file_set_contents(output, html, -1, error)) {
-        g_prefix_error(error, "the report cannot be written: ");
+    if (!write_file(output, html, error)) {
         return false;
     }
     progress_end(session->progress, output);
@@ -159,11 +170,7 @@ static bool write_picture(const char *dir, const char *name, const char *svg,
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
 
-    if (!g_file_set_contents(path, svg, -1, error)) {
-        g_prefix_error(error, "a picture cannot be written: ");
-        return false;
-    }
-    return true;
+    return write_file(path, svg, error);
 }
 
 static JsonObject *find_map(const Results *results, const CaseResults *one)
