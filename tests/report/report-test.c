@@ -100,6 +100,34 @@ static void test_no_gnuplot(void)
     g_assert_null(run.html);
 }
 
+/* One that does something else. */
+static void run_fake_gnuplot(const char *script, const char *complaint)
+{
+    g_autofree char *dir = g_dir_make_tmp("gnuplot-XXXXXX", NULL);
+    g_autofree char *program = g_build_filename(dir, "gnuplot", NULL);
+    g_autofree char *path = g_strconcat(dir, ":/usr/bin:/bin", NULL);
+    g_auto(ReportRun) run = { 0 };
+
+    g_assert_true(g_file_set_contents(program, script, -1, NULL));
+    g_assert_cmpint(g_chmod(program, 0700), ==, 0);
+    run = report_run(MIGRATION("unmodified", "100", ""), path);
+    g_assert_cmpint(run.status, ==, 1);
+    assert_has(run.err, complaint);
+    g_assert_null(run.html);
+    g_unlink(program);
+    g_rmdir(dir);
+}
+
+static void test_bad_gnuplot(void)
+{
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\necho no fonts >&2\nexit 1\n",
+                     "gnuplot failed: no fonts");
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\necho '<svg'\n",
+                     "gnuplot wrote no SVG: ");
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\nprintf '\\377'\n",
+                     "gnuplot cannot be spoken to: ");
+}
+
 static void test_cannot_write(void)
 {
     g_auto(ReportRun) run = report_run(LINE("environment") "}\n", NULL);
@@ -390,6 +418,7 @@ int main(int argc, char **argv)
     g_test_add_func("/report/missing-file", test_missing_file);
     g_test_add_func("/report/empty", test_empty);
     g_test_add_func("/report/no-gnuplot", test_no_gnuplot);
+    g_test_add_func("/report/bad-gnuplot", test_bad_gnuplot);
     g_test_add_func("/report/cannot-write", test_cannot_write);
     g_test_add_func("/report/only-what-there-is", test_only_what_there_is);
     g_test_add_func("/report/numbers", test_numbers);
