@@ -177,7 +177,28 @@ static void assert_well_formed(const char *text)
     "\"backend\":\"hugetlb\",\"mode\":\"plain\",\"memory\":2147483648," \
     "\"left\":536870912,\"build\":\"" build "\",\"total-ms\":" ms "}\n"
 
-/* Of the maps the one of the larger guest is drawn, though it is not the last. */
+/* For what does not know CSS variables, a colour stands before each. */
+static void assert_fixed_colours(const char *svg)
+{
+    g_autoptr(GRegex) fixed =
+        g_regex_new("([a-z]+):#[0-9a-f]+;\\1:var\\(--", 0, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+    unsigned with = 0;
+    unsigned all = 0;
+
+    for (const char *at = svg; (at = strstr(at, "var(")); at++) {
+        all++;
+    }
+    g_regex_match(fixed, svg, 0, &match);
+    while (g_match_info_matches(match)) {
+        with++;
+        g_match_info_next(match, NULL);
+    }
+    g_assert_cmpuint(all, >, 10);
+    g_assert_cmpuint(with, ==, all);
+}
+
+/* Of the maps that of the larger guest is drawn, though it is not the last. */
 static void test_pictures(void)
 {
     g_auto(ReportRun) first = { 0 };
@@ -206,11 +227,13 @@ static void test_pictures(void)
     g_assert_nonnull(memory);
     assert_well_formed(times);
     assert_well_formed(memory);
-    assert_has(times, "memfd/8G/512M/plain");
+    assert_has(times, "memfd, plain: 8 GiB, 512 MiB left");
+    assert_has(times, "total time of the migration, s (log)");
     assert_has(times, "4.00 s");
     assert_has(times, "--paper:");
+    assert_fixed_colours(times);
     assert_has(memory, "in the balloon");
-    assert_has(memory, "memfd/8G/512M/plain");
+    assert_has(memory, "memfd, plain: 8 GiB, 512 MiB left");
 }
 
 static void test_no_pictures(void)
