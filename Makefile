@@ -5,6 +5,7 @@
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
+SHARE = $(DESTDIR)$(PREFIX)/share
 
 .PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu bench install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
@@ -20,7 +21,7 @@ help:
 	@echo 'make guest        the kernel and initramfs of the test guest: build/guest'
 	@echo 'make kernels      the guests that test what kernels say of memory: build/kernel'
 	@echo 'make program      the program: build/bin/skip-balloon'
-	@echo 'make install      the program and its QEMU, under PREFIX (now $(PREFIX)) and DESTDIR'
+	@echo 'make install      the program, its man pages, and its QEMU, which is not put on PATH, under PREFIX (now $(PREFIX)) and DESTDIR'
 	@echo 'make qemu-tree    a git tree of QEMU to work in: build/qemu-tree'
 	@echo 'make qemu-series  write its commits back to qemu/series'
 	@echo 'make clean        remove build (downloads and compiler cache stay in ~/.cache/skip-balloon)'
@@ -77,7 +78,11 @@ install: qemu guest program
 	@install -m 644 build/guest/vmlinuz build/guest/initramfs.cpio.gz build/guest/kernel.version '$(LIB)/guest'
 	@cp -r build/share/qemu '$(LIB)/share/'
 	@ln -sfn ../lib/skip-balloon/bin/skip-balloon '$(DESTDIR)$(PREFIX)/bin/skip-balloon'
-	@echo 'installed $(DESTDIR)$(PREFIX)/bin/skip-balloon'
+	@scripts/man.sh build/bin/skip-balloon build/doc
+	@install -d '$(SHARE)/man/man1' '$(SHARE)/bash-completion/completions'
+	@install -m 644 build/doc/man1/* '$(SHARE)/man/man1'
+	@install -m 644 build/doc/completions/skip-balloon '$(SHARE)/bash-completion/completions'
+	@echo 'installed $(DESTDIR)$(PREFIX)/bin/skip-balloon, its man pages, and $(LIB)/bin/qemu-system-x86_64'
 
 clean:
 	@rm -rf build

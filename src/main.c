@@ -28,7 +28,7 @@ static void print_help(void)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     }
     printf("\n"
-           "'skip-balloon COMMAND --help' tells more of a command.\n"
+           "'skip-balloon help COMMAND' tells more of a command.\n"
            "\n"
            "Exit status: 0 if all went well, 1 if not, 2 for a wrong command\n"
            "line, 3 if 'status' finds that nothing would be skipped, 128 plus the\n"
@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
     const Command *command;
+    char help[] = "--help";
 
     setlocale(LC_CTYPE, "");
     if (!word) {
@@ -76,9 +77,13 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (!strcmp(word, "--help") || !strcmp(word, "-h") ||
-        !strcmp(word, "help")) {
+        (!strcmp(word, "help") && argc == 2)) {
         print_help();
         return EXIT_OK;
+    }
+    if (!strcmp(word, "help")) {
+        word = argv[1] = argv[2];
+        argv[2] = help;
     }
     if (!strcmp(word, "--version")) {
         print_version();

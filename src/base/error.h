@@ -24,4 +24,11 @@ typedef enum SbError {
  */
 GQuark sb_error_quark(void);
 
+/**
+ * error_reason: why GLib could not write a file, without the name of the
+ * temporary one that it begins with.
+ * @error: what it says
+ */
+const char *error_reason(const GError *error);
+
 #endif /* SKIP_BALLOON_BASE_ERROR_H */

@@ -56,25 +56,29 @@ static double elapsed(const Progress *progress)
            (double)G_USEC_PER_SEC;
 }
 
-/* A line that is too long would wrap, and could not be written over. */
-static int bar_width(const Progress *progress)
+static int line_width(const Progress *progress)
 {
-    return CLAMP(LINE_WIDTH - REST_WIDTH - progress->stage_width,
-                 BAR_WIDTH_MIN, BAR_WIDTH);
+    struct winsize size = { 0 };
+
+    return !ioctl(fileno(progress->stream), TIOCGWINSZ, &size) &&
+           size.ws_col ? size.ws_col : LINE_WIDTH;
 }
 
+/* A line that is too long would wrap, and could not be written over. */
 static void draw_bar(Progress *progress, double fraction)
 {
     char bar[BAR_WIDTH + 1];
-    int width = bar_width(progress);
+    int line = MIN(line_width(progress), LINE_WIDTH) - REST_WIDTH;
+    int width = CLAMP(line - progress->stage_width, BAR_WIDTH_MIN, BAR_WIDTH);
+    int stage = CLAMP(line - width, 1, progress->stage_width);
     int full = lrint(MAX(fraction, 0) * width);
 
     for (int i = 0; i < width; i++) {
         bar[i] = i < full ? '#' : '.';
     }
     bar[width] = '\0';
-    fprintf(progress->stream, "\r\033[K%-*.*s [%s] ", progress->stage_width,
-            progress->stage_width, progress->stage, bar);
+    fprintf(progress->stream, "\r\033[K%-*.*s [%s] ", stage, stage,
+            progress->stage, bar);
     if (fraction >= 0) {
         fprintf(progress->stream, "%3.0f %%", fraction * 100);
     }
@@ -157,14 +161,6 @@ static bool is_due(Progress *progress)
         progress->shown = now;
     }
     return due;
-}
-
-static int line_width(const Progress *progress)
-{
-    struct winsize size = { 0 };
-
-    return !ioctl(fileno(progress->stream), TIOCGWINSZ, &size) &&
-           size.ws_col ? size.ws_col : LINE_WIDTH;
 }
 
 void progress_tell(Progress *progress, const char *text)

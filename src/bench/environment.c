@@ -23,11 +23,11 @@ static char *version_of(Vm *vm, GError **error)
     }
     object = json_node_get_object(answer);
     qemu = json_object_get_object_member(object, "qemu");
-    return g_strdup_printf(
+    return g_strchomp(g_strdup_printf(
         "%d.%d.%d %s", (int)json_object_get_int_member(qemu, "major"),
         (int)json_object_get_int_member(qemu, "minor"),
         (int)json_object_get_int_member(qemu, "micro"),
-        json_object_get_string_member_with_default(object, "package", ""));
+        json_object_get_string_member_with_default(object, "package", "")));
 }
 
 /* Rather before an hour's work than after: does this QEMU know how? */
@@ -51,7 +51,7 @@ static char *ask_version(Session *session, const BenchOptions *options,
                          const char *program, SkipSet set, GError **error)
 {
     VmConfig config = {
-        .name = "check",
+        .name = "trial",
         .qemu = program,
         .firmware = (const char *const *)options->firmware,
         .memory = 2 * SIZE_MIB,

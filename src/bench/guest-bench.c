@@ -267,17 +267,24 @@ static bool do_socket(const GuestBench *bench, const GuestCase *guest,
                       GError **error)
 {
     uint64_t bytes = bench_limit_bytes(&guest->limit);
+    Progress *progress = bench->session->progress;
+    g_autofree char *stage = g_strdup_printf("%u/%u %s socket",
+        bench->clock->done + 1, bench->clock->steps, guest->name);
+    g_autofree char *outcome = NULL;
     double ms;
 
     if (!bytes) {
         bench_clock_done(bench->clock, SOCKET_SECS, -1);
         return true;
     }
+    progress_begin(progress, stage);
     if (!socket_cost(bytes, guest->bench_case->backend == BACKEND_ANON, &ms,
                      error)) {
         return false;
     }
     bench_clock_done(bench->clock, SOCKET_SECS, SOCKET_SECS);
+    outcome = g_strdup_printf("%.0f ms", ms);
+    progress_end(progress, outcome);
     return bench_sink_write(bench->sink, "socket", bench_record_socket(
         guest->bench_case, bench->repetition, bytes, ms), error);
 }

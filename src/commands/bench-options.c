@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/paths.h"
 #include "bench/case.h"
+#include "commands/command.h"
 
 #define DEFAULT_OUTPUT "skip-balloon-bench"
 #define DEFAULT_TIMEOUT_SECS 180
@@ -207,8 +208,8 @@ static GOptionContext *make_context(void)
         "The quick profile takes about 10 minutes, the full one several\n"
         "hours. Lists are separated by commas; --backend, --mode, --memory\n"
         "and --left replace the profile's guests by all combinations of what\n"
-        "they name; of devices the profile says what is measured. What does not fit into the machine's memory is left out\n"
-        "and named.\n\n"
+        "they name; of devices the profile says what is measured. What does\n"
+        "not fit into the machine's memory is left out and named.\n\n"
         "Builds are unmodified, free-page-hint (unmodified, with it),\n"
         "skip-balloon, skip-unpopulated, both, and never-ballooned\n"
         "(unmodified, a guest with the same live data and no balloon).");
@@ -239,7 +240,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
         { "list", 'n', 0, G_OPTION_ARG_NONE, &words.list,
           "Tell what would be measured and how long it takes", NULL },
         { "compare", 0, 0, G_OPTION_ARG_FILENAME, &words.compare,
-          "Compare two files of results, OLD and NEW; measure nothing",
+          "Compare two files of results; measure nothing",
           "OLD NEW" },
         { "repetitions", 'r', 0, G_OPTION_ARG_INT, &words.repetitions,
           "How often each guest is measured (quick 2, else 3)", "N" },
@@ -272,7 +273,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
           "tcg or kvm (tcg); devices too, beside a small guest", "KIND" },
         { "clear-bitmap-shift", 0, 0, G_OPTION_ARG_INT,
           &options->clear_bitmap_shift,
-          "Of devices: x-clear-bitmap-shift of all QEMUs, 6 to 31", "N" },
+          "Of devices: x-clear-bitmap-shift, 6 to 31", "N" },
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Give up when nothing has moved for so long (180)", "SECONDS" },
         { "keep-logs", 0, 0, G_OPTION_ARG_FILENAME, &options->log_dir,
@@ -287,7 +288,7 @@ BenchOptions *bench_options_parse(int argc, char **argv, GError **error)
     options->smp = 1;
     options->timeout_secs = DEFAULT_TIMEOUT_SECS;
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, error) ||
+    if (!command_parse(context, &argc, &argv, error) ||
         !interpret(&words, options, error)) {
         return NULL;
     }

@@ -28,7 +28,11 @@ static bool show(Session *session, const BenchOptions *options, char *path,
     }
     summary = bench_summary(results);
     kvm = bench_kvm_summary(results);
-    printf("\n%s%s", summary ? summary : "", summary ? "\n" : "");
+    printf("\n%s%s", summary ? summary : "", summary ?
+           "\nms: total time, the median of all repetitions. x: times as fast "
+           "as unmodified\nQEMU. source, after, destination: memory of the host "
+           "for the QEMU of the source\nbefore and after, and for the other.\n\n"
+           : "");
     printf("%s%s", kvm ? kvm : "", kvm ? "\n" : "");
     return report_file_write(session, results, report, error);
 }
@@ -103,6 +107,10 @@ static int run(int argc, char **argv, GError **error)
         return EXIT_USAGE;
     }
     if (options->list) {
+        if (!vm_find_program(options->qemu, error) ||
+            !vm_find_program(options->stock, error)) {
+            return EXIT_FAILED;
+        }
         bench_list(options);
         return EXIT_OK;
     }

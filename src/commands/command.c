@@ -2,6 +2,7 @@
 #include "commands/command.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 
@@ -30,6 +31,36 @@ void command_add_monitor(GOptionContext *context, MonitorAddress *address,
         *timeout_secs = TIMEOUT_SECS;
         g_option_context_add_main_entries(context, timeout, NULL);
     }
+}
+
+static void print_help(GOptionContext *context)
+{
+    g_autofree char *help = g_option_context_get_help(context, TRUE, NULL);
+    g_auto(GStrv) parts = g_strsplit(help, "\342\200\246", -1);
+    g_autofree char *text = g_strjoinv("...", parts);
+
+    fputs(text, stdout);
+}
+
+bool command_parse(GOptionContext *context, int *argc, char ***argv,
+                   GError **error)
+{
+    gboolean help = FALSE;
+    const GOptionEntry entries[] = {
+        { "help", 'h', 0, G_OPTION_ARG_NONE, &help, "Show this", NULL },
+        { NULL }
+    };
+
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, argc, argv, error)) {
+        return false;
+    }
+    if (help) {
+        print_help(context);
+        exit(EXIT_OK);
+    }
+    return true;
 }
 
 bool command_check_monitor(const MonitorAddress *address, int timeout_secs,

@@ -53,6 +53,17 @@ void command_add_monitor(GOptionContext *context, MonitorAddress *address,
                          int *timeout_secs);
 
 /**
+ * command_parse: read the options. Prints the help and exits if that is what is
+ * asked for: in any locale, so without GLib's own.
+ * @context: the options
+ * @argc: how many arguments; out: those that are no options
+ * @argv: the same
+ * @error: set if they are not as they should be
+ */
+bool command_parse(GOptionContext *context, int *argc, char ***argv,
+                   GError **error);
+
+/**
  * command_check_monitor: whether these options make sense.
  * @address: the words
  * @timeout_secs: the time

@@ -7,6 +7,7 @@
 #include "base/paths.h"
 #include "base/size.h"
 #include "bench/run.h"
+#include "commands/command.h"
 
 #define DEFAULT_MEMORY (8 * SIZE_GIB)
 #define DEFAULT_TO (512 * SIZE_MIB)
@@ -151,7 +152,7 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
         { "capabilities", 'c', 0, G_OPTION_ARG_STRING, &capabilities,
           "balloon, unpopulated or both (balloon)", "SET" },
         { "idle", 0, 0, G_OPTION_ARG_NONE, &idle,
-          "A guest that has not used its memory, without a balloon", NULL },
+          "A guest that has not used its memory; no balloon", NULL },
         { "qemu", 0, 0, G_OPTION_ARG_FILENAME, &options->qemu,
           "QEMU with skip-balloon", "PROGRAM" },
         { "stock", 0, 0, G_OPTION_ARG_FILENAME, &options->stock,
@@ -170,7 +171,7 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
         { "only", 0, 0, G_OPTION_ARG_STRING, &only,
           "Make one of the two runs: off or on", "RUN" },
         { "json", 0, 0, G_OPTION_ARG_NONE, &json,
-          "Print one JSON object; progress goes to standard error", NULL },
+          "Print one JSON object; progress is on stderr", NULL },
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Give up when nothing has moved for so long (120)", "SECONDS" },
         { "keep-logs", 0, 0, G_OPTION_ARG_FILENAME, &options->log_dir,
@@ -183,7 +184,7 @@ DemoOptions *demo_options_parse(int argc, char **argv, GError **error)
     options->smp = 1;
     options->timeout_secs = DEFAULT_TIMEOUT_SECS;
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, error)) {
+    if (!command_parse(context, &argc, &argv, error)) {
         return NULL;
     }
     if (argc > 1) {

@@ -70,11 +70,12 @@ static bool check_memory(const DemoOptions *options, GError **error)
 
 /* Rather before an hour's work than after: does this QEMU know how? */
 static bool check_qemu(Session *session, const DemoOptions *options,
-                       GError **error)
+                       bool stock, GError **error)
 {
+    const char *program = stock ? options->stock : options->qemu;
     VmConfig config = {
-        .name = "check",
-        .qemu = options->qemu,
+        .name = "trial",
+        .qemu = program,
         .firmware = (const char *const *)options->firmware,
         .memory = 2 * SIZE_MIB,
         .no_balloon = true,
@@ -87,11 +88,17 @@ static bool check_qemu(Session *session, const DemoOptions *options,
                                      error)) {
         return false;
     }
-    if (unknown && options->on) {
+    if (stock && !unknown) {
+        g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
+                    "'%s' has skip-balloon itself; 'make qemu-stock' builds "
+                    "one without, for --stock", program);
+        return false;
+    }
+    if (!stock && unknown && options->on) {
         g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
                     "'%s' does not know the migration capability %s; build "
                     "one that does with 'make qemu', or name an unmodified "
-                    "QEMU with --stock only", options->qemu, unknown);
+                    "QEMU with --stock only", program, unknown);
         return false;
     }
     return true;
@@ -145,7 +152,9 @@ static bool run_all(Session *session, void *opaque, GError **error)
 
     if (!paths_need_guest(options->kernel, options->initrd, error) ||
         !check_memory(options, error) ||
-        !check_qemu(session, options, error) ||
+        !check_qemu(session, options, false, error) ||
+        (options->off && options->stock &&
+         !check_qemu(session, options, true, error)) ||
         (options->off && !run_one(session, options, false, &off, error)) ||
         (options->on && !run_one(session, options, true, &on, error))) {
         return false;

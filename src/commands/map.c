@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/terminal.h"
 #include "commands/command.h"
 #include "map/draw.h"
@@ -159,7 +160,7 @@ static MapOptions *parse(int argc, char **argv, GError **error)
     options->cells = -1;
     command_add_monitor(context, &options->address, &options->timeout_secs);
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, error) ||
+    if (!command_parse(context, &argc, &argv, error) ||
         !check(options, argc, argv, error) ||
         !choose_format(options, json, error) ||
         !choose_layout(options, layout, error) ||
@@ -176,8 +177,29 @@ static gboolean on_waiting(gpointer opaque G_GNUC_UNUSED)
     return G_SOURCE_REMOVE;
 }
 
+/* A number in the answer to a command without arguments; 0: not told. */
+static gint64 ask_number(Monitor *monitor, const char *command,
+                         const char *member)
+{
+    g_autoptr(JsonNode) answer = monitor_execute(monitor, command, NULL, NULL);
+    JsonNode *node = answer && JSON_NODE_HOLDS_OBJECT(answer) ?
+        json_object_get_member(json_node_get_object(answer), member) : NULL;
+
+    return node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_int(node) : 0;
+}
+
+/* What the balloon holds at least; 0: not told. */
+static gint64 ask_held(Monitor *monitor)
+{
+    gint64 left = ask_number(monitor, "query-balloon", "actual");
+    gint64 memory = ask_number(monitor, "query-memory-size-summary",
+                               "base-memory");
+
+    return left > 0 && left < memory ? memory - left : 0;
+}
+
 static JsonNode *ask(Session *session, const MapOptions *options,
-                     GError **error)
+                     gint64 *held, GError **error)
 {
     g_autoptr(Monitor) monitor = monitor_open(session, &options->address,
                                               error);
@@ -188,6 +210,7 @@ static JsonNode *ask(Session *session, const MapOptions *options,
     if (!monitor) {
         return NULL;
     }
+    *held = options->format == MAP_JSON ? 0 : ask_held(monitor);
     arguments = json_object_new();
     json_object_set_int_member(arguments, "cells", options->cells);
     answer = monitor_execute(monitor, "query-migration-map", arguments,
@@ -219,8 +242,8 @@ static bool save(const MapOptions *options, GBytes *content, GError **error)
                                  &failure)) {
         return true;
     }
-    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
-                "cannot write '%s': %s", options->output, failure->message);
+    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE, "cannot write '%s': %s",
+                options->output, error_reason(failure));
     return false;
 }
 
@@ -247,7 +270,26 @@ static bool draw_file(const MapOptions *options, const MemoryMap *map,
     return content && save(options, content, error);
 }
 
-static bool draw(const MapOptions *options, JsonNode *answer, GError **error)
+/* After a migration with both capabilities off. */
+static void warn(const MemoryMap *map, uint64_t held)
+{
+    uint64_t bytes[MEMORY_STATES];
+    uint64_t known;
+    g_autofree char *held_text = size_format(held);
+    g_autofree char *known_text = NULL;
+
+    memory_map_totals(map, bytes);
+    known = bytes[MEMORY_SKIPPED] + bytes[MEMORY_BALLOONED];
+    known_text = size_format(known);
+    if (held > known + SIZE_MIB) {
+        fprintf(stderr, "%s: the balloon holds %s, of which the map knows %s: "
+                "'skip-balloon status' says what to do\n", g_get_prgname(),
+                held_text, known_text);
+    }
+}
+
+static bool draw(const MapOptions *options, JsonNode *answer, gint64 held,
+                 GError **error)
 {
     g_autoptr(MemoryMap) map = memory_map_parse(answer, error);
     g_autofree char *text = NULL;
@@ -257,18 +299,24 @@ static bool draw(const MapOptions *options, JsonNode *answer, GError **error)
                        options->address.socket : options->address.domain);
         return false;
     }
-    if (options->format != MAP_TEXT) {
-        return draw_file(options, map, error);
+    if (options->format == MAP_TEXT) {
+        text = memory_map_text(map, options->layout, NULL,
+                               &options->terminal);
     }
-    text = memory_map_text(map, options->layout, NULL, &options->terminal);
-    return command_print(text, error);
+    if (text ? !command_print(text, error)
+             : !draw_file(options, map, error)) {
+        return false;
+    }
+    warn(map, held);
+    return true;
 }
 
 static bool make_map(Session *session, void *opaque, GError **error)
 {
     const MapOptions *options = opaque;
     guint watch = g_timeout_add(PATIENCE_MS, on_waiting, NULL);
-    g_autoptr(JsonNode) answer = ask(session, options, error);
+    gint64 held = 0;
+    g_autoptr(JsonNode) answer = ask(session, options, &held, error);
 
     if (g_main_context_find_source_by_id(NULL, watch)) {
         g_source_remove(watch);
@@ -277,7 +325,7 @@ static bool make_map(Session *session, void *opaque, GError **error)
         return false;
     }
     return options->format == MAP_JSON ? print_json(answer, error)
-                                       : draw(options, answer, error);
+                                       : draw(options, answer, held, error);
 }
 
 static int run(int argc, char **argv, GError **error)

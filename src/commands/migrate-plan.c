@@ -159,6 +159,10 @@ static char *find_fault(const Move *move, const MigratePlan *plan,
         return g_strdup_printf("%s does not know it",
                                monitor_title(move->destination));
     }
+    if (move->refused) {
+        return g_strdup_printf("%s refused the guest with it",
+                               monitor_title(move->destination));
+    }
     if (g_str_has_prefix(move->settings.uri, "rdma:")) {
         return g_strdup("it does not go over rdma");
     }
@@ -201,6 +205,10 @@ static bool check_modes(const Move *move, const MigratePlan *plan,
 {
     const MoveSettings *settings = &move->settings;
 
+    /* Of a domain libvirt checks them. */
+    if (monitor_libvirt(move->source)) {
+        return true;
+    }
     return check_capability(move->source, plan->source, "return-path",
                             error) &&
            (!settings->multifd ||
@@ -215,6 +223,35 @@ static bool check_modes(const Move *move, const MigratePlan *plan,
                               "postcopy-ram", error)));
 }
 
+/* Some of what is cached can be had, nobody knows how much. */
+static bool check_host(const Move *move, const MigratePlan *plan,
+                       GPtrArray *notes, GError **error)
+{
+    uint64_t needed = plan->forecast->destination;
+    g_autofree char *text = size_format(needed);
+    g_autofree char *free = size_format(plan->host.free);
+    g_autofree char *most = size_format(plan->host.free + plan->host.cached);
+
+    if (!plan->host.known || !takes_later(plan->source, plan->forecast)) {
+        g_ptr_array_add(notes, g_strdup("whether the destination has memory "
+                                        "enough is not known"));
+        return true;
+    }
+    if (needed > plan->host.free + plan->host.cached) {
+        g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE,
+                    "%s: the host has %s of memory left, and the guest may "
+                    "take %s there: free some, or shrink the guest",
+                    monitor_title(move->destination), most, text);
+        return false;
+    }
+    if (needed > plan->host.free) {
+        g_ptr_array_add(notes, g_strdup_printf("the guest may take %s of "
+            "memory at the destination, which has %s free, and up to %s with "
+            "what its caches give back", text, free, most));
+    }
+    return true;
+}
+
 static void note_disabled(const Move *move, const Forecast *forecast,
                           GPtrArray *notes)
 {
@@ -227,8 +264,15 @@ static void note_disabled(const Move *move, const Forecast *forecast,
     }
 }
 
-static void note_not_asked(const Move *move, GPtrArray *notes)
+static void note_not_asked(const Move *move, bool strict, GPtrArray *notes)
 {
+    if (move->destination && move->settings.skip &&
+        monitor_libvirt(move->destination)) {
+        g_ptr_array_add(notes, g_strdup_printf("the QEMU of the destination "
+            "cannot be asked before it runs: one that does not know "
+            "skip-balloon refuses, and the guest %s", strict ?
+            "stays where it is" : "goes without"));
+    }
     if (move->destination) {
         return;
     }
@@ -247,6 +291,9 @@ static bool ask(Move *move, MigratePlan *plan, GError **error)
     if (!plan->source ||
         !check_source(move->source, plan->source, error)) {
         return false;
+    }
+    if (monitor_libvirt(move->source)) {
+        return libvirt_move_check(move, &plan->host, error);
     }
     if (move->destination) {
         plan->destination = qemu_state_ask(move->destination, error);
@@ -282,8 +329,12 @@ bool migrate_plan_make(Move *move, bool strict, bool fits, MigratePlan *plan,
         return false;
     }
     note_disabled(move, plan->forecast, notes);
-    note_not_asked(move, notes);
-    if (move->destination &&
+    note_not_asked(move, strict, notes);
+    if (monitor_libvirt(move->source) && fits &&
+        !check_host(move, plan, notes, error)) {
+        return false;
+    }
+    if (plan->destination &&
         (!check_balloon(move->destination, plan->source, plan->destination,
                         plan->forecast, error) ||
          (fits && !check_memory(move->destination, plan->destination,

@@ -3,12 +3,13 @@
 #define SKIP_BALLOON_COMMANDS_MIGRATE_PLAN_H
 
 #include "map/forecast.h"
-#include "qemu/move.h"
+#include "qemu/libvirt-move.h"
 
 /* What is found out before anything moves. Freed with migrate_plan_clear(). */
 typedef struct MigratePlan {
     QemuState *source;
     QemuState *destination;     /* NULL: cannot be asked */
+    LibvirtHost host;           /* of a domain's destination */
     Forecast *forecast;         /* with the capabilities that are to be on */
     GStrv notes;                /* what falls back, and what is not known */
 } MigratePlan;

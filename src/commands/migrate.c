@@ -22,6 +22,10 @@ typedef struct MigrateOptions {
     gboolean strict;
     gboolean dry_run;
     gboolean json;
+    char *migrate_uri;
+    gboolean tls;
+    gboolean persistent;
+    gboolean undefine;
     MigrateTask task;
 } MigrateOptions;
 
@@ -31,6 +35,7 @@ static void migrate_options_clear(MigrateOptions *options)
     monitor_address_clear(&options->task.destination);
     g_free(options->uri);
     g_free(options->bandwidth);
+    g_free(options->migrate_uri);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MigrateOptions, migrate_options_clear)
@@ -46,13 +51,17 @@ static GOptionContext *make_context(void)
         "Asks both ends whether the guest can go, turns on skip-balloon,\n"
         "skip-unpopulated and return-path, migrates, and says where the guest\n"
         "runs, however it ends. URI is what QEMU's migrate takes, such as\n"
-        "tcp:HOST:PORT or unix:PATH.");
+        "tcp:HOST:PORT or unix:PATH; of a domain, where the libvirt of the\n"
+        "destination is, such as qemu+ssh://HOST/system.");
     g_option_context_set_description(context,
         "SOCKET is that of QEMU's -qmp unix:SOCKET,server=on,wait=off. The\n"
         "destination is started with -incoming defer, and told by --to-qmp to\n"
         "listen at URI. Without --to-qmp it listens there already, and only\n"
-        "the source is set up and asked. A domain of libvirt is for\n"
-        "'virsh migrate' to move.\n\n"
+        "the source is set up and asked.\n\n"
+        "A domain is migrated by the libvirt of the source, which connects\n"
+        "to URI itself (peer to peer). At the destination it lasts until it\n"
+        "ends, and here it stays defined, unless --persistent and\n"
+        "--undefine-source are given.\n\n"
         "Ctrl-C cancels; once postcopy has begun there is no way back, and\n"
         "QEMU goes on without this program. If this program is killed, the\n"
         "migration goes on.\n\n"
@@ -88,20 +97,27 @@ static void add_options(GOptionContext *context, MigrateOptions *options)
         { "dry-run", 'n', 0, G_OPTION_ARG_NONE, &options->dry_run,
           "Only check, and tell what would happen", NULL },
         { "strict", 0, 0, G_OPTION_ARG_NONE, &options->strict,
-          "Fail if an end does not know what is to be skipped", NULL },
+          "Fail if an end does not know what to skip", NULL },
         { "bandwidth", 0, 0, G_OPTION_ARG_STRING, &options->bandwidth,
           "Send so much a second at most (as QEMU has it)", "SIZE" },
         { "downtime", 0, 0, G_OPTION_ARG_INT, &options->downtime_ms,
-          "Stop the guest for so long at most (as QEMU has it)",
-          "MILLISECONDS" },
+          "How long to stop the guest (as QEMU has it)", "MS" },
         { "multifd", 0, 0, G_OPTION_ARG_INT, &options->multifd,
           "Send through so many channels", "N" },
         { "postcopy-after", 0, 0, G_OPTION_ARG_INT, &options->postcopy_after,
-          "Let the guest go ahead of its memory after so long", "SECONDS" },
+          "Let the guest go ahead of its memory by then", "SECONDS" },
         { "timeout", 0, 0, G_OPTION_ARG_INT, &options->timeout_secs,
           "Cancel if it takes longer", "SECONDS" },
         { "shrink", 0, G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK,
           parse_shrink, "The balloon takes what can be spared first", "SIZE" },
+        { "migrateuri", 0, 0, G_OPTION_ARG_STRING, &options->migrate_uri,
+          "Of a domain: send memory to tcp://HOST:PORT", "URI" },
+        { "tls", 0, 0, G_OPTION_ARG_NONE, &options->tls,
+          "Of a domain: encrypt, as libvirt is set up for", NULL },
+        { "persistent", 0, 0, G_OPTION_ARG_NONE, &options->persistent,
+          "Of a domain: define it at the destination", NULL },
+        { "undefine-source", 0, 0, G_OPTION_ARG_NONE, &options->undefine,
+          "Of a domain: define it here no longer", NULL },
         { "json", 0, 0, G_OPTION_ARG_NONE, &options->json,
           "Print one JSON object, on a line", NULL },
         { NULL }
@@ -165,6 +181,10 @@ static bool make_task(MigrateOptions *options, GError **error)
         .postcopy = options->postcopy_after != NO_POSTCOPY,
         .postcopy_after_secs = MAX(options->postcopy_after, 0),
         .timeout_secs = options->timeout_secs,
+        .migrate_uri = options->migrate_uri,
+        .tls = options->tls,
+        .persistent = options->persistent,
+        .undefine = options->undefine,
     };
     return true;
 }
@@ -174,12 +194,18 @@ static bool check(MigrateOptions *options, GError **error)
     if (!command_check_monitor(&options->task.source, SILENCE_SECS, error)) {
         return false;
     }
-    if (options->task.source.domain) {
-        return fail_usage(error, "a domain is moved by libvirt: have its QEMU "
-            "started with -global migration.skip-balloon=on, and use 'virsh "
-            "migrate'; 'skip-balloon status --domain' tells what that skips");
+    if (options->task.source.domain && options->task.destination.socket) {
+        return fail_usage(error, "--to-qmp is for a --qmp; a domain goes to "
+                          "the libvirt that URI names");
     }
-    if (options->task.shrink && !options->task.destination.socket) {
+    if (!options->task.source.domain &&
+        (options->migrate_uri || options->tls || options->persistent ||
+         options->undefine)) {
+        return fail_usage(error, "--migrateuri, --tls, --persistent and "
+                          "--undefine-source are for a --domain");
+    }
+    if (options->task.shrink && !options->task.source.domain &&
+        !options->task.destination.socket) {
         return fail_usage(error, "--shrink needs --to-qmp, to give back what "
                           "it took");
     }
@@ -192,12 +218,13 @@ static bool parse(int argc, char **argv, MigrateOptions *options,
     g_autoptr(GOptionContext) context = make_context();
 
     add_options(context, options);
-    if (!g_option_context_parse(context, &argc, &argv, error)) {
+    if (!command_parse(context, &argc, &argv, error)) {
         return false;
     }
     if (argc < 2) {
         return fail_usage(error, "where the guest is to go is missing: a URI "
-                          "such as tcp:HOST:PORT");
+                          "such as tcp:HOST:PORT, or qemu+ssh://HOST/system "
+                          "of a domain");
     }
     if (argc > 2) {
         g_set_error(error, SB_ERROR, SB_ERROR_USAGE,

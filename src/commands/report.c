@@ -38,14 +38,14 @@ static bool parse(int argc, char **argv, ReportOptions *options,
         { NULL }
     };
     g_autoptr(GOptionContext) context = g_option_context_new(
-        "- show what 'skip-balloon bench' measured");
+        "- show what a benchmark measured");
 
     g_option_context_set_summary(context,
         "Reads the results of one or more runs of the benchmark, and writes "
         "one HTML\nfile, which needs nothing else: tables, and charts drawn "
         "by gnuplot.");
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, error)) {
+    if (!command_parse(context, &argc, &argv, error)) {
         return false;
     }
     if (!options->files) {

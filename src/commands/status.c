@@ -28,7 +28,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StatusOptions, status_options_clear)
 static GOptionContext *make_context(void)
 {
     GOptionContext *context = g_option_context_new(
-        "- tell what a migration of a running guest would do now");
+        "- tell what a migration would do now");
 
     g_option_context_set_summary(context,
         "Asks a running QEMU for the state of its guest, its balloon and its\n"
@@ -60,7 +60,7 @@ static bool parse(int argc, char **argv, StatusOptions *options,
     options->interval_secs = DEFAULT_INTERVAL_SECS;
     command_add_monitor(context, &options->address, &options->timeout_secs);
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, error)) {
+    if (!command_parse(context, &argc, &argv, error)) {
         return false;
     }
     if (argc > 1) {

@@ -94,6 +94,7 @@ static void fill_legend(MemoryFigure *figure, const MemoryMap *map)
         if (bytes[i]) {
             figure->keys[figure->n_keys++] = (MemoryKey) {
                 .state = i,
+                .name = memory_state_name(i, map->recorded),
                 .amount = size_format(bytes[i]),
                 .share = format_share(bytes[i], sum),
             };

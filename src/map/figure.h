@@ -11,6 +11,7 @@
 /* A line of the legend. */
 typedef struct MemoryKey {
     MemoryState state;
+    const char *name;           /* what it is called */
     char *amount;               /* such as "7.5 GiB" */
     char *share;                /* such as "93.7 %" */
 } MemoryKey;

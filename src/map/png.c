@@ -59,7 +59,7 @@ static void draw_key(cairo_t *cr, const MemoryKey *key, double top)
     cairo_rectangle(cr, FIGURE_MARGIN, top, FIGURE_SWATCH, FIGURE_SWATCH);
     cairo_fill(cr);
     draw_text(cr, FIGURE_TEXT_SIZE, FIGURE_MARGIN + FIGURE_SWATCH + 8, base,
-              false, memory_state_name(key->state));
+              false, key->name);
     draw_text(cr, FIGURE_TEXT_SIZE, FIGURE_AMOUNT_RIGHT, base, true,
               key->amount);
     draw_text(cr, FIGURE_TEXT_SIZE, FIGURE_SHARE_RIGHT, base, true,

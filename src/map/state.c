@@ -45,9 +45,10 @@ MemoryState memory_state_of(const MemoryCounts *counts, bool recorded)
     return most;
 }
 
-const char *memory_state_name(MemoryState state)
+const char *memory_state_name(MemoryState state, bool recorded)
 {
-    return looks[state].name;
+    return state == MEMORY_BALLOONED && !recorded ? "in the balloon" :
+           looks[state].name;
 }
 
 uint32_t memory_state_rgb(MemoryState state)

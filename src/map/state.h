@@ -57,8 +57,9 @@ MemoryState memory_state_of(const MemoryCounts *counts, bool recorded);
 /**
  * memory_state_name: what a state is called in a legend.
  * @state: the state
+ * @recorded: whether it is known what a migration skipped
  */
-const char *memory_state_name(MemoryState state);
+const char *memory_state_name(MemoryState state, bool recorded);
 
 /**
  * memory_state_rgb: the colour of a state, 0xRRGGBB.

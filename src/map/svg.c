@@ -68,7 +68,7 @@ static void append_description(GString *svg, const MemoryFigure *figure)
     for (unsigned i = 0; i < figure->n_keys; i++) {
         const MemoryKey *key = &figure->keys[i];
         g_autofree char *text = g_strdup_printf("%s%s: %s, %s",
-            i ? "; " : "", memory_state_name(key->state), key->amount,
+            i ? "; " : "", key->name, key->amount,
             key->share);
 
         append_escaped(svg, text);
@@ -148,7 +148,7 @@ static void append_key(GString *svg, const MemoryKey *key, double top)
     append_number(svg, top + FIGURE_SWATCH / 2.0);
     g_string_append_printf(svg, "h%u\"/>\n", FIGURE_SWATCH);
     append_text(svg, "k", FIGURE_MARGIN + FIGURE_SWATCH + 8, base,
-                memory_state_name(key->state));
+                key->name);
     append_text(svg, "e", FIGURE_AMOUNT_RIGHT, base, key->amount);
     append_text(svg, "e", FIGURE_SHARE_RIGHT, base, key->share);
 }

@@ -165,7 +165,7 @@ static void append_legend(GString *text, const MemoryFigure *figure,
     for (unsigned i = 0; i < figure->n_keys; i++) {
         const MemoryKey *key = &figure->keys[i];
         const char *cells[] = {
-            memory_state_name(key->state), key->amount, key->share, NULL
+            key->name, key->amount, key->share, NULL
         };
 
         table_add_row(table, cells);

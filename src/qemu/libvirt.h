@@ -33,6 +33,19 @@ Libvirt *libvirt_open(Session *session, const char *uri, const char *domain,
                       GError **error);
 
 /**
+ * libvirt_open_destination: connect to the libvirt that a domain is to go to.
+ * @source: the domain; has to outlive what is returned
+ * @uri: where that libvirt is
+ * @error: set to SB_ERROR_PROCESS if it cannot be reached, or as by
+ *         libvirt_open()
+ *
+ * Returns: the same domain there, which may come to be there later; NULL on
+ * failure; free it with libvirt_free().
+ */
+Libvirt *libvirt_open_destination(const Libvirt *source, const char *uri,
+                                  GError **error);
+
+/**
  * libvirt_free: leave the domain alone.
  * @libvirt: the domain, or NULL
  */

@@ -2,7 +2,6 @@
 #include "qemu/monitor.h"
 
 #include "base/error.h"
-#include "qemu/libvirt.h"
 #include "qemu/qmp.h"
 
 /* One of the two is there. */
@@ -36,6 +35,21 @@ Monitor *monitor_open(Session *session, const MonitorAddress *address,
                                             : NULL;
 }
 
+Monitor *monitor_open_destination(const Monitor *source, const char *uri,
+                                  GError **error)
+{
+    Libvirt *libvirt = libvirt_open_destination(source->libvirt, uri, error);
+    Monitor *monitor;
+
+    if (!libvirt) {
+        return NULL;
+    }
+    monitor = g_new0(Monitor, 1);
+    monitor->libvirt = libvirt;
+    monitor->title = g_strdup_printf("%s at '%s'", source->title, uri);
+    return monitor;
+}
+
 void monitor_free(Monitor *monitor)
 {
     if (!monitor) {
@@ -64,6 +78,11 @@ JsonNode *monitor_execute(Monitor *monitor, const char *command,
 const char *monitor_title(const Monitor *monitor)
 {
     return monitor->title;
+}
+
+Libvirt *monitor_libvirt(const Monitor *monitor)
+{
+    return monitor->libvirt;
 }
 
 pid_t monitor_qemu_process(const Monitor *monitor)

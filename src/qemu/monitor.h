@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/session.h"
+#include "qemu/libvirt.h"
 
 /* Where a running QEMU is to be found: at a socket, or through libvirt. */
 typedef struct MonitorAddress {
@@ -35,6 +36,18 @@ Monitor *monitor_open(Session *session, const MonitorAddress *address,
                       GError **error);
 
 /**
+ * monitor_open_destination: connect to the libvirt that a domain is to go to.
+ * @source: the domain
+ * @uri: where that libvirt is
+ * @error: set as by libvirt_open_destination()
+ *
+ * Returns: the monitor, through which commands get once the domain is there;
+ * NULL on failure; free it with monitor_free(), before the source.
+ */
+Monitor *monitor_open_destination(const Monitor *source, const char *uri,
+                                  GError **error);
+
+/**
  * monitor_free: leave the QEMU alone.
  * @monitor: the monitor, or NULL
  */
@@ -53,6 +66,14 @@ void monitor_free(Monitor *monitor);
  */
 JsonNode *monitor_execute(Monitor *monitor, const char *command,
                           JsonObject *arguments, GError **error);
+
+/**
+ * monitor_libvirt: the domain, if it is one of libvirt.
+ * @monitor: the monitor
+ *
+ * Returns: the domain, owned by the monitor; NULL if it is a socket.
+ */
+Libvirt *monitor_libvirt(const Monitor *monitor);
 
 /**
  * monitor_qemu_process: the QEMU, if it is one on this host.

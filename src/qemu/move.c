@@ -35,28 +35,50 @@ static void add_mode(JsonArray *list, const Move *move, const char *name,
     }
 }
 
+static void add_set(JsonArray *list, SkipSet set, bool on)
+{
+    g_autofree const char **names = skip_set_capabilities(set);
+
+    for (const char **name = names; *name; name++) {
+        add_capability(list, *name, on);
+    }
+}
+
+static bool send_capabilities(Monitor *monitor, JsonArray *list,
+                              GError **error)
+{
+    JsonObject *arguments = json_object_new();
+
+    json_object_set_array_member(arguments, "capabilities", list);
+    return execute(monitor, "migrate-set-capabilities", arguments, error);
+}
+
+bool move_turn(Monitor *monitor, SkipSet set, bool on, GError **error)
+{
+    JsonArray *list = json_array_new();
+
+    add_set(list, set, on);
+    return send_capabilities(monitor, list, error);
+}
+
 static bool set_capabilities(const Move *move, Monitor *monitor,
                              GError **error)
 {
     const MoveSettings *settings = &move->settings;
-    g_autofree const char **on = skip_set_capabilities(settings->skip);
-    g_autofree const char **off = skip_set_capabilities(settings->leave);
     JsonArray *list = json_array_new();
-    JsonObject *arguments = json_object_new();
 
-    for (const char **name = on; *name; name++) {
-        add_capability(list, *name, true);
-    }
+    add_set(list, settings->skip, true);
     if (monitor == move->source) {
-        for (const char **name = off; *name; name++) {
-            add_capability(list, *name, false);
-        }
-        add_capability(list, "return-path", true);
+        add_set(list, settings->leave, false);
     }
-    add_mode(list, move, "multifd", settings->multifd);
-    add_mode(list, move, "postcopy-ram", settings->postcopy);
-    json_object_set_array_member(arguments, "capabilities", list);
-    return execute(monitor, "migrate-set-capabilities", arguments, error);
+    if (!monitor_libvirt(monitor)) {
+        if (monitor == move->source) {
+            add_capability(list, "return-path", true);
+        }
+        add_mode(list, move, "multifd", settings->multifd);
+        add_mode(list, move, "postcopy-ram", settings->postcopy);
+    }
+    return send_capabilities(monitor, list, error);
 }
 
 static bool set_parameters(const Move *move, Monitor *monitor, GError **error)
@@ -64,11 +86,12 @@ static bool set_parameters(const Move *move, Monitor *monitor, GError **error)
     const MoveSettings *settings = &move->settings;
     JsonObject *arguments = json_object_new();
 
-    if (settings->multifd) {
+    if (settings->multifd && !monitor_libvirt(monitor)) {
         json_object_set_int_member(arguments, "multifd-channels",
                                    settings->multifd);
     }
-    if (settings->bandwidth && monitor == move->source) {
+    if (settings->bandwidth && monitor == move->source &&
+        !monitor_libvirt(monitor)) {
         json_object_set_int_member(arguments, "max-bandwidth",
                                    settings->bandwidth);
     }
@@ -83,7 +106,7 @@ bool move_set_up(const Move *move, GError **error)
 {
     return set_capabilities(move, move->source, error) &&
            set_parameters(move, move->source, error) &&
-           (!move->destination ||
+           (!move->destination || monitor_libvirt(move->destination) ||
             (set_capabilities(move, move->destination, error) &&
              set_parameters(move, move->destination, error)));
 }
@@ -154,6 +177,39 @@ static char *describe_progress(const MigrationStats *stats)
         skipped, remaining, time, dirty, stats->expected_downtime_ms);
 }
 
+bool move_look(Move *move, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    if (!query(move, error)) {
+        return false;
+    }
+    if (!migration_is_over(&move->stats)) {
+        text = describe_progress(&move->stats);
+        progress_tell(move->session->progress, text);
+    }
+    return true;
+}
+
+bool move_is_late(const Move *move, double secs, GError **error)
+{
+    unsigned limit = move->settings.timeout_secs;
+
+    if (!limit || secs < limit || move->postcopy) {
+        return false;
+    }
+    g_set_error(error, SB_ERROR, SB_ERROR_TIMEOUT, "the migration has not "
+                "completed after %u second%s", limit, limit == 1 ? "" : "s");
+    return true;
+}
+
+bool move_wants_postcopy(const Move *move, double secs)
+{
+    return move->settings.postcopy && !move->postcopy &&
+           secs >= move->settings.postcopy_after_secs &&
+           migration_has_status(&move->stats, "active");
+}
+
 static bool start_postcopy(Move *move, GError **error)
 {
     if (!execute(move->source, "migrate-start-postcopy", NULL, error)) {
@@ -167,7 +223,6 @@ static bool start_postcopy(Move *move, GError **error)
 static bool check_stats(Move *move, double secs, GError **error)
 {
     const MigrationStats *stats = &move->stats;
-    const MoveSettings *settings = &move->settings;
 
     if (g_str_has_prefix(stats->status, "postcopy")) {
         move->postcopy = true;
@@ -178,18 +233,11 @@ static bool check_stats(Move *move, double secs, GError **error)
                     stats->reason[0] ? ": " : "", stats->reason);
         return false;
     }
-    if (settings->timeout_secs && secs >= settings->timeout_secs &&
-        !move->postcopy) {
-        g_set_error(error, SB_ERROR, SB_ERROR_TIMEOUT,
-                    "the migration has not completed after %u seconds",
-                    settings->timeout_secs);
+    if (move_is_late(move, secs, error)) {
         return false;
     }
-    if (settings->postcopy && secs >= settings->postcopy_after_secs &&
-        !move->postcopy && migration_has_status(stats, "active")) {
-        return start_postcopy(move, error);
-    }
-    return true;
+    return move_wants_postcopy(move, secs) ? start_postcopy(move, error)
+                                           : true;
 }
 
 static bool check_end(const MigrationStats *stats, GError **error)
@@ -210,16 +258,12 @@ bool move_watch(Move *move, GError **error)
     gint64 began = g_get_monotonic_time();
 
     for (;;) {
-        g_autofree char *text = NULL;
-
-        if (!query(move, error)) {
+        if (!move_look(move, error)) {
             return false;
         }
         if (migration_is_over(&move->stats)) {
             return check_end(&move->stats, error);
         }
-        text = describe_progress(&move->stats);
-        progress_tell(move->session->progress, text);
         if (!check_stats(move, (g_get_monotonic_time() - began) / 1e6,
                          error) ||
             !session_sleep(move->session, POLL_MS, error)) {

@@ -7,7 +7,8 @@
 
 /* How a guest is to be moved. Nothing in it is owned. */
 typedef struct MoveSettings {
-    const char *uri;            /* as QEMU's migrate takes it */
+    const char *uri;            /* as QEMU's migrate takes it, or of libvirt */
+    const char *migrate_uri;    /* of a domain's memory; NULL: libvirt's */
     SkipSet skip;               /* to be on */
     SkipSet leave;              /* the source is to turn off */
     uint64_t bandwidth;         /* bytes per second; 0: as it is */
@@ -16,6 +17,9 @@ typedef struct MoveSettings {
     bool postcopy;
     unsigned postcopy_after_secs;
     unsigned timeout_secs;      /* 0: as long as it takes */
+    bool tls;                   /* these are libvirt's, too */
+    bool persistent;            /* define the domain there */
+    bool undefine;              /* and no longer here */
 } MoveSettings;
 
 /*
@@ -25,8 +29,9 @@ typedef struct MoveSettings {
 typedef struct Move {
     Session *session;
     Monitor *source;
-    Monitor *destination;       /* waits with -incoming defer; NULL: unknown */
+    Monitor *destination;       /* waits, or a domain to be; NULL: unknown */
     MoveSettings settings;
+    bool refused;               /* by the destination, with our capabilities */
     bool started;               /* out: something may have been sent */
     bool postcopy;              /* out: from where there is no way back */
     MigrationStats stats;       /* out: what the source said last */
@@ -53,8 +58,18 @@ typedef struct MoveEnd {
 } MoveEnd;
 
 /**
+ * move_turn: turn capabilities of ours on or off.
+ * @monitor: either end
+ * @set: which
+ * @on: whether they are to be on
+ * @error: set as by monitor_execute()
+ */
+bool move_turn(Monitor *monitor, SkipSet set, bool on, GError **error);
+
+/**
  * move_set_up: set capabilities and parameters, at both ends, or at the source
- * if the destination cannot be asked.
+ * if the destination cannot be asked. Of a domain only those that libvirt does
+ * not set.
  * @move: the move
  * @error: set as by monitor_execute()
  */
@@ -78,6 +93,29 @@ bool move_start(Move *move, GError **error);
  * Returns: whether the source says that it has completed.
  */
 bool move_watch(Move *move, GError **error);
+
+/**
+ * move_look: ask the source how far it is, and report to the session's
+ * progress.
+ * @move: the move, started
+ * @error: set as by monitor_execute()
+ */
+bool move_look(Move *move, GError **error);
+
+/**
+ * move_is_late: whether a migration takes longer than it may.
+ * @move: the move
+ * @secs: what it has taken
+ * @error: set to SB_ERROR_TIMEOUT if so
+ */
+bool move_is_late(const Move *move, double secs, GError **error);
+
+/**
+ * move_wants_postcopy: whether it is time to begin postcopy.
+ * @move: the move
+ * @secs: what it has taken
+ */
+bool move_wants_postcopy(const Move *move, double secs);
 
 /**
  * move_settle: whatever has happened, see to it that the guest runs at one

@@ -139,7 +139,8 @@ bool qmp_negotiate(Qmp *qmp, GError **error)
     while (!qmp->greeted) {
         if (qmp->foreign) {
             g_set_error(error, SB_ERROR, SB_ERROR_QMP,
-                        "what answers does not speak QMP");
+                        "what answers does not speak QMP: name the socket of "
+                        "QEMU's -qmp, not that of -monitor");
             return false;
         }
         if (!keep_waiting(qmp, &stall, "no QMP greeting from QEMU", error)) {
@@ -249,7 +250,7 @@ bool qmp_wait_event(Qmp *qmp, const char *name, GError **error)
 }
 
 #define BUSY "a QMP monitor serves one client at a time: end the other one, " \
-             "or give QEMU a second -qmp"
+             "or give QEMU a second -qmp; or that QEMU hangs"
 
 static bool make_address(const char *path, struct sockaddr_un *address,
                          GError **error)

@@ -209,7 +209,8 @@ static char *describe_source(const Move *move, const MoveEnd *end)
     return g_strdup_printf("the guest runs at the source, %s%s",
         monitor_title(move->source),
         !move->destination ? "" : end->destination_gone ?
-        "; the QEMU of the destination has ended" :
+        "; the QEMU of the destination has ended, and says why on its "
+        "standard error" :
         "; the QEMU of the destination does not run it: end it");
 }
 

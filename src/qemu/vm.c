@@ -201,17 +201,25 @@ void vm_explain_exit(Vm *vm, GError **error)
     }
 }
 
+bool vm_find_program(const char *qemu, GError **error)
+{
+    g_autofree char *program = g_find_program_in_path(qemu);
+
+    if (!program) {
+        g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
+                    "there is no program '%s'; 'make qemu' and 'make "
+                    "qemu-stock' build QEMUs, or name another one", qemu);
+    }
+    return program;
+}
+
 Vm *vm_start(Session *session, const VmConfig *config, GError **error)
 {
-    g_autofree char *program = g_find_program_in_path(config->qemu);
     g_auto(GStrv) args = vm_args(session, config);
     g_autoptr(GError) failure = NULL;
     g_autoptr(Vm) vm = NULL;
 
-    if (!program) {
-        g_set_error(error, SB_ERROR, SB_ERROR_MISSING,
-                    "there is no program '%s'; build it with 'make qemu' or "
-                    "name another QEMU", config->qemu);
+    if (!vm_find_program(config->qemu, error)) {
         return NULL;
     }
     vm = g_new0(Vm, 1);

@@ -73,6 +73,13 @@ bool backend_parse(const char *name, Backend *backend, GError **error);
 const char *backend_name(Backend backend);
 
 /**
+ * vm_find_program: make sure that there is a QEMU.
+ * @qemu: its name, or its path
+ * @error: set to SB_ERROR_MISSING if there is not
+ */
+bool vm_find_program(const char *qemu, GError **error);
+
+/**
  * vm_start: start a QEMU and wait until it takes QMP commands. Should it end
  * later on its own, the session fails.
  * @session: has to outlive the VM

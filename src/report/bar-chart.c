@@ -9,7 +9,8 @@
 #define GAP 0.5
 #define THICKNESS 0.36
 #define ROW_PIXELS 20
-#define AXIS_PIXELS 52
+/* What gnuplot takes above and below */
+#define AXIS_PIXELS 80
 /* A bar to this share of the longest is still seen. */
 #define LOG_RATIO 20.0
 
@@ -126,7 +127,9 @@ bool bar_chart_is_log(const BarChart *chart)
 static double add_axis(const BarChart *chart, GString *script,
                        unsigned width)
 {
-    g_autofree char *axis = gnuplot_quote(chart->axis);
+    g_autofree char *title = g_strconcat(chart->axis, bar_chart_is_log(chart) ?
+                                         " (log)" : "", NULL);
+    g_autofree char *axis = gnuplot_quote(title);
     double low, high;
 
     extent(chart, &low, &high);

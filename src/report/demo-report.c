@@ -177,10 +177,13 @@ static const Line lines[] = {
 /* "12.3 x", "" if one side is missing, or nothing to divide by. */
 static char *format_ratio(const Report *report, ValueFunc *value)
 {
+    double ratio;
+
     if (!value || !report->off || !report->on || value(report->on) <= 0) {
         return g_strdup("");
     }
-    return g_strdup_printf("%.1f", value(report->off) / value(report->on));
+    ratio = value(report->off) / value(report->on);
+    return g_strdup_printf("%.*f", ratio < 0.1 ? 2 : 1, ratio);
 }
 
 static char *run_cell(const RunResult *run, CellFunc *cell)
@@ -193,17 +196,20 @@ static void add_line(Table *table, const Report *report, const Line *line)
     g_autofree char *off = run_cell(report->off, line->cell);
     g_autofree char *on = run_cell(report->on, line->cell);
     g_autofree char *ratio = format_ratio(report, line->value);
-    const char *cells[] = { line->title, off, on, ratio, NULL };
+    const char *both[] = { line->title, off, on, ratio, NULL };
+    const char *one[] = { line->title, report->off ? off : on, NULL };
 
-    table_add_row(table, cells);
+    table_add_row(table, report->off && report->on ? both : one);
 }
 
 static char *format_body(const Report *report, const char *title)
 {
-    const char *heads[] = { title, "off", "on", "off / on", NULL };
-    g_autoptr(Table) table = table_new(4);
+    const char *both[] = { title, "off", "on", "off / on", NULL };
+    const char *one[] = { title, report->off ? "off" : "on", NULL };
+    bool two = report->off && report->on;
+    g_autoptr(Table) table = table_new(two ? 4 : 2);
 
-    table_add_row(table, heads);
+    table_add_row(table, two ? both : one);
     table_add_rule(table);
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
         if (!lines[i].of || lines[i].of & report->capabilities) {
@@ -240,6 +246,17 @@ static char *format_left_alone(const RunResult *on)
     return g_string_free(text, FALSE);
 }
 
+/* What came of it. */
+static char *format_result(const Report *report)
+{
+    g_autofree char *ratio = format_ratio(report, total_value);
+
+    return ratio[0] ? g_strdup_printf(
+        "Both guests arrived intact, the second %s times as fast.\n"
+        "Downtime is what QEMU makes of its downtime-limit, 300 ms.\n",
+        ratio) : g_strdup("The guest arrived intact.\n");
+}
+
 char *report_table(const Report *report)
 {
     g_autofree char *title = skip_set_title(report->capabilities);
@@ -247,10 +264,11 @@ char *report_table(const Report *report)
     g_autofree char *state = format_state(report);
     g_autofree char *body = format_body(report, title);
     g_autofree char *left_alone = format_left_alone(report->on);
+    g_autofree char *result = format_result(report);
 
-    return g_strdup_printf("A guest of %s on %s memory, %s:\n\n%s%s%s",
+    return g_strdup_printf("A guest of %s on %s memory, %s:\n\n%s%s%s\n%s",
                            memory, backend_name(report->backend), state, body,
-                           left_alone[0] ? "\n" : "", left_alone);
+                           left_alone[0] ? "\n" : "", left_alone, result);
 }
 
 static void add_int(JsonBuilder *builder, const char *name, int64_t value)

@@ -29,9 +29,11 @@ char *migrate_report_plan(const MigrateReport *report)
         add_end(text, "destination", report->destination);
     }
     g_string_append_printf(text, "to            %s\n", settings->uri);
-    g_string_append_printf(text, "turned on     %s%s%s, return-path\n", skip,
+    g_string_append_printf(text, "turned on     %s%s%s%s\n", skip,
                            settings->multifd ? ", multifd" : "",
-                           settings->postcopy ? ", postcopy-ram" : "");
+                           settings->postcopy ? ", postcopy-ram" : "",
+                           monitor_libvirt(report->move->source) ? "" :
+                           ", return-path");
     if (report->shrinks) {
         g_string_append(text, "before that   the balloon takes what the "
                         "guest can spare, as is not in what follows\n");
@@ -84,7 +86,6 @@ char *migrate_report_text(const MigrateReport *report)
 {
     const MigrationStats *stats = &report->move->stats;
     g_autofree char *sent = size_format(stats->transferred);
-    g_autofree char *where = move_describe(report->move, report->end);
     GString *text = g_string_new(NULL);
 
     g_string_append_printf(text,
@@ -93,8 +94,8 @@ char *migrate_report_text(const MigrateReport *report)
         stats->total_ms, stats->downtime_ms, sent, stats->passes);
     add_skipped(text, stats);
     add_shrink(text, report);
-    where[0] = g_ascii_toupper(where[0]);
-    g_string_append_printf(text, "%s.\n", where);
+    g_string_append_printf(text, "%c%s.\n", g_ascii_toupper(report->where[0]),
+                           report->where + 1);
     return g_string_free(text, FALSE);
 }
 

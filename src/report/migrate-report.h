@@ -17,6 +17,7 @@ typedef struct MigrateReport {
     const Shrink *shrink;       /* NULL: it has not begun */
     uint64_t would_send;        /* at most, before that */
     const MoveEnd *end;         /* NULL: nothing has begun */
+    const char *where;          /* the same, in words */
     bool completed;             /* the guest has moved */
     const char *failure;        /* what is not as it should be, or NULL */
 } MigrateReport;

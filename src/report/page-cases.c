@@ -86,8 +86,8 @@ static void begin_table(Page *page)
         "destination|MiB", NULL
     };
 
-    page_table_begin(page, "Medians; memory is what each QEMU takes of its "
-                     "host", headings);
+    page_table_begin(page, "Medians of the repetitions; memory is what each "
+                     "QEMU takes of its host", headings);
 }
 
 static void add_case(Page *page, const Results *results, const CaseResults *one)

@@ -57,6 +57,18 @@ static char *make_page(Session *session, const Results *results,
     return page_finish(page, error);
 }
 
+static bool write_file(const char *path, const char *text, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (g_file_set_contents(path, text, -1, &failure)) {
+        return true;
+    }
+    g_set_error(error, SB_ERROR, SB_ERROR_RESOURCE, "cannot write '%s': %s",
+                path, error_reason(failure));
+    return false;
+}
+
 bool report_file_write(Session *session, const Results *results,
                        const char *output, GError **error)
 {
@@ -65,8 +77,7 @@ bool report_file_write(Session *session, const Results *results,
     if (!html) {
         return false;
     }
-    if (!g_file_set_contents(output, html, -1, error)) {
-        g_prefix_error(error, "the report cannot be written: ");
+    if (!write_file(output, html, error)) {
         return false;
     }
     progress_end(session->progress, output);
@@ -107,14 +118,24 @@ static void add_bar(BarChart *chart, const CaseResults *one,
                   text ? text : "");
 }
 
+/* "memfd, plain: 8 GiB, 512 MiB left" */
+static char *describe(const CaseResults *one)
+{
+    g_autofree char *place = case_results_place(one);
+    g_autofree char *title = case_results_title(one);
+
+    return g_strdup_printf("%s: %s", place, title);
+}
+
 static BarChart *time_chart(const GPtrArray *cases)
 {
     BarChart *chart = bar_chart_new("total time of the migration, s");
 
     for (unsigned i = 0; i < cases->len; i++) {
         const CaseResults *one = cases->pdata[i];
+        g_autofree char *title = describe(one);
 
-        bar_chart_group(chart, one->name);
+        bar_chart_group(chart, title);
         for (unsigned j = 0; j < one->builds->len; j++) {
             add_bar(chart, one, one->builds->pdata[j]);
         }
@@ -122,16 +143,44 @@ static BarChart *time_chart(const GPtrArray *cases)
     return chart;
 }
 
-/* What the page would give it: colours, a font, and paper behind it. */
+/* "fill:var(--ink)" becomes "fill:#1b2228;fill:var(--ink)". */
+static gboolean add_fixed_colour(const GMatchInfo *match, GString *result,
+                                 gpointer opaque G_GNUC_UNUSED)
+{
+    g_autofree char *all = g_match_info_fetch(match, 0);
+    g_autofree char *property = g_match_info_fetch(match, 1);
+    g_autofree char *name = g_match_info_fetch(match, 2);
+    g_autofree char *definition = g_strconcat(name, ":", NULL);
+    const char *found = strstr(page_colours, definition);
+
+    if (found) {
+        found += strlen(definition);
+        g_string_append_printf(result, "%s:%.*s;", property,
+                               (int)strcspn(found, ";"), found);
+    }
+    g_string_append(result, all);
+    return FALSE;
+}
+
+/*
+ * What the page would give it: colours, a font, and paper behind it. Not every
+ * program that draws SVG knows CSS variables; one that does not passes over
+ * them, and takes the colour before.
+ */
 static char *on_its_own(const char *svg)
 {
     const char *inside = strchr(svg, '>');
-
-    return g_strdup_printf(
+    g_autofree char *with_style = g_strdup_printf(
         "%.*s xmlns=\"http://www.w3.org/2000/svg\"><style>%s"
         "text{font-family:system-ui,'Liberation Sans',sans-serif}</style>"
-        "<rect width=\"100%%\" height=\"100%%\" fill=\"var(--paper)\"/>%s\n",
+        "<rect width=\"100%%\" height=\"100%%\" "
+        "style=\"fill:var(--paper)\"/>%s\n",
         (int)(inside - svg), svg, page_colours, inside + 1);
+    g_autoptr(GRegex) variable = g_regex_new(
+        "([a-z-]+):\\s*var\\((--[a-z0-9]+)\\)", 0, 0, NULL);
+
+    return g_regex_replace_eval(variable, with_style, -1, 0, 0,
+                                add_fixed_colour, NULL, NULL);
 }
 
 static char *draw_times(Session *session, const GPtrArray *cases,
@@ -159,11 +208,7 @@ static bool write_picture(const char *dir, const char *name, const char *svg,
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
 
-    if (!g_file_set_contents(path, svg, -1, error)) {
-        g_prefix_error(error, "a picture cannot be written: ");
-        return false;
-    }
-    return true;
+    return write_file(path, svg, error);
 }
 
 static JsonObject *find_map(const Results *results, const CaseResults *one)
@@ -181,6 +226,7 @@ static char *draw_map(const Results *results, const GPtrArray *cases,
     const CaseResults *largest = NULL;
     JsonObject *line = NULL;
     g_autoptr(MemoryMap) map = NULL;
+    g_autofree char *title = NULL;
 
     for (unsigned i = 0; i < cases->len; i++) {
         const CaseResults *one = cases->pdata[i];
@@ -195,8 +241,8 @@ static char *draw_map(const Results *results, const GPtrArray *cases,
         return g_strdup("");
     }
     map = memory_map_parse(json_object_get_member(line, "answer"), error);
-    return map ? memory_map_svg(map, MEMORY_HILBERT, largest->name, true)
-               : NULL;
+    title = describe(largest);
+    return map ? memory_map_svg(map, MEMORY_HILBERT, title, true) : NULL;
 }
 
 bool report_pictures_write(Session *session, const Results *results,

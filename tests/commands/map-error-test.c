@@ -208,7 +208,7 @@ static void test_not_qmp(void)
                  NULL, "does not speak QMP");
     check_server("[]", NULL, "does not speak QMP");
     check_server("null", NULL, "does not speak QMP");
-    check_server("{\"QMP", NULL, "does not speak QMP");
+    check_server("{\"QMP", NULL, "not that of -monitor");
 }
 
 static void test_old_qemu(void)
@@ -240,6 +240,8 @@ static void test_bad_answer(void)
     check_server(FAKE_QMP_GREETING, "\"return\": {}",
                  "'page-size' is missing");
     check_server(FAKE_QMP_GREETING, "\"return\": null", "it is no object");
+    check_server(FAKE_QMP_GREETING, "\"return\": {\"page-size\": true}",
+                 "'page-size' is not a size");
     check_server(FAKE_QMP_GREETING, "\"return\": {\"page-size\": 4096, "
                  "\"cell-size\": 4096, \"recorded\": false, \"blocks\": "
                  "[{\"id\": \"ram0\", \"size\": 9999999999999999}]}",

@@ -47,6 +47,42 @@ static void test_help(void)
     assert_contains(outcome.out, "--qmp");
 }
 
+/* The balloon was filled, and the map is of after a migration without it. */
+static void test_short(void)
+{
+    static const FakeReply replies[] = {
+        { "query-balloon", NULL, "\"return\": {\"actual\": 8388608}", NULL },
+        { "query-memory-size-summary", NULL,
+          "\"return\": {\"base-memory\": 16777216}", NULL },
+        { "query-migration-map", NULL, "\"return\": " MAP_ANSWER_STATES,
+          NULL },
+        { NULL, NULL, NULL, NULL }
+    };
+    g_auto(Outcome) outcome = { 0 };
+    FakeQmp *fake = fake_qmp_new_table(command_run_socket(), replies);
+
+    RUN(&outcome, "--qmp", command_run_socket());
+    g_free(fake_qmp_free(fake));
+    g_assert_cmpint(outcome.status, ==, 0);
+    assert_contains(outcome.err, "map: the balloon holds 8 MiB, of which the "
+                    "map knows 24 KiB: 'skip-balloon status' says what to do");
+}
+
+/* Before a migration it is no fault that it was not skipped. */
+static void test_unrecorded(void)
+{
+    g_auto(Outcome) outcome = { 0 };
+    FakeQmp *fake = command_run_serve("{\"page-size\": 4096, \"cell-size\": "
+        "8192, \"recorded\": false, \"blocks\": [{\"id\": \"ram0\", "
+        "\"size\": 8192, \"ballooned\": [2], \"unpopulated\": [2]}]}");
+
+    RUN(&outcome, "--qmp", command_run_socket());
+    g_free(fake_qmp_free(fake));
+    assert_ok(&outcome);
+    assert_contains(outcome.out, "in the balloon");
+    g_assert_null(strstr(outcome.out, "not skipped"));
+}
+
 /* No terminal: characters, as wide as is said or 80. */
 static void test_text(void)
 {
@@ -238,6 +274,8 @@ int main(int argc, char **argv)
     command_run_init("map");
     g_test_add_func("/map/help", test_help);
     g_test_add_func("/map/text", test_text);
+    g_test_add_func("/map/short", test_short);
+    g_test_add_func("/map/unrecorded", test_unrecorded);
     g_test_add_func("/map/width", test_width);
     g_test_add_func("/map/terminal", test_terminal);
     g_test_add_func("/map/no-color", test_no_color);

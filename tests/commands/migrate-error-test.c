@@ -130,7 +130,6 @@ static void test_usage(void)
         { { "-q", "s" }, "where the guest is to go is missing" },
         { { "-q", "s", "u", "v" }, "unexpected argument 'v'" },
         { { "u" }, "--qmp has to name the socket of a QEMU" },
-        { { "-d", "d", "u" }, "a domain is moved by libvirt: have its QEMU" },
         { { "-q", "s", "u", "--bandwidth", "fast" }, "--bandwidth: 'fast'" },
         { { "-q", "s", "u", "--downtime", "-1" }, "--downtime takes mill" },
         { { "-q", "s", "u", "--multifd", "256" }, "--multifd takes a numb" },
@@ -430,7 +429,7 @@ static void test_timeout(void)
     try(&trial, SOURCE({ "query-migrate", NULL, MIGRATION("cancelled"),
                          "migrate_cancel" }, ONCE(MIGRATION("active"))),
         USUAL, OPTIONS("--timeout", "1"));
-    assert_failed(&trial, "the migration has not completed after 1 seconds; "
+    assert_failed(&trial, "the migration has not completed after 1 second; "
                   "the guest runs at the source, '");
 }
 

@@ -89,8 +89,10 @@ static void test_help(void)
 {
     static const char *const general[] = { "--help", NULL };
     static const char *const demo[] = { "demo", "--help", NULL };
+    static const char *const word[] = { "help", "demo", NULL };
     g_auto(Outcome) first = { 0 };
     g_auto(Outcome) second = { 0 };
+    g_auto(Outcome) third = { 0 };
 
     run(general, &first);
     g_assert_cmpint(first.status, ==, 0);
@@ -101,6 +103,33 @@ static void test_help(void)
     assert_contains(second.out, "skip-balloon demo");
     assert_contains(second.out, "--backend");
     g_assert_cmpstr(second.err, ==, "");
+    run(word, &third);
+    g_assert_cmpint(third.status, ==, 0);
+    g_assert_cmpstr(third.out, ==, second.out);
+}
+
+/* It fits into a terminal, and is plain in any locale. */
+static void test_help_fits(void)
+{
+    static const char *const commands[] = {
+        "demo", "bench", "map", "migrate", "report", "status",
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        const char *args[] = { commands[i], "--help", NULL };
+        g_auto(Outcome) outcome = { 0 };
+        g_auto(GStrv) lines = NULL;
+
+        run(args, &outcome);
+        g_assert_cmpint(outcome.status, ==, 0);
+        g_assert_true(g_str_is_ascii(outcome.out));
+        lines = g_strsplit(outcome.out, "\n", -1);
+        for (char **line = lines; *line; line++) {
+            if (strlen(*line) > 80) {
+                g_test_fail_printf("%s: '%s'", commands[i], *line);
+            }
+        }
+    }
 }
 
 static void test_version(void)
@@ -127,6 +156,14 @@ static void test_usage(void)
     static const char *const demo_option[] = { "demo", "--fly", NULL };
     static const char *const size[] = { "demo", "--memory", "big", NULL };
     static const char *const set[] = { "demo", "-c", "all", NULL };
+    static const char *const large[] = { "demo", "-m", "99999999T", NULL };
+    static const char *const only[] = { "demo", "--only", "both", NULL };
+    static const char *const accel[] = { "demo", "--accel", "xen", NULL };
+    static const char *const part[] = { "bench", "--only", "fly", NULL };
+    static const char *const layout[] = { "map", "-q", "s", "-l", "x", NULL };
+    static const char *const colour[] = {
+        "map", "-q", "s", "--color", "blue", NULL
+    };
     static const char *const idle[] = { "demo", "--idle", "-t", "1G", NULL };
     static const char *const idle_set[] = {
         "demo", "--idle", "--capabilities", "balloon", NULL
@@ -136,6 +173,12 @@ static void test_usage(void)
     assert_usage(unknown_command, "fly");
     assert_usage(demo_option, "--fly");
     assert_usage(size, "'big'");
+    assert_usage(large, "the size '99999999T' is too large");
+    assert_usage(only, "--only takes 'off' or 'on', not 'both'");
+    assert_usage(accel, "--accel takes 'tcg' or 'kvm', not 'xen'");
+    assert_usage(part, "--only takes guest or device, not 'fly'");
+    assert_usage(layout, "--layout takes 'rows' or 'hilbert', not 'x'");
+    assert_usage(colour, "--color takes 'auto', 'always' or 'never', not 'bl");
     assert_usage(set, "'balloon', 'unpopulated' or 'both', not 'all'");
     assert_usage(idle, "no meaning to --to");
     assert_usage(idle_set, "no --capabilities but 'unpopulated'");
@@ -201,6 +244,16 @@ static void test_broken_qemu(void)
     unlink(path);
 }
 
+static void test_no_program(void)
+{
+    const char *list[] = {
+        "bench", "--list", "--qemu", "/bin/true", "--stock", "/nonexistent",
+        NULL
+    };
+
+    assert_failure(list, "there is no program '/nonexistent'", "qemu-stock");
+}
+
 /* A program that is alive but no QEMU. */
 static void test_mute_qemu(void)
 {
@@ -231,6 +284,26 @@ static void test_old_qemu(void)
 
     assert_failure(args, "does not know the migration capability "
                    "skip-unpopulated", "make qemu");
+    unlink(path);
+}
+
+/* What is to be unmodified, and is not. */
+static void test_no_stock(void)
+{
+    g_autofree char *path = make_qemu(
+        "#!/bin/sh\n"
+        "id=0\n"
+        "echo '{\"QMP\": {}}' >&3\n"
+        "while read -r line <&3; do\n"
+        "    id=$((id + 1))\n"
+        "    echo '{\"return\": [{\"capability\": \"skip-balloon\"}],"
+        " \"id\": '$id'}' >&3\n"
+        "done\n");
+    const char *args[] = { "demo", SMALL, "--kernel", "/dev/null", "--initrd",
+                           "/dev/null", "--qemu", path, "--stock", path,
+                           NULL };
+
+    assert_failure(args, "' has skip-balloon itself", "make qemu-stock");
     unlink(path);
 }
 
@@ -424,6 +497,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     tmp_dir = g_dir_make_tmp("program-test-XXXXXX", NULL);
     g_test_add_func("/program/help", test_help);
+    g_test_add_func("/program/help-fits", test_help_fits);
     g_test_add_func("/program/version", test_version);
     g_test_add_func("/program/usage", test_usage);
     g_test_add_func("/program/no-kernel", test_no_kernel);
@@ -431,8 +505,10 @@ int main(int argc, char **argv)
     g_test_add_func("/program/no-qemu", test_no_qemu);
     g_test_add_func("/program/silent-qemu", test_silent_qemu);
     g_test_add_func("/program/broken-qemu", test_broken_qemu);
+    g_test_add_func("/program/no-program", test_no_program);
     g_test_add_func("/program/mute-qemu", test_mute_qemu);
     g_test_add_func("/program/old-qemu", test_old_qemu);
+    g_test_add_func("/program/no-stock", test_no_stock);
     g_test_add_func("/program/interrupt", test_interrupt);
     g_test_add_func("/program/terminate", test_terminate);
     g_test_add_func("/program/json", test_json);

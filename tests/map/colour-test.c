@@ -81,7 +81,7 @@ static void test_colours(void)
     for (MemoryState i = 0; i < MEMORY_STATES; i++) {
         uint32_t rgb = memory_state_rgb(i);
 
-        g_test_message("%s", memory_state_name(i));
+        g_test_message("%s", memory_state_name(i, true));
         g_assert_cmpfloat(1.05 / (luminance(rgb) + 0.05), >=, 1.8);
         g_assert_cmpfloat((luminance(rgb) + 0.05) / 0.05, >=, 3);
         for (MemoryState j = 0; j < i; j++) {
@@ -113,7 +113,7 @@ static void test_terminal_colours(void)
     for (MemoryState i = 0; i < MEMORY_STATES; i++) {
         uint32_t rgb = terminal_rgb(memory_state_ansi(i));
 
-        g_test_message("%s", memory_state_name(i));
+        g_test_message("%s", memory_state_name(i, true));
         g_assert_cmpfloat(distance(rgb, memory_state_rgb(i), 0), <, 24);
         for (MemoryState j = 0; j < i; j++) {
             uint32_t other = terminal_rgb(memory_state_ansi(j));

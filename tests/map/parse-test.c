@@ -38,7 +38,7 @@ static void test_deal(void)
 
         memory_state_deal(&deals[i].counts, deals[i].recorded, pages);
         for (unsigned j = 0; j < MEMORY_STATES; j++) {
-            g_test_message("case %u, %s", i, memory_state_name(j));
+            g_test_message("case %u, %s", i, memory_state_name(j, true));
             g_assert_cmpuint(pages[j], ==, deals[i].pages[j]);
         }
     }

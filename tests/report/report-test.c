@@ -100,6 +100,34 @@ static void test_no_gnuplot(void)
     g_assert_null(run.html);
 }
 
+/* One that does something else. */
+static void run_fake_gnuplot(const char *script, const char *complaint)
+{
+    g_autofree char *dir = g_dir_make_tmp("gnuplot-XXXXXX", NULL);
+    g_autofree char *program = g_build_filename(dir, "gnuplot", NULL);
+    g_autofree char *path = g_strconcat(dir, ":/usr/bin:/bin", NULL);
+    g_auto(ReportRun) run = { 0 };
+
+    g_assert_true(g_file_set_contents(program, script, -1, NULL));
+    g_assert_cmpint(g_chmod(program, 0700), ==, 0);
+    run = report_run(MIGRATION("unmodified", "100", ""), path);
+    g_assert_cmpint(run.status, ==, 1);
+    assert_has(run.err, complaint);
+    g_assert_null(run.html);
+    g_unlink(program);
+    g_rmdir(dir);
+}
+
+static void test_bad_gnuplot(void)
+{
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\necho no fonts >&2\nexit 1\n",
+                     "gnuplot failed: no fonts");
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\necho '<svg'\n",
+                     "gnuplot wrote no SVG: ");
+    run_fake_gnuplot("#!/bin/sh\ncat > /dev/null\nprintf '\\377'\n",
+                     "gnuplot cannot be spoken to: ");
+}
+
 static void test_cannot_write(void)
 {
     g_auto(ReportRun) run = report_run(LINE("environment") "}\n", NULL);
@@ -149,7 +177,28 @@ static void assert_well_formed(const char *text)
     "\"backend\":\"hugetlb\",\"mode\":\"plain\",\"memory\":2147483648," \
     "\"left\":536870912,\"build\":\"" build "\",\"total-ms\":" ms "}\n"
 
-/* Of the maps the one of the larger guest is drawn, though it is not the last. */
+/* For what does not know CSS variables, a colour stands before each. */
+static void assert_fixed_colours(const char *svg)
+{
+    g_autoptr(GRegex) fixed =
+        g_regex_new("([a-z]+):#[0-9a-f]+;\\1:var\\(--", 0, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+    unsigned with = 0;
+    unsigned all = 0;
+
+    for (const char *at = svg; (at = strstr(at, "var(")); at++) {
+        all++;
+    }
+    g_regex_match(fixed, svg, 0, &match);
+    while (g_match_info_matches(match)) {
+        with++;
+        g_match_info_next(match, NULL);
+    }
+    g_assert_cmpuint(all, >, 10);
+    g_assert_cmpuint(with, ==, all);
+}
+
+/* Of the maps that of the larger guest is drawn, though it is not the last. */
 static void test_pictures(void)
 {
     g_auto(ReportRun) first = { 0 };
@@ -178,11 +227,13 @@ static void test_pictures(void)
     g_assert_nonnull(memory);
     assert_well_formed(times);
     assert_well_formed(memory);
-    assert_has(times, "memfd/8G/512M/plain");
+    assert_has(times, "memfd, plain: 8 GiB, 512 MiB left");
+    assert_has(times, "total time of the migration, s (log)");
     assert_has(times, "4.00 s");
     assert_has(times, "--paper:");
+    assert_fixed_colours(times);
     assert_has(memory, "in the balloon");
-    assert_has(memory, "memfd/8G/512M/plain");
+    assert_has(memory, "memfd, plain: 8 GiB, 512 MiB left");
 }
 
 static void test_no_pictures(void)
@@ -390,6 +441,7 @@ int main(int argc, char **argv)
     g_test_add_func("/report/missing-file", test_missing_file);
     g_test_add_func("/report/empty", test_empty);
     g_test_add_func("/report/no-gnuplot", test_no_gnuplot);
+    g_test_add_func("/report/bad-gnuplot", test_bad_gnuplot);
     g_test_add_func("/report/cannot-write", test_cannot_write);
     g_test_add_func("/report/only-what-there-is", test_only_what_there_is);
     g_test_add_func("/report/numbers", test_numbers);

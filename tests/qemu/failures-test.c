@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is said when the system, or the other side, does not do its part. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "bench/parts.h"
+#include "qemu/channel.h"
+#include "qemu/guest.h"
+#include "qemu/qmp.h"
+#include "qemu/qtest.h"
+#include "qemu/vm.h"
+
+static Session *session;
+
+static void assert_says(GError *error, const char *text)
+{
+    g_assert_nonnull(error);
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, text));
+    g_error_free(error);
+}
+
+/* From here on no file can be opened. Returns what was allowed. */
+static struct rlimit forbid_files(void)
+{
+    struct rlimit before;
+    struct rlimit none;
+
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &before), ==, 0);
+    none = before;
+    none.rlim_cur = 3;
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+    return before;
+}
+
+static void allow_files(const struct rlimit *before)
+{
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, before), ==, 0);
+}
+
+/* A socket at @path, of a kind. */
+static int make_socket(const char *path, int kind)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, kind | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+                    ==, 0);
+    return fd;
+}
+
+static void on_line(const char *line G_GNUC_UNUSED,
+                    gpointer opaque G_GNUC_UNUSED)
+{
+}
+
+static void test_no_socket(void)
+{
+    GError *error = NULL;
+
+    g_assert_null(channel_new(open("/dev/null", O_RDWR), on_line, NULL,
+                              &error));
+    assert_says(error, "cannot use a socket: ");
+}
+
+static void test_connect(void)
+{
+    g_autofree char *path = session_path(session, "s");
+    int fd = make_socket(path, SOCK_DGRAM);
+    struct rlimit before;
+    GError *error = NULL;
+
+    g_assert_null(qmp_connect(session, path, &error));
+    assert_says(error, "cannot connect to '");
+    error = NULL;
+    before = forbid_files();
+    g_assert_null(qmp_connect(session, path, &error));
+    allow_files(&before);
+    assert_says(error, "cannot make a socket: Too many open files");
+    close(fd);
+    g_unlink(path);
+}
+
+/* The other side is there no longer when something is to be said. */
+static void test_send(void)
+{
+    GError *error = NULL;
+    int fds[2];
+    Qtest *qtest;
+    Guest *guest;
+    Qmp *qmp;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    qtest = qtest_new(session, fds[0], NULL);
+    close(fds[1]);
+    g_assert_false(qtest_out(qtest, 1, 1, 1, &error));
+    assert_says(error, "cannot send 'outb 0x1 0x1' to QEMU: ");
+    qtest_free(qtest);
+
+    error = NULL;
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    qmp = qmp_new(session, fds[0], NULL);
+    close(fds[1]);
+    g_assert_null(qmp_execute(qmp, "query-status", NULL, &error));
+    assert_says(error, "cannot send 'query-status' to QEMU: ");
+    qmp_free(qmp);
+
+    error = NULL;
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    guest = guest_new(session, fds[0], NULL);
+    close(fds[1]);
+    g_assert_false(guest_send(guest, "stat", &error));
+    assert_says(error, "cannot send 'stat' to the guest: ");
+    guest_free(guest);
+}
+
+static void test_qtest_answer(void)
+{
+    GError *error = NULL;
+    int fds[2];
+    Qtest *qtest;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    qtest = qtest_new(session, fds[0], NULL);
+    g_assert_cmpint(write(fds[1], "FAIL Unknown command\n", 21), ==, 21);
+    g_assert_false(qtest_out(qtest, 1, 1, 1, &error));
+    assert_says(error, "QEMU answered 'FAIL Unknown command' to 'outb 0x1 0x1'"
+                " over qtest");
+    qtest_free(qtest);
+    close(fds[1]);
+}
+
+static void test_guest_answer(void)
+{
+    GError *error = NULL;
+    int fds[2];
+    Guest *guest;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    guest = guest_new(session, fds[0], NULL);
+    g_assert_cmpint(write(fds[1], "SB VERIFY bad page\n", 19), ==, 19);
+    g_assert_null(guest_command(guest, "verify", &error));
+    assert_says(error, "the guest answers 'SB VERIFY bad page' to 'verify'");
+    guest_free(guest);
+    close(fds[1]);
+}
+
+static void test_start(void)
+{
+    VmConfig config = {
+        .name = "trial",
+        .qemu = "/bin/true",
+        .incoming = true,
+    };
+    struct rlimit before = forbid_files();
+    GError *error = NULL;
+
+    g_assert_null(vm_start(session, &config, &error));
+    allow_files(&before);
+    assert_says(error, "cannot make a socket: Too many open files");
+}
+
+static void test_memory(void)
+{
+    GError *error = NULL;
+    uint64_t private;
+    uint64_t tables;
+    pid_t pid = fork();
+
+    if (!pid) {
+        _exit(0);
+    }
+    /* A process that has ended has no memory. */
+    g_assert_cmpint(waitid(P_PID, pid, &(siginfo_t) { 0 }, WEXITED | WNOWAIT),
+                    ==, 0);
+    g_assert_false(memory_counters_of_process(pid, &private, &tables,
+                                              &error));
+    assert_says(error, "cannot measure the memory of a QEMU: no 'RssAnon:' "
+                "in /proc/");
+    waitpid(pid, NULL, 0);
+    error = NULL;
+    g_assert_false(memory_warm(1ULL << 60, &error));
+    assert_says(error, "cannot have 1152921504606846976 bytes of memory: ");
+}
+
+static void test_socket_cost(void)
+{
+    GError *error = NULL;
+    struct rlimit before;
+    double ms;
+
+    g_assert_false(socket_cost(1ULL << 60, false, &ms, &error));
+    assert_says(error, "cannot measure the cost of a socket: mmap: ");
+    error = NULL;
+    before = forbid_files();
+    g_assert_false(socket_cost(4096, false, &ms, &error));
+    allow_files(&before);
+    assert_says(error, "cannot measure the cost of a socket: socketpair: ");
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    g_test_init(&argc, &argv, NULL);
+    session = session_new(NULL, 1, NULL);
+    g_test_add_func("/failures/no-socket", test_no_socket);
+    g_test_add_func("/failures/connect", test_connect);
+    g_test_add_func("/failures/send", test_send);
+    g_test_add_func("/failures/qtest-answer", test_qtest_answer);
+    g_test_add_func("/failures/guest-answer", test_guest_answer);
+    g_test_add_func("/failures/start", test_start);
+    g_test_add_func("/failures/memory", test_memory);
+    g_test_add_func("/failures/socket-cost", test_socket_cost);
+    status = g_test_run();
+    session_free(session);
+    return status;
+}
