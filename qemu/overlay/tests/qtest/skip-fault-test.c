@@ -190,7 +190,7 @@ static char *migrate_to_point(FaultWorld *w, const FaultCase *c,
          * QEMU waits to write the first pages that are in use, and reads them
          * once it can.
          */
-        model_may_be_read(w->model, USED_START, MiB / 8);
+        bm_touch(w->model, USED_START, MiB / 8);
     }
     relay_until(relay, c->point, deed(c->kind));
     relay_wait(relay);

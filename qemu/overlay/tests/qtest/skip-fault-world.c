@@ -89,82 +89,95 @@ static void set_up_source(FaultWorld *w)
         " 'arguments': { 'max-bandwidth': 0, 'downtime-limit': 0 } }");
 }
 
+/* All used and not in the balloon, all in it, or as if never used */
+static void restore(BalloonModel *m, BGuest *g)
+{
+    uint64_t addr;
+
+    bm_complete(m, g, BALLOON_START, FRESH_START - BALLOON_START, true);
+    bm_complete(m, g, FRESH_START, FAULT_RAM_SIZE - FRESH_START, true);
+    bm_complete(m, g, FRESH_START, FAULT_RAM_SIZE - FRESH_START, false);
+    bm_complete(m, g, USED_START, BALLOON_START - USED_START, false);
+    for (addr = USED_START; addr < BALLOON_START; addr += BALLOON_PAGE) {
+        if (!m->page[addr / BALLOON_PAGE].value) {
+            bm_fill(m, g, addr, BALLOON_PAGE, 1);
+        }
+    }
+}
+
 void world_prepare(FaultWorld *w)
 {
     if (!w->source) {
         w->source = bg_start(&w->options);
-        model_free(w->model);
-        w->model = model_new(w->options.ram_size);
+        bm_free(w->model);
+        w->model = bm_new(w->source);
         bg_driver_start(w->source, MUST_TELL_HOST);
         set_up_source(w);
     }
     if (!w->options.stock) {
-        model_restore_ballooned(w->model, w->source, BALLOON_START,
-                                FRESH_START - BALLOON_START);
-        model_restore_fresh(w->model, w->source, FRESH_START,
-                            w->options.ram_size - FRESH_START);
-        model_restore_used(w->model, w->source, USED_START,
-                           BALLOON_START - USED_START);
+        restore(w->model, w->source);
     } else {
-        model_fill(w->model, w->source, USED_START,
-                   BALLOON_START - USED_START, 1);
+        bm_fill(w->model, w->source, USED_START,
+                BALLOON_START - USED_START, 1);
     }
-    model_note_low(w->model, w->source);
+    bm_note_low(w->model, w->source);
 }
 
 void world_work(FaultWorld *w)
 {
     static uint8_t seed = 2;
-    GuestModel *m = w->model;
+    BalloonModel *m = w->model;
     BGuest *g = w->source;
 
     seed++;
-    model_fill(m, g, USED_START + MiB, MiB / 16, seed);
+    bm_fill(m, g, USED_START + MiB, MiB / 16, seed);
     if (!w->options.stock) {
         /* Of what was sent, and of what is to be sent */
-        model_inflate(m, g, USED_START, MiB / 8);
-        model_inflate(m, g, BALLOON_START - MiB / 8, MiB / 8);
-        model_deflate(m, g, BALLOON_START + MiB, MiB / 4);
-        model_fill(m, g, BALLOON_START + MiB, MiB / 8, seed);
+        bm_inflate(m, g, USED_START, MiB / 8);
+        bm_inflate(m, g, BALLOON_START - MiB / 8, MiB / 8);
+        bm_deflate(m, g, BALLOON_START + MiB, MiB / 4);
+        bm_fill(m, g, BALLOON_START + MiB, MiB / 8, seed);
         /* There and back */
-        model_inflate(m, g, USED_START + MiB / 2, MiB / 16);
-        model_deflate(m, g, USED_START + MiB / 2, MiB / 16);
+        bm_inflate(m, g, USED_START + MiB / 2, MiB / 16);
+        bm_deflate(m, g, USED_START + MiB / 2, MiB / 16);
     }
-    model_fill(m, g, FRESH_START, MiB / 8, seed);
-    model_note_low(m, g);
+    bm_fill(m, g, FRESH_START, MiB / 8, seed);
+    bm_note_low(m, g);
 }
 
 void world_small_work(FaultWorld *w)
 {
     static uint8_t seed = 100;
 
-    model_fill(w->model, w->source, USED_START + 2 * MiB, MiB / 32, seed++);
+    bm_fill(w->model, w->source, USED_START + 2 * MiB, MiB / 32, seed++);
     /* What was there and back, and to be sent as zeroes, holds something. */
-    model_fill(w->model, w->source, USED_START + MiB / 2, MiB / 32, seed);
+    bm_fill(w->model, w->source, USED_START + MiB / 2, MiB / 32, seed);
     if (!w->options.stock) {
-        model_inflate(w->model, w->source, USED_START + 3 * MiB, MiB / 32);
+        bm_inflate(w->model, w->source, USED_START + 3 * MiB, MiB / 32);
     }
-    model_note_low(w->model, w->source);
+    bm_note_low(w->model, w->source);
 }
 
 char *world_check(FaultWorld *w, BGuest *g)
 {
-    char *wrong = model_check_memory(w->model, g);
+    char *wrong = bm_memory_fault(w->model, g);
 
     if (!wrong && !w->options.stock) {
-        wrong = model_check_map(w->model, g);
+        wrong = bm_map_fault(w->model, g);
     }
     return wrong;
 }
 
 char *world_check_dest(FaultWorld *w, BGuest *g)
 {
-    g_autofree bool *read = g_memdup2(w->model->read, w->model->pages);
+    BalloonModel *model = w->model;
     char *wrong;
 
-    model_none_read(w->model);
+    w->model = bm_copy(model);
+    bm_migrated(w->model);
     wrong = world_check(w, g);
-    memcpy(w->model->read, read, w->model->pages);
+    bm_free(w->model);
+    w->model = model;
     return wrong;
 }
 
@@ -180,7 +193,7 @@ void world_succeed(FaultWorld *w, BGuest *dest)
         guest_quit(w->source);
     }
     w->source = dest;
-    model_none_read(w->model);
+    bm_migrated(w->model);
     set_up_source(w);
 }
 
@@ -358,12 +371,15 @@ char *dest_wait_completed(FaultWorld *w, BGuest *dest)
 /* All that is in the balloon has been skipped, as the guest keeps its word. */
 static char *check_skipped(FaultWorld *w)
 {
-    uint64_t read;
-    int64_t ballooned = model_ballooned(w->model, &read);
-    int64_t skipped, vetoed;
+    int64_t skipped, vetoed, ballooned = 0, read = 0;
+    uint64_t i;
 
     if (w->options.stock) {
         return NULL;
+    }
+    for (i = 0; i < w->model->npages; i++) {
+        ballooned += w->model->page[i].in_balloon;
+        read += w->model->page[i].in_balloon && w->model->page[i].touched;
     }
     skipped = bg_skip_stat(w->source, "skipped-pages");
     vetoed = bg_skip_stat(w->source, "vetoed-pages");
@@ -415,9 +431,9 @@ char *world_onward_plain(FaultWorld *w, BGuest *dest)
     } else {
         blame(&wrong, dest_wait_completed(w, dest));
         /* Nothing is skipped, so what is in the balloon has been read. */
-        model_may_be_read(w->model, 0, w->options.ram_size);
+        bm_touch(w->model, 0, w->options.ram_size);
         blame(&wrong, world_check(w, w->source));
-        blame(&wrong, model_check_memory(w->model, dest));
+        blame(&wrong, bm_memory_fault(w->model, dest));
         if (bg_map_pages(dest, NULL)) {
             blame(&wrong, g_strdup("the map went along"));
         }
@@ -494,7 +510,6 @@ FaultWorld *world_new(BGBackend backend, bool stock)
     w->options.ram_size = FAULT_RAM_SIZE;
     w->options.stock = stock;
     w->options.no_must_tell_host = stock;
-    w->model = model_new(FAULT_RAM_SIZE);
     stream = world_record(w);
     g_byte_array_free(stream, true);
     return w;
@@ -505,6 +520,6 @@ void world_free(FaultWorld *w)
     if (w->source) {
         guest_quit(w->source);
     }
-    model_free(w->model);
+    bm_free(w->model);
     g_free(w);
 }

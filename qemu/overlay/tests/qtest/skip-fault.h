@@ -7,7 +7,7 @@
 #ifndef TESTS_SKIP_FAULT_H
 #define TESTS_SKIP_FAULT_H
 
-#include "guest-model.h"
+#include "balloon-model.h"
 #include "stream-relay.h"
 
 #define MiB (UINT64_C(1) << 20)
@@ -36,7 +36,7 @@ typedef struct FaultLayout {
 typedef struct FaultWorld {
     BGOptions options;
     BGuest *source;             /* NULL if there is none any more */
-    GuestModel *model;
+    BalloonModel *model;
     FaultLayout layout;
 } FaultWorld;
 

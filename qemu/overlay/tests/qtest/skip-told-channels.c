@@ -8,7 +8,7 @@
 #include "qemu/osdep.h"
 #include "balloon-pair.h"
 #include "skip-told.h"
-#include "told-relay.h"
+#include "stream-relay.h"
 
 #define FLUSH "-global migration.multifd-channels=1 "\
               "-global migration.multifd-flush-after-each-section="
@@ -38,7 +38,7 @@
 
 typedef struct Channels {
     ToldMove m;
-    ToldRelay *relay;
+    StreamRelay *relay;
 } Channels;
 
 typedef struct Case {
@@ -77,7 +77,7 @@ static Channels start_channels(const Case *c, const char *const *capabilities)
     };
     Channels ch = { .m = told_start(&options) };
 
-    ch.relay = told_relay_new(ch.m.dest);
+    ch.relay = relay_listen(ch.m.dest);
     bg_fill(ch.m.source, TOLD_PART(0), PART_SIZE, 1);
     fill_with(ch.m.source, BEHIND_START, "something");
     told_fill_ballast(ch.m.source, TOLD_BALLAST, TOLD_BALLAST_SIZE, 1);
@@ -106,7 +106,7 @@ static void end_channels(Channels *ch)
     bg_assert_same_memory(ch->m.source, ch->m.dest);
     assert_same_behind(ch->m.source, ch->m.dest);
     told_end(&ch->m);
-    told_relay_free(ch->relay);
+    relay_free(ch->relay);
 }
 
 /* Give a range back in a pass that takes long, and wait until it is skipped. */
@@ -117,13 +117,12 @@ static void inflate_in_long_pass(Channels *ch)
     gint64 end = ug_hang_deadline();
     unsigned int times = 0;
 
-    told_relay_stop(ch->relay, true);
-    told_relay_wait_stuck(ch->relay);
+    relay_set_speed(ch->relay, RELAY_STOP);
+    relay_wait_stuck(ch->relay);
     told_fill_ballast(g, TOLD_BALLAST, BALLAST, 2);
     bg_request_range(g, BG_INFLATE, BEHIND_START, PART_SIZE);
-    told_relay_slow(ch->relay, true);
     told_set_bandwidth(g, TOLD_SLOW);
-    told_relay_stop(ch->relay, false);
+    relay_set_speed(ch->relay, RELAY_SLOW);
     while (ug_skipped_pages(g) < before + PART_PAGES) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         bg_wait_some(&times);
@@ -143,18 +142,18 @@ static void test_word_late(gconstpointer data)
     BGuest *g = ch.m.source;
     int words;
 
-    told_relay_hold_main(ch.relay, true);
-    words = told_relay_words(ch.relay);
+    relay_hold(ch.relay, RELAY_MAIN);
+    words = relay_words(ch.relay);
     inflate_in_long_pass(&ch);
     bg_request_range(g, BG_DEFLATE, BEHIND_START, PART_SIZE);
     fill_with(g, BEHIND_START, SECOND_MARK);
-    g_assert_cmpint(told_relay_words(ch.relay), ==, words);
-    told_relay_slow(ch.relay, false);
-    told_relay_wait_words(ch.relay, words + 1);
+    g_assert_cmpint(relay_words(ch.relay), ==, words);
+    relay_set_speed(ch.relay, RELAY_FREE);
+    relay_wait_words(ch.relay, words + 1);
     told_set_bandwidth(g, TOLD_STEADY);
-    told_relay_wait_bytes(ch.relay, SECOND_MARK, sizeof(SECOND_MARK));
-    told_relay_settle(ch.relay);
-    told_relay_hold_main(ch.relay, false);
+    relay_wait_bytes(ch.relay, SECOND_MARK, sizeof(SECOND_MARK), false);
+    relay_settle(ch.relay);
+    relay_hold(ch.relay, 0);
     end_channels(&ch);
 }
 
@@ -175,30 +174,29 @@ static void test_data_late(gconstpointer data)
     int words;
 
     /* Both have to be dirty in the same pass. */
-    told_relay_stop(ch.relay, true);
-    told_relay_wait_stuck(ch.relay);
-    told_relay_hold_channels(ch.relay, true);
+    relay_set_speed(ch.relay, RELAY_STOP);
+    relay_wait_stuck(ch.relay);
+    relay_hold(ch.relay, RELAY_CHANNELS);
     told_fill_ballast(g, TOLD_BALLAST, LONG_BALLAST, 2);
     fill_with(g, TOLD_PART(0), FIRST_MARK);
-    told_relay_stop(ch.relay, false);
-    told_relay_wait_bytes(ch.relay, FIRST_MARK, sizeof(FIRST_MARK));
-    told_relay_slow(ch.relay, true);
+    relay_set_speed(ch.relay, RELAY_FREE);
+    relay_wait_bytes(ch.relay, FIRST_MARK, sizeof(FIRST_MARK), false);
+    relay_set_speed(ch.relay, RELAY_SLOW);
     told_set_bandwidth(g, TOLD_SLOW);
     passes = told_passes(g);
     bg_request_range(g, BG_INFLATE, TOLD_PART(0), PART_SIZE);
     bg_migrate_wait_pass(g, passes + 1);
     g_assert_cmpint(bg_migrate_stat(g, "ram", "remaining"), >, MiB);
 
-    words = told_relay_words(ch.relay);
-    told_relay_stop(ch.relay, true);
+    words = relay_words(ch.relay);
+    relay_set_speed(ch.relay, RELAY_STOP);
     told_set_bandwidth(g, 0);
-    told_relay_wait_stuck(ch.relay);
-    told_relay_slow(ch.relay, false);
-    told_relay_stop(ch.relay, false);
-    told_relay_wait_words(ch.relay, words + 1);
+    relay_wait_stuck(ch.relay);
+    relay_set_speed(ch.relay, RELAY_FREE);
+    relay_wait_words(ch.relay, words + 1);
     told_set_bandwidth(g, TOLD_STEADY);
-    told_relay_settle(ch.relay);
-    told_relay_hold_channels(ch.relay, false);
+    relay_settle(ch.relay);
+    relay_hold(ch.relay, 0);
     end_channels(&ch);
 }
 

@@ -9,7 +9,7 @@
 #include "qobject/qdict.h"
 #include "balloon-pair.h"
 #include "skip-told.h"
-#include "told-relay.h"
+#include "stream-relay.h"
 
 #define GiB (UINT64_C(1) << 30)
 
@@ -68,7 +68,7 @@ static int64_t final_bytes(const Case *c, uint64_t size)
         .args = "-cpu max,vendor=GenuineIntel,phys-bits=46",
     };
     ToldMove m = told_start(&options);
-    ToldRelay *relay = told_relay_new(m.dest);
+    StreamRelay *relay = relay_listen(m.dest);
     int64_t bytes;
 
     /* QEMU lets a migration end that has taken less than 0.1 s. */
@@ -76,13 +76,13 @@ static int64_t final_bytes(const Case *c, uint64_t size)
     told_begin(&m, TOLD_STEADY);
     bg_migrate_wait_pass(m.source, 2);
     /* The source has to wait in the middle of a pass. */
-    told_relay_stop(relay, true);
-    told_relay_wait_stuck(relay);
+    relay_set_speed(relay, RELAY_STOP);
+    relay_wait_stuck(relay);
     inflate(m.source, size);
     /* When it goes on, the limit of the bandwidth comes before the word. */
     told_set_bandwidth(m.source, TOLD_SLOW);
     bp_set_parameters(m.source, NEARLY);
-    told_relay_stop(relay, false);
+    relay_set_speed(relay, RELAY_FREE);
     bg_migrate_wait(m.source, m.dest);
 
     bytes = bg_skip_stat(m.source, "final-map-bytes");
@@ -90,7 +90,7 @@ static int64_t final_bytes(const Case *c, uint64_t size)
     bg_assert_same_map(m.source, m.dest);
     bg_assert_same_memory(m.source, m.dest);
     told_end(&m);
-    told_relay_free(relay);
+    relay_free(relay);
     return bytes;
 }
 

@@ -12,7 +12,7 @@
 #include "standard-headers/linux/virtio_balloon.h"
 #include "balloon-pair.h"
 #include "skip-told.h"
-#include "told-relay.h"
+#include "stream-relay.h"
 #include "unpopulated-guest.h"
 
 #define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
@@ -155,7 +155,7 @@ enum {
  */
 typedef struct Steps {
     ToldMove m;
-    ToldRelay *relay;
+    StreamRelay *relay;
     uint64_t ballast;           /* its size in bytes */
     uint8_t n;
     uint8_t mark[BALLOON_PAGE];
@@ -186,19 +186,19 @@ static void write_ballast(Steps *s)
 static void step(Steps *s)
 {
     write_ballast(s);
-    told_relay_stop_at(s->relay, s->mark, sizeof(s->mark));
+    relay_wait_bytes(s->relay, s->mark, sizeof(s->mark), true);
 }
 
 static void begin_steps(Steps *s)
 {
     bp_set_parameters(s->m.source, BP_RELEASED);
     bp_set_parameters(s->m.source, BP_HELD);
-    told_relay_stop(s->relay, true);
+    relay_set_speed(s->relay, RELAY_STOP);
     write_ballast(s);
     bg_migrate_start(s->m.source, s->m.dest);
-    told_relay_stop_at(s->relay, s->mark, sizeof(s->mark));
+    relay_wait_bytes(s->relay, s->mark, sizeof(s->mark), true);
     /* QEMU lets a migration end that has taken less than 0.1 s. */
-    told_relay_wait_stuck(s->relay);
+    relay_wait_stuck(s->relay);
 }
 
 static Steps start_steps(gconstpointer data, const char *const *capabilities,
@@ -213,17 +213,17 @@ static Steps start_steps(gconstpointer data, const char *const *capabilities,
     s.m.source = bg_start(&options);
     bg_driver_start(s.m.source, MUST_TELL_HOST);
     s.m.dest = ug_start_destination(&options, false);
-    s.relay = told_relay_new(s.m.dest);
+    s.relay = relay_listen(s.m.dest);
     return s;
 }
 
 static void end_steps(Steps *s)
 {
-    told_relay_stop(s->relay, false);
+    relay_set_speed(s->relay, RELAY_FREE);
     told_finish(&s->m);
     bg_assert_same_memory(s->m.source, s->m.dest);
     told_end(&s->m);
-    told_relay_free(s->relay);
+    relay_free(s->relay);
 }
 
 /* ---- xbzrle ---- */
@@ -371,7 +371,7 @@ static void check_late_word(gconstpointer data, const char *const *capabilities)
     step(&s);
     passes = told_passes(g);
     told_set_bandwidth(g, TOLD_SLOW);
-    told_relay_stop(s.relay, false);
+    relay_set_speed(s.relay, RELAY_FREE);
     take_back(g, LAST_START, PART_SIZE, 2);
     bg_migrate_wait_pass(g, passes + 1);
     g_assert_cmpuint(bg_count_populated(s.m.dest, LAST_START, PART_SIZE), ==,
