@@ -111,13 +111,16 @@ static void run_memory_case(World *w, const MemoryCase *c, const char *dir)
 static void test_memory(gconstpointer data)
 {
     const MemoryCase *c = data;
-    char *dir;
+    char *dir = NULL;
 
     if (!strcmp(c->type, "hugetlbfs") && bg_free_huge_pages() < 8) {
         g_test_skip("fewer than 8 free huge pages of 2 MiB");
     } else if (c->stock && !getenv(BG_STOCK_ENV)) {
         g_test_skip(BG_STOCK_ENV " is not set");
-    } else if ((dir = mount_small(c->type, c->options))) {
+    } else {
+        dir = mount_small(c->type, c->options);
+    }
+    if (dir) {
         run_memory_case(world_get(BG_MEMFD, c->stock), c, dir);
         unmount(dir);
     }
