@@ -47,7 +47,7 @@ typedef struct Case {
 static const Case cases[] = {
     { "memfd", 1 * TiB, BG_MEMFD },
     { "anon", 256 * GiB, BG_ANON },
-    { "hugetlb", 256 * GiB, BG_HUGETLB, .busy = true },
+    { "hugetlb-busy", 256 * GiB, BG_HUGETLB, .busy = true },
     { "anon-pagemap-read", 128 * GiB, BG_ANON, .old_kernel = true },
     { "hugetlb-mincore", 256 * GiB, BG_HUGETLB, .busy = true,
       .old_kernel = true },
