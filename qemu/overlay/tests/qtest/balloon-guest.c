@@ -671,14 +671,17 @@ void bg_unplug_dimm(BGuest *g)
 
 /* ---- Memory ---- */
 
+uint8_t bg_fill_value(uint64_t addr, uint8_t seed)
+{
+    return 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
+}
+
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
 {
     uint64_t addr;
 
     for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
-        uint8_t value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
-
-        qtest_memset(g->qts, addr, value, BALLOON_PAGE);
+        qtest_memset(g->qts, addr, bg_fill_value(addr, seed), BALLOON_PAGE);
     }
 }
 

@@ -9,8 +9,8 @@
  * A test starts guests with bg_start() and, for the other end of a migration,
  * bg_start_incoming(); gives memory back with bg_request_range(); waits for
  * what takes its time with BG_WAIT() or bg_wait_status(); migrates with
- * bg_migrate(), or with bg_migrate_begin() and bg_migrate_end() if something has
- * to happen in between; and compares, see bg_assert_same_memory() and the like.
+ * bg_migrate(), or with bg_migrate_begin() and bg_migrate_end() if something
+ * has to happen in between; and compares, see bg_assert_same_memory() and the like.
  *
  * The driver is a legacy virtio-pci one of a few registers, so that it works
  * alike on x86 and on alpha.
@@ -321,6 +321,11 @@ void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length);
  * @length: bytes
  */
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
+
+/**
+ * bg_fill_value: What that writes to all of the page at @addr; never 0
+ */
+uint8_t bg_fill_value(uint64_t addr, uint8_t seed);
 
 /**
  * bg_free_huge_pages: How many huge pages of 2 MiB the host has free
