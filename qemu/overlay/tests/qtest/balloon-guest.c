@@ -1197,10 +1197,10 @@ static int64_t ram_stat(BGuest *source, const char *name)
     return value;
 }
 
-static bool has_completed(BGuest *g)
+bool bg_has_status(BGuest *g, const char *status)
 {
     QDict *info = bg_query_migrate(g);
-    bool ret = !g_strcmp0(qdict_get_try_str(info, "status"), "completed");
+    bool ret = !strcmp(qdict_get_try_str(info, "status") ?: "none", status);
 
     qobject_unref(info);
     return ret;
@@ -1209,7 +1209,7 @@ static bool has_completed(BGuest *g)
 void bg_migrate_wait_pass(BGuest *source, int64_t n)
 {
     BG_WAIT(ram_stat(source, "dirty-sync-count") >= n);
-    g_assert_false(has_completed(source));
+    g_assert_false(bg_has_status(source, "completed"));
 }
 
 void bg_migrate_wait_sent(BGuest *source, int64_t bytes)

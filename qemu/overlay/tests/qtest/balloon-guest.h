@@ -10,7 +10,7 @@
  * bg_start_incoming(); gives memory back with bg_request_range(); waits for
  * what takes its time with BG_WAIT() or bg_wait_status(); migrates with
  * bg_migrate(), or with bg_migrate_begin() and bg_migrate_end() if something
- * has to happen in between; and compares, see bg_assert_same_memory() and the like.
+ * has to happen in between; and compares, see bg_assert_same_memory() and others.
  *
  * The driver is a legacy virtio-pci one of a few registers, so that it works
  * alike on x86 and on alpha.
@@ -523,6 +523,11 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n);
  * Returns: to be unreferenced by the caller
  */
 QDict *bg_query_migrate(BGuest *g);
+
+/**
+ * bg_has_status: Does query-migrate tell of this status now?
+ */
+bool bg_has_status(BGuest *g, const char *status);
 
 /**
  * bg_migrate_stat: A number in a member of query-migrate, which must be there
