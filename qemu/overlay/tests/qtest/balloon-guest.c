@@ -1060,13 +1060,16 @@ bool bg_set_background_snapshot(BGuest *g)
     return !why;
 }
 
+QDict *bg_json(const char *json)
+{
+    return qobject_to(QDict, qobject_from_json(json, &error_abort));
+}
+
 void bg_set_parameters(BGuest *g, const char *json)
 {
-    QDict *args = qobject_to(QDict, qobject_from_json(json, &error_abort));
-
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
-        args);
+        bg_json(json));
 }
 
 void bg_migrate_uri(BGuest *source, const char *uri)

@@ -452,6 +452,11 @@ char *bg_try_capability(BGuest *g, const char *name);
 void bg_set_parameters(BGuest *g, const char *json);
 
 /**
+ * bg_json: An object, for %p in qtest_qmp()
+ */
+QDict *bg_json(const char *json);
+
+/**
  * bg_qmp_error: The description in an answer, which must be an error
  *
  * Returns: owned by the caller
