@@ -226,6 +226,23 @@ void bg_gdb(BGuest *g, const char *command, ...)
     g_assert_cmpint(status, ==, 0);
 }
 
+#define FIRMWARE_SIZE 0x10000
+#define RESET_VECTOR (FIRMWARE_SIZE - 16)
+
+char *bg_write_firmware(const uint8_t *code, size_t size)
+{
+    /* Where the processor begins: jmp to the first byte */
+    static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
+    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
+    char *path = g_strdup_printf("%s/bg-%d.bin", g_get_tmp_dir(), getpid());
+
+    memcpy(image, code, size);
+    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
+    g_assert_true(g_file_set_contents(path, (const char *)image, FIRMWARE_SIZE,
+                                      NULL));
+    return path;
+}
+
 /* ---- Guests ---- */
 
 static bool is_alpha(void)

@@ -195,6 +195,13 @@ bool bg_gdb_or_skip(void);
  */
 void bg_gdb(BGuest *g, const char *command, ...) G_GNUC_NULL_TERMINATED;
 
+/**
+ * bg_write_firmware: Write a file for -bios, of which @code runs in 16 bits
+ *
+ * Returns: its path, owned by the caller, who unlinks it
+ */
+char *bg_write_firmware(const uint8_t *code, size_t size);
+
 /* ---- Guests ---- */
 
 /**
