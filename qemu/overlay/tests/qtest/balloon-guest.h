@@ -1,5 +1,16 @@
 /*
- * A guest for tests of virtio-balloon: driver, memory and migration
+ * The harness of the tests of skip-balloon, part one: a guest, that is a QEMU
+ * with or without a driver of its balloon, its memory, and its migrations
+ *
+ * A program calls bg_init() first, and adds its tests with bg_add_test().
+ * After that a failure of any kind ends with the step that the test was at, see
+ * bg_step(), and with the command that repeats it.
+ *
+ * A test starts guests with bg_start() and, for the other end of a migration,
+ * bg_start_incoming(); gives memory back with bg_request_range(); waits for
+ * what takes its time with BG_WAIT() or bg_wait_status(); migrates with
+ * bg_migrate(), or with bg_migrate_begin() and bg_migrate_end() if something
+ * has to happen in between; and compares, see bg_assert_same_memory() and others.
  *
  * The driver is a legacy virtio-pci one of a few registers, so that it works
  * alike on x86 and on alpha.
@@ -11,10 +22,27 @@
 #define TESTS_BALLOON_GUEST_H
 
 #include "libqtest.h"
+#include "standard-headers/linux/virtio_balloon.h"
 
 #define BALLOON_PAGE UINT64_C(4096)
 
 #define BG_STOCK_ENV "QTEST_QEMU_BINARY_STOCK"
+
+/* Features, for bg_driver_start() */
+#define BG_MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define BG_REPORTING (1U << VIRTIO_BALLOON_F_REPORTING)
+#define BG_PAGE_POISON (1U << VIRTIO_BALLOON_F_PAGE_POISON)
+
+/* The number of the page at an address, as it is told to the device */
+#define BG_PFN(addr) ((uint32_t)((addr) / BALLOON_PAGE))
+
+/* A DIMM is a RAM block of its own, right above 4 GiB on this machine. */
+#define BG_DIMM_START (UINT64_C(4) << 30)
+#define BG_DIMM_ARGS "-object memory-backend-ram,id=dimm-ram,size=128M " \
+                     "-device pc-dimm,id=dimm0,memdev=dimm-ram"
+
+/* The configuration of the device, behind its registers */
+#define BG_CONFIG_IO (0xc000 + 20)
 
 /* Guest memory below this offset is the driver's, and the firmware's. */
 #define BG_RAM_START (UINT64_C(4) << 20)
@@ -61,6 +89,7 @@ typedef struct BGOptions {
     const char *const *capabilities;
     const char *machine_props;  /* more properties of the machine, or NULL */
     bool connect_later;         /* QEMU waits for something; bg_connect() */
+    bool keep_log;              /* for bg_log() */
 } BGOptions;
 
 typedef struct BGRun {
@@ -84,12 +113,131 @@ typedef struct BGuest {
     uint64_t hva;               /* where QEMU has the main memory */
     int mem_fd;                 /* /proc/PID/mem of QEMU */
     char *socket;               /* incoming migration */
+    char *log;                  /* file with what QEMU writes to stderr */
 } BGuest;
+
+/* ---- Programs ---- */
+
+/**
+ * bg_init: To be called by main(), instead of g_test_init()
+ *
+ * Transparent huge pages are forbidden, since they have memory that nobody
+ * asked for, and that is counted.
+ */
+void bg_init(int *argc, char ***argv);
+
+/**
+ * bg_allow_huge_pages: May QEMUs that are started now have huge pages?
+ */
+void bg_allow_huge_pages(bool allow);
+
+/**
+ * bg_add_test: Add a test whose path is made of @format
+ */
+void bg_add_test(const void *data, GTestDataFunc func, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/**
+ * bg_backend_name: For paths of tests
+ */
+const char *bg_backend_name(BGBackend backend);
+
+/**
+ * bg_step: Say what the test is at, in case that it fails
+ */
+void bg_step(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+/**
+ * bg_fail: Fail at a page of the guest
+ * @addr: guest physical address
+ */
+void bg_fail(uint64_t addr, const char *format, ...)
+    G_GNUC_PRINTF(2, 3) G_NORETURN;
+
+/**
+ * BG_WAIT: Wait until @condition is true
+ */
+#define BG_WAIT(condition) do {                                     \
+        unsigned int bg_wait_times = 0;                             \
+        gint64 bg_wait_end = bg_deadline();                         \
+                                                                    \
+        while (!(condition)) {                                      \
+            g_assert_cmpint(g_get_monotonic_time(), <, bg_wait_end); \
+            bg_wait_some(&bg_wait_times);                           \
+        }                                                           \
+    } while (0)
+
+/**
+ * bg_deadline: When whatever is waited for now must have come, as of
+ * g_get_monotonic_time()
+ */
+gint64 bg_deadline(void);
+
+/**
+ * bg_stock_or_skip: Is there an unmodified QEMU?  Skips the test otherwise.
+ */
+bool bg_stock_or_skip(void);
+
+/**
+ * bg_huge_or_skip: Does the host have huge pages for @bytes?  Skips the test
+ * otherwise.
+ */
+bool bg_huge_or_skip(uint64_t bytes);
+
+/**
+ * bg_gdb_or_skip: Is there a debugger?  Skips the test otherwise.
+ */
+bool bg_gdb_or_skip(void);
+
+/**
+ * bg_gdb: Have a debugger do something to QEMU, in its main loop
+ * @command: the first one; NULL ends them
+ */
+void bg_gdb(BGuest *g, const char *command, ...) G_GNUC_NULL_TERMINATED;
+
+/**
+ * bg_write_firmware: Write a file for -bios, of which @code runs in 16 bits
+ *
+ * Returns: its path, owned by the caller, who unlinks it
+ */
+char *bg_write_firmware(const uint8_t *code, size_t size);
+
+/* ---- Guests ---- */
 
 /**
  * bg_start: Start QEMU; its guest has no driver yet
  */
 BGuest *bg_start(const BGOptions *options);
+
+/**
+ * bg_start_driven: The same with a driver that accepts MUST_TELL_HOST, and free
+ * page reporting if the device has that
+ */
+BGuest *bg_start_driven(const BGOptions *options);
+
+/**
+ * bg_start_dest: Start a QEMU that a guest with @options can migrate to
+ */
+BGuest *bg_start_dest(const BGOptions *options);
+
+/**
+ * bg_start_failing_dest: The same of one that is to fail, see bg_quit_failed()
+ */
+BGuest *bg_start_failing_dest(const BGOptions *options);
+
+/**
+ * bg_quit_failed: Wait until the QEMU has ended with an error and without a
+ * signal, and free @g
+ * @part: has to be a part of what it wrote to stderr
+ */
+void bg_quit_failed(BGuest *g, const char *part);
+
+/**
+ * bg_log: What the QEMU wrote to stderr; it was started with keep_log
+ *
+ * Returns: owned by the caller
+ */
+char *bg_log(BGuest *g);
 
 /**
  * bg_connect: Connect to a QEMU that was started with connect_later
@@ -138,6 +286,34 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n);
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
 
 /**
+ * bg_report: Report a range as free
+ */
+void bg_report(BGuest *g, uint64_t start, uint64_t length);
+
+/**
+ * bg_plug_balloon: Plug a balloon device where the first one was
+ */
+void bg_plug_balloon(BGuest *g);
+
+/**
+ * bg_unplug_balloon: Unplug it, as the ACPI code of a guest does
+ */
+void bg_unplug_balloon(BGuest *g);
+
+/**
+ * bg_plug_dimm: Plug a DIMM such as BG_DIMM_ARGS describes
+ */
+void bg_plug_dimm(BGuest *g);
+
+/**
+ * bg_unplug_dimm: Unplug it, as the ACPI code of a guest does, and wait until
+ * its RAM block has gone
+ */
+void bg_unplug_dimm(BGuest *g);
+
+/* ---- Memory ---- */
+
+/**
  * bg_inflate_unseen: The same to inflate, for very large balloons
  *
  * The PFNs do not go through QEMU, which takes its time for them.  It does not
@@ -152,6 +328,11 @@ void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length);
  * @length: bytes
  */
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
+
+/**
+ * bg_fill_value: What that writes to all of the page at @addr; never 0
+ */
+uint8_t bg_fill_value(uint64_t addr, uint8_t seed);
 
 /**
  * bg_free_huge_pages: How many huge pages of 2 MiB the host has free
@@ -171,6 +352,29 @@ bool *bg_populated(BGuest *g, uint64_t start, uint64_t length);
  * bg_count_populated: How many 4 KiB pages of a range does the host back?
  */
 uint64_t bg_count_populated(BGuest *g, uint64_t start, uint64_t length);
+
+#define bg_assert_populated(g, start, length, pages) \
+    g_assert_cmpuint(bg_count_populated(g, start, length), ==, pages)
+
+/**
+ * bg_in_map: How many bytes of a range of the main memory are in the map?
+ */
+uint64_t bg_in_map(BGuest *g, uint64_t start, uint64_t length);
+
+#define bg_assert_map(g, pages) \
+    g_assert_cmpuint(bg_map_pages(g, NULL), ==, pages)
+
+/**
+ * bg_map_bits: Which pages of the main memory are in the map?
+ *
+ * Returns: an array with an element for each page, owned by the caller
+ */
+bool *bg_map_bits(BGuest *g);
+
+/**
+ * bg_byte: Of guest memory, see bg_read()
+ */
+uint8_t bg_byte(BGuest *g, uint64_t addr);
 
 /**
  * bg_find_fd: Find an open file of QEMU
@@ -234,10 +438,37 @@ uint64_t bg_target_page(void);
  */
 void bg_assert_map_let_go(BGuest *g, BGuest *dest);
 
+/* ---- Migrations ---- */
+
 /**
  * bg_set_capability: Set a migration capability
  */
 void bg_set_capability(BGuest *g, const char *name, bool on);
+
+/**
+ * bg_try_capability: Turn a migration capability on
+ *
+ * Returns: NULL, or why that cannot be; owned by the caller
+ */
+char *bg_try_capability(BGuest *g, const char *name);
+
+/**
+ * bg_set_parameters: Set parameters of migration
+ * @json: an object
+ */
+void bg_set_parameters(BGuest *g, const char *json);
+
+/**
+ * bg_json: An object, for %p in qtest_qmp()
+ */
+QDict *bg_json(const char *json);
+
+/**
+ * bg_qmp_error: The description in an answer, which must be an error
+ *
+ * Returns: owned by the caller
+ */
+char *bg_qmp_error(QDict *answer);
 
 /**
  * bg_set_background_snapshot: Have migrations be background snapshots
@@ -251,6 +482,32 @@ bool bg_set_background_snapshot(BGuest *g);
  * along
  */
 void bg_migrate_start(BGuest *source, BGuest *dest);
+
+/**
+ * bg_migrate_uri: Start to migrate to an URI; capabilities are left as they are
+ */
+void bg_migrate_uri(BGuest *source, const char *uri);
+
+/**
+ * bg_migrate_begin: bg_migrate_start() with a limited bandwidth, until
+ * bg_migrate_end()
+ */
+void bg_migrate_begin(BGuest *source, BGuest *dest, uint64_t bytes);
+
+/**
+ * bg_migrate_end: Let the migration end, without limits, and wait for that
+ */
+void bg_migrate_end(BGuest *source, BGuest *dest);
+
+/**
+ * bg_migrate: Migrate, without limits
+ */
+void bg_migrate(BGuest *source, BGuest *dest);
+
+/**
+ * bg_migrate_cancel: Cancel the migration, and end @dest
+ */
+void bg_migrate_cancel(BGuest *source, BGuest *dest);
 
 /**
  * bg_wait_some: Between two questions whether what takes its time is done
@@ -280,6 +537,11 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n);
 QDict *bg_query_migrate(BGuest *g);
 
 /**
+ * bg_has_status: Does query-migrate tell of this status now?
+ */
+bool bg_has_status(BGuest *g, const char *status);
+
+/**
  * bg_migrate_stat: A number in a member of query-migrate, which must be there
  */
 int64_t bg_migrate_stat(BGuest *g, const char *member, const char *name);
@@ -306,6 +568,11 @@ QDict *bg_skip_info(BGuest *source);
  * bg_skip_stat: A number in member skip-balloon, which has to be active
  */
 int64_t bg_skip_stat(BGuest *source, const char *name);
+
+/**
+ * bg_assert_disabled: Member skip-balloon tells that it is off, and why
+ */
+void bg_assert_disabled(BGuest *source, const char *reason);
 
 /**
  * bg_record_stream: Migrate the guest, and record what is sent
