@@ -7,12 +7,10 @@
 
 #include "qemu/osdep.h"
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include "qemu/units.h"
 #include "qobject/qdict.h"
-#include "standard-headers/linux/virtio_balloon.h"
 #include "host-memory.h"
 
 #define PREFIX "skip-drop/"
@@ -23,28 +21,6 @@
 #define NEXT_TO_NOTHING 10
 
 static const char *const both[] = { "skip-balloon", "skip-unpopulated", NULL };
-
-static BGuest *start_source(const BGOptions *options)
-{
-    BGuest *g = bg_start(options);
-
-    bg_driver_start(g, 1U << VIRTIO_BALLOON_F_MUST_TELL_HOST);
-    return g;
-}
-
-static BGuest *start_dest(const BGOptions *options)
-{
-    BGuest like = { .options = *options };
-
-    return bg_start_incoming(&like);
-}
-
-static void migrate(BGuest *g, BGuest *dest)
-{
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
-}
 
 static void quit(BGuest *g, BGuest *dest)
 {
@@ -143,9 +119,9 @@ static void test_template(gconstpointer data)
     fd = create(path, RAM_SIZE);
     visit_template(fd, true);
     blocks = blocks_of(fd);
-    g = start_source(&options);
+    g = bg_start_driven(&options);
     options.ram_file = file;
-    dest = start_dest(&options);
+    dest = bg_start_dest(&options);
     if (c->unlinked) {
         unlink(path);
     }
@@ -194,14 +170,14 @@ static void test_huge_parts(void)
         hm_test_with_huge_pages(RAM_SIZE);
         return;
     }
-    g = start_source(&options);
+    g = bg_start_driven(&options);
     options.backend = BG_HUGETLB;
-    dest = start_dest(&options);
+    dest = bg_start_dest(&options);
     for (i = 0; i < pages; i++) {
         pfns[i] = GIVEN_START / BALLOON_PAGE + 2 * i;
     }
     bg_request(g, BG_INFLATE, pfns, pages);
-    migrate(g, dest);
+    bg_migrate(g, dest);
     g_assert_cmpuint(bg_count_populated(dest, GIVEN_START, 8 * MiB), ==, 0);
     rb_assert_same(g, dest);
     quit(g, dest);
@@ -237,12 +213,12 @@ static void test_huge_halves(void)
     munmap(old, HM_HUGE_SIZE);
     close(fd);
 
-    g = start_source(&options);
+    g = bg_start_driven(&options);
     options.ram_file = path;
-    dest = start_dest(&options);
+    dest = bg_start_dest(&options);
     bg_request_range(g, BG_INFLATE, GIVEN_START + HM_HUGE_SIZE / 2,
                      HM_HUGE_SIZE);
-    migrate(g, dest);
+    bg_migrate(g, dest);
     rb_assert_same(g, dest);
     /* Nobody but those who read see what a file of huge pages holds. */
     for (addr = GIVEN_START; addr < GIVEN_START + 2 * HM_HUGE_SIZE;
@@ -275,13 +251,12 @@ static void check_no_zero_page(void)
     BGOptions options = { };
     BGuest *g, *dest;
 
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    g = start_source(&options);
-    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-    dest = start_dest(&options);
+    g = bg_start_driven(&options);
+    bg_allow_huge_pages(true);
+    dest = bg_start_dest(&options);
     bg_fill(g, 16 * MiB, BALLOON_PAGE, 1);
     bg_set_capability(g, "skip-balloon", true);
-    migrate(g, dest);
+    bg_migrate(g, dest);
     g_assert_cmpint(bg_migrate_stat(g, "ram", "duplicate"), >,
                     (RAM_SIZE - 20 * MiB) / BALLOON_PAGE);
 
@@ -336,17 +311,6 @@ static uint64_t count_lines(const char *log, const char *what)
         }
     }
     return n;
-}
-
-/* Wait until it has written down @what @n times. */
-static void wait_lines(const char *log, const char *what, uint64_t n)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-
-    while (count_lines(log, what) < n) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
 }
 
 /* ---- Streams made by hand ---- */
@@ -568,18 +532,18 @@ static void check_ramfs(const char *name, bool used, int plugged)
         .args = VM_ARGS("memory-backend-memfd", "requested-size=32M"),
         .capabilities = unpopulated,
     };
-    BGuest *g = start_source(&options), *dest;
+    BGuest *g = bg_start_driven(&options), *dest;
 
     if (used) {
         make_used_file(path, VM_SIZE);
     }
     options.args = file;
-    dest = start_dest(&options);
+    dest = bg_start_dest(&options);
     vm_driver_start(g->qts);
     g_assert_true(vm_plug(g->qts, HM_HIGH_START, plugged, true));
     bg_fill(g, HM_HIGH_START, VM_SIZE / 2, 9);
     if (plugged == VM_BLOCKS) {
-        migrate(g, dest);
+        bg_migrate(g, dest);
         g_assert_cmpuint(vm_plugged_size(dest->qts), ==, VM_SIZE);
         rb_assert_same(g, dest);
     } else {
@@ -651,7 +615,7 @@ static void test_read_only(gconstpointer data)
 /* A guest that was asked for its DIMM, some of which is in the balloon */
 static BGuest *start_with_dimm(const BGOptions *options)
 {
-    BGuest *g = start_source(options);
+    BGuest *g = bg_start_driven(options);
 
     bg_fill(g, HM_HIGH_START, 16 * MiB, 1);
     bg_request_range(g, BG_INFLATE, HM_HIGH_START + 32 * MiB, 16 * MiB);
@@ -675,17 +639,15 @@ static void test_ejected_on_source(void)
 
     bg_set_capability(g, "skip-balloon", true);
     bg_set_capability(g, "skip-unpopulated", true);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': {"
-        " 'uri': 'exec:cat > /dev/null' } }");
+    bg_migrate_uri(g, "exec:cat > /dev/null");
     bg_migrate_wait_pass(g, 1);
     hm_eject_dimm(g, true);
-    wait_lines(log, "skip_pass_pages_free", 1);
+    BG_WAIT(count_lines(log, "skip_pass_pages_free") >= 1);
     blocks = count_lines(log, "skip_pass_pages_new");
     g_assert_cmpuint(blocks, >, 1);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
     bg_wait_status(g, "cancelled", WAIT_SECONDS);
-    wait_lines(log, "skip_pass_pages_free", blocks);
+    BG_WAIT(count_lines(log, "skip_pass_pages_free") >= blocks);
     g_assert_cmpuint(count_lines(log, "skip_pass_pages_free"), ==, blocks);
     /* What was told is kept, but for what went. */
     g_assert_cmpuint(count_lines(log, "skip_pass_pages_new"), ==,
@@ -704,7 +666,7 @@ static void test_ejected_with_map(gconstpointer data)
     static const char *const balloon[] = { "skip-balloon", NULL };
     BGOptions options = { .args = HM_DIMM("memory-backend-ram"),
                           .capabilities = balloon };
-    BGuest *dest = start_dest(&options);
+    BGuest *dest = bg_start_dest(&options);
     BGuest *g = start_with_dimm(&options);
 
     bg_migrate_start(g, dest);
@@ -712,9 +674,7 @@ static void test_ejected_with_map(gconstpointer data)
     hm_eject_dimm(g, GPOINTER_TO_INT(data));
     bg_migrate_limit(g, 0);
     /* What was yet to be sent of it counts as if it still were. */
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters',"
-        " 'arguments': { 'downtime-limit': 2000000 } }");
+    bg_set_parameters(g, "{ 'downtime-limit': 2000000 }");
     bg_migrate_wait(g, dest);
     g_assert_cmpuint(bg_map_pages(dest, NULL), ==, 8 * MiB / BALLOON_PAGE);
     quit(g, dest);
@@ -747,7 +707,7 @@ static void test_gone_on_destination(gconstpointer data)
     put_page(l, 2);
     put_record(l, kind, "dimm-ram", HM_DIMM_SIZE);
     send_all(fd, l);
-    wait_lines(l->log, "qemu_loadvm_state_section_startfull", 1);
+    BG_WAIT(count_lines(l->log, "qemu_loadvm_state_section_startfull") >= 1);
 
     qtest_qmp_device_del_send(l->g->qts, "dimm0");
     hm_eject_dimm(l->g, true);
@@ -761,37 +721,35 @@ static void test_gone_on_destination(gconstpointer data)
     loader_free(l);
 }
 
-static void add(const char *name, int value, GTestDataFunc func)
+static void add(const char *name, RecordKind kind, GTestDataFunc func)
 {
-    g_autofree char *path = g_strconcat(PREFIX, name, NULL);
-
-    qtest_add_data_func(path, GINT_TO_POINTER(value), func);
+    bg_add_test(GINT_TO_POINTER(kind), func, PREFIX "%s/%s", name,
+                kind == MAP ? "map" : "word");
 }
 
 int main(int argc, char **argv)
 {
+    RecordKind kind;
     int i;
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
     for (i = 0; i < ARRAY_SIZE(template_cases); i++) {
-        g_autofree char *path = g_strconcat(PREFIX "template/",
-                                            template_cases[i].name, NULL);
-
-        qtest_add_data_func(path, &template_cases[i], test_template);
+        bg_add_test(&template_cases[i], test_template, PREFIX "template/%s",
+                    template_cases[i].name);
     }
     qtest_add_func(PREFIX "huge-parts", test_huge_parts);
     qtest_add_func(PREFIX "huge-halves", test_huge_halves);
     qtest_add_func(PREFIX "no-zero-page", test_no_zero_page);
-    add("turns/many-records/map", MAP, test_many_records);
-    add("turns/many-records/word", WORD, test_many_records);
     qtest_add_func(PREFIX "turns/virtio-mem", test_virtio_mem_turns);
     qtest_add_func(PREFIX "virtio-mem/ramfs", test_ramfs);
-    add("read-only/map", MAP, test_read_only);
-    add("read-only/word", WORD, test_read_only);
+    for (kind = MAP; kind <= WORD; kind++) {
+        add("turns/many-records", kind, test_many_records);
+        add("read-only", kind, test_read_only);
+        add("gone/destination", kind, test_gone_on_destination);
+    }
     qtest_add_func(PREFIX "gone/source/pages", test_ejected_on_source);
-    add("gone/source/map/removed", true, test_ejected_with_map);
-    add("gone/source/map/ejected", false, test_ejected_with_map);
-    add("gone/destination/map", MAP, test_gone_on_destination);
-    add("gone/destination/word", WORD, test_gone_on_destination);
+    bg_add_test(GINT_TO_POINTER(true), test_ejected_with_map,
+                PREFIX "gone/source/map/removed");
+    bg_add_test(NULL, test_ejected_with_map, PREFIX "gone/source/map/ejected");
     return g_test_run();
 }

@@ -111,15 +111,13 @@ static void run_memory_case(World *w, const MemoryCase *c, const char *dir)
 static void test_memory(gconstpointer data)
 {
     const MemoryCase *c = data;
-    char *dir = NULL;
+    char *dir;
 
-    if (!strcmp(c->type, "hugetlbfs") && bg_free_huge_pages() < 8) {
-        g_test_skip("fewer than 8 free huge pages of 2 MiB");
-    } else if (c->stock && !getenv(BG_STOCK_ENV)) {
-        g_test_skip(BG_STOCK_ENV " is not set");
-    } else {
-        dir = mount_small(c->type, c->options);
+    if ((c->stock && !bg_stock_or_skip()) ||
+        (!strcmp(c->type, "hugetlbfs") && !bg_huge_or_skip(16 * MiB))) {
+        return;
     }
+    dir = mount_small(c->type, c->options);
     if (dir) {
         run_memory_case(world_get(BG_MEMFD, c->stock), c, dir);
         unmount(dir);
@@ -133,7 +131,7 @@ static void save(World *w, const char *uri)
 {
     BGuest *next;
 
-    g_test_message("%s", uri);
+    bg_step("%s", uri);
     world_prepare(w);
     next = dest_new(w, NULL);
     if (!strcmp(uri, "fd:full")) {
@@ -285,7 +283,7 @@ static void test_truncated(void)
         for (i = backend; i < CUTS; i += 2) {
             BGuest *dest = dest_new(w, NULL);
 
-            g_test_message("cut at %" PRIu64, cut_point(w, i));
+            bg_step("cut at %" PRIu64, cut_point(w, i));
             send_and_close(dest->socket, stream->data, cut_point(w, i));
             dest_wait_failed(dest);
         }
@@ -313,10 +311,8 @@ static bool load_changed(World *w, const char *path, const GByteArray *stream)
 {
     BGOptions options = w->options;
     g_autofree char *uri = g_strdup_printf("unix:%s", path);
-    gint64 end = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
-    bool loaded = false, failed = false;
-    unsigned int times = 0;
     BGuest *dest;
+    bool loaded;
 
     options.args = "-incoming defer";
     dest = bg_start(&options);
@@ -325,16 +321,8 @@ static bool load_changed(World *w, const char *path, const GByteArray *stream)
         dest->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
         " 'uri': %s, 'exit-on-error': false } }", uri);
     send_and_close(path, stream->data, stream->len);
-    while (!loaded && !failed) {
-        QDict *rsp = bg_query_migrate(dest);
-        const char *status = qdict_get_try_str(rsp, "status") ?: "none";
-
-        loaded = !strcmp(status, "completed");
-        failed = !strcmp(status, "failed");
-        qobject_unref(rsp);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    BG_WAIT(bg_has_status(dest, "completed") || bg_has_status(dest, "failed"));
+    loaded = bg_has_status(dest, "completed");
     /* It still answers, and ends as it should. */
     bg_map_pages(dest, NULL);
     bg_quit(dest);
@@ -360,7 +348,7 @@ static void test_changed(void)
         uint64_t at = start + length * (i / 2) / (CHANGES / 2);
         uint8_t change = changes[i % ARRAY_SIZE(changes)];
 
-        g_test_message("%s part + %" PRIu64 ", changed by 0x%02x",
+        bg_step("%s part + %" PRIu64 ", changed by 0x%02x",
                        i % 2 ? "last" : "first", at - start, change);
         stream->data[at] ^= change;
         n_loaded += load_changed(w, path, stream);
@@ -376,10 +364,8 @@ void add_place_tests(void)
     int i;
 
     for (i = 0; i < ARRAY_SIZE(memory_cases); i++) {
-        g_autofree char *path = g_strconcat("skip-fault/memory/",
-                                            memory_cases[i].name, NULL);
-
-        qtest_add_data_func(path, &memory_cases[i], test_memory);
+        bg_add_test(&memory_cases[i], test_memory, "skip-fault/memory/%s",
+                    memory_cases[i].name);
     }
     qtest_add_func("skip-fault/dev-full", test_dev_full);
     qtest_add_func("skip-fault/disk-full", test_disk_full);

@@ -21,7 +21,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include "qobject/qdict.h"
 #include "skip-fault.h"
@@ -247,7 +246,7 @@ static void run_case(World *w, const FaultCase *c)
     BGuest *dest, *next;
     StreamRelay *relay;
 
-    g_test_message("%s at %s%" PRIu64 ", %s%s%s", kinds[c->kind],
+    bg_step("%s at %s%" PRIu64 ", %s%s%s", kinds[c->kind],
                    anchors[c->point.anchor], c->point.offset,
                    w->options.backend == BG_MEMFD ? "memfd" : "anon",
                    c->return_path ? ", return-path" : "",
@@ -379,10 +378,8 @@ static void test_window(void)
 
 static void test_window_stock(void)
 {
-    if (getenv(BG_STOCK_ENV)) {
+    if (bg_stock_or_skip()) {
         check_window(true);
-    } else {
-        g_test_skip(BG_STOCK_ENV " is not set");
     }
 }
 
@@ -396,13 +393,8 @@ int main(int argc, char **argv)
     const struct rlimit no_core = { };
     int ret;
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
 
-    /*
-     * A huge page would populate what is in the balloon beside it, whenever
-     * the host likes.  Other tests have them.
-     */
-    g_assert_cmpint(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), ==, 0);
     /* Some QEMUs are to crash. */
     setrlimit(RLIMIT_CORE, &no_core);
 

@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
-#include "standard-headers/linux/virtio_balloon.h"
 #include "skip-fault.h"
 
 #define WAIT_SECONDS 30
@@ -16,26 +15,12 @@
 /* As it is in the stream, with its length */
 #define SECTION_NAME "\4skip"
 
-static gint64 deadline(void)
-{
-    return g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-}
-
 /* ---- The guest ---- */
-
-static char *log_path(BGuest *g)
-{
-    return g_strdup_printf("%s.log", g->socket);
-}
 
 void guest_quit(BGuest *g)
 {
-    g_autofree char *log = g->socket ? log_path(g) : NULL;
-
+    qtest_set_expected_status(g->qts, 0);
     bg_quit(g);
-    if (log) {
-        unlink(log);
-    }
 }
 
 static void set_capabilities(World *w, bool on)
@@ -45,9 +30,8 @@ static void set_capabilities(World *w, bool on)
         bg_set_capability(w->source, "skip-unpopulated", on);
     }
     /* Without limits, and not before all is sent, so that streams repeat */
-    qtest_qmp_assert_success(
-        w->source->qts, "{ 'execute': 'migrate-set-parameters',"
-        " 'arguments': { 'max-bandwidth': 0, 'downtime-limit': 0 } }");
+    bg_set_parameters(w->source, "{ 'max-bandwidth': 0,"
+                                 " 'downtime-limit': 0 }");
 }
 
 void world_prepare(World *w)
@@ -58,7 +42,7 @@ void world_prepare(World *w)
         w->source = bg_start(&w->options);
         bm_free(w->model);
         w->model = bm_new(w->source);
-        bg_driver_start(w->source, 1U << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+        bg_driver_start(w->source, BG_MUST_TELL_HOST);
         set_capabilities(w, true);
     }
     if (!w->options.stock) {
@@ -159,18 +143,11 @@ void world_succeed(World *w, BGuest *dest)
 int guest_reap(BGuest *g)
 {
     pid_t pid = qtest_pid(g->qts);
-    gint64 end = deadline();
     int status;
 
-    while (waitpid(pid, &status, WNOHANG) != pid) {
-        if (g_get_monotonic_time() > end) {
-            g_error("QEMU does not end");
-        }
-        g_usleep(500);
-    }
+    BG_WAIT(waitpid(pid, &status, WNOHANG) == pid);
     /* This finds that there is no such child, and is content. */
     qtest_probe_child(g->qts);
-    qtest_set_expected_status(g->qts, 0);
     guest_quit(g);
     return status;
 }
@@ -183,43 +160,23 @@ void guest_kill(BGuest *g)
 
 BGuest *dest_new(World *w, const char *ram_file)
 {
-    BGuest like = { .options = w->options };
-    g_autofree char *path = NULL;
-    g_autofree char *final_path = NULL;
-    int fd = g_file_open_tmp("skip-fault-XXXXXX", &path, NULL);
-    BGuest *dest;
-    int saved;
+    BGOptions options = w->options;
 
-    /* Hundreds of them say why they fail, and the test looks at that. */
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    saved = bg_divert_stderr(path);
     if (ram_file) {
-        like.options.ram_file = ram_file;
-        like.options.backend = BG_ANON; /* ask the page tables what it has */
+        options.ram_file = ram_file;
+        options.backend = BG_ANON;  /* ask the page tables what it has */
     }
-    dest = bg_start_incoming(&like);
-    bg_restore_stderr(saved);
-    final_path = log_path(dest);
-    g_assert_cmpint(rename(path, final_path), ==, 0);
-    return dest;
+    return bg_start_failing_dest(&options);
 }
 
 void dest_wait_failed(BGuest *dest)
 {
-    g_autofree char *path = log_path(dest);
-    int fd = open(path, O_RDONLY);
-    char buf[4096] = "";
-    int status = guest_reap(dest);
+    siginfo_t info = { };
 
-    g_assert_cmpint(read(fd, buf, sizeof(buf) - 1), >=, 0);
-    close(fd);
-    /* A sanitizer ends it with the same status. */
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_FAILURE ||
-        !strstr(buf, "load of migration failed") || strstr(buf, "Sanitizer") ||
-        strstr(buf, "runtime error")) {
-        g_error("the destination ends with status 0x%x: %s", status, buf);
-    }
+    /* libqtest looks ten times a second only. */
+    BG_WAIT(!waitid(P_PID, qtest_pid(dest->qts), &info,
+                    WEXITED | WNOHANG | WNOWAIT) && info.si_pid);
+    bg_quit_failed(dest, "load of migration failed");
 }
 
 static char *query_status(BGuest *g, const char *command)
@@ -245,9 +202,7 @@ void dest_wait_completed(World *w, BGuest *dest)
 void source_migrate(World *w, const char *uri, bool return_path)
 {
     bg_set_capability(w->source, "return-path", return_path);
-    qtest_qmp_assert_success(
-        w->source->qts,
-        "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
+    bg_migrate_uri(w->source, uri);
 }
 
 void assert_vm_status(BGuest *g, const char *expected)
@@ -278,12 +233,7 @@ static bool is_cleaned_up(BGuest *g)
 
 char *source_settle(BGuest *g)
 {
-    gint64 end = deadline();
-
-    while (!is_cleaned_up(g)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(200);
-    }
+    BG_WAIT(is_cleaned_up(g));
     return query_status(g, "query-migrate");
 }
 

@@ -3,8 +3,7 @@
  *
  * A world is a guest that goes from one QEMU to the next, through all cases.
  * Its model knows what its memory has to hold.  Each test gets it by
- * world_get(), and each case begins with world_prepare().  The first thing that
- * is wrong ends the program; the case was named before.
+ * world_get(), and each case begins with world_prepare().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -37,113 +36,68 @@ typedef struct World {
     uint64_t end;
 } World;
 
-/**
- * world_get: The world of a backend, whose stream has been measured
- * @stock: unmodified QEMU, which skips nothing
- */
+/* The world of a backend, whose stream has been measured */
 World *world_get(BGBackend backend, bool stock);
-
-/**
- * worlds_free: End all that there are
- */
 void worlds_free(void);
 
-/**
- * world_record: Record the stream of a migration, and note what is where; the
- * source ends with it
+/*
+ * Record the stream of a migration, and note what is where.  The source ends
+ * with it.
  */
 GByteArray *world_record(World *w);
 
-/**
- * world_prepare: Have a running guest with the memory that each case begins
- * with
- */
+/* Have a running guest with the memory that each case begins with. */
 void world_prepare(World *w);
 
-/**
- * world_work: What the guest does while it is migrated, once in a migration
- */
+/* What the guest does while it is migrated, once in a migration */
 void world_work(World *w);
 
-/**
- * world_small_work: What it does after a fault
- */
+/* What it does after a fault */
 void world_small_work(World *w);
 
-/**
- * world_end: End the source, if there is one
- */
+/* End the source, if there is one. */
 void world_end(World *w);
 
-/**
- * world_succeed: @dest is the running guest from now on; ends the source
- */
+/* @dest is the running guest from now on; ends the source. */
 void world_succeed(World *w, BGuest *dest);
 
-/**
- * world_check: @g has the memory and the map that the test knows
- * @is_dest: it has read nothing
- */
+/* @g has the memory and the map that the test knows; a destination read none */
 void world_check(World *w, BGuest *g, bool is_dest);
 
-/**
- * world_onward: Migrate the guest to @dest at once, with all checks; it is the
- * running guest then
- * @plain: with both capabilities off, which what earlier migrations have found
- *         out must have no effect on; the guest ends
+/*
+ * Migrate the guest to @dest at once, with all checks; it is the running guest
+ * then.  With @plain both capabilities are off, which what earlier migrations
+ * have found out must have no effect on, and the guest ends.
  */
 void world_onward(World *w, BGuest *dest, bool plain);
 
-/**
- * dest_new: Start a destination
- * @ram_file: what to use as its memory; NULL: the same as the source
- */
+/* Start a destination; @ram_file is its memory, NULL: the same as the source */
 BGuest *dest_new(World *w, const char *ram_file);
 
-/**
- * dest_wait_failed: Wait until @dest ends by itself, with a message, and free
- * it
- */
+/* Wait until @dest ends by itself, with a message, and free it. */
 void dest_wait_failed(BGuest *dest);
 
-/**
- * dest_wait_completed: Wait until @dest runs the guest
- */
+/* Wait until @dest runs the guest. */
 void dest_wait_completed(World *w, BGuest *dest);
 
-/**
- * guest_quit: End a QEMU, and free it
- */
 void guest_quit(BGuest *g);
 
-/**
- * guest_kill: Kill a QEMU, without its knowing, and free it
- */
+/* Kill a QEMU, without its knowing, and free it. */
 void guest_kill(BGuest *g);
 
-/**
- * guest_reap: Wait until a QEMU has ended, and free it
- *
- * Returns: its status, as of waitpid()
- */
+/* Wait until a QEMU has ended, free it, and return its status of waitpid(). */
 int guest_reap(BGuest *g);
 
-/**
- * source_migrate: Start to migrate, all that a case needs being set
- */
+/* Start to migrate, all that a case needs being set. */
 void source_migrate(World *w, const char *uri, bool return_path);
 
-/**
- * source_settle: Wait until the migration has ended, in whatever way, and
- * another one may be started
- *
- * Returns: its status, owned by the caller
+/*
+ * Wait until the migration has ended, in whatever way, and another one may be
+ * started.  Returns its status, owned by the caller.
  */
 char *source_settle(BGuest *g);
 
-/**
- * assert_vm_status: The guest is what it has to be
- */
+/* The guest is what it has to be. */
 void assert_vm_status(BGuest *g, const char *expected);
 
 /* No space where it goes, and streams that end early or were changed */

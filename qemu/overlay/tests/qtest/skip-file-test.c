@@ -10,12 +10,10 @@
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
-#include "standard-headers/linux/virtio_balloon.h"
 #include "balloon-model.h"
 #include "host-memory.h"
 
 #define RAM_SIZE (64 * MiB)
-#define WAIT_SECONDS 60
 
 /* Bytes per second: slow enough to do something meanwhile */
 #define SLOW (4 * MiB)
@@ -23,9 +21,10 @@
 typedef struct Case {
     const char *name;
     const char *capabilities[5];
-    bool direct_io;
+    const char *parameters;     /* JSON, or NULL */
     const char *at;             /* where in the file it begins, or NULL */
-    const char *mode;           /* NULL: the guest runs, and works meanwhile */
+    bool direct_io;
+    bool stops;                 /* the guest does not work meanwhile */
     bool shared;                /* memory that both sides have */
     const char *props;          /* of the machine */
     BGBackend backend;
@@ -48,14 +47,6 @@ static bool has(const Case *c, const char *capability)
     return g_strv_contains(c->capabilities, capability);
 }
 
-static void set_parameter(BGuest *g, const char *name, const char *value)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters',"
-        " 'arguments': %p }", qdict_from_jsonf_nofail("{ %s: %s }", name,
-                                                      value));
-}
-
 static BGuest *start(const Case *c, const char *ram_file, const char *args)
 {
     BGOptions options = {
@@ -71,13 +62,8 @@ static BGuest *start(const Case *c, const char *ram_file, const char *args)
     for (name = c->capabilities; *name; name++) {
         bg_set_capability(g, *name, true);
     }
-    if (c->direct_io) {
-        qtest_qmp_assert_success(
-            g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
-            " 'direct-io': true } }");
-    }
-    if (c->mode) {
-        set_parameter(g, "mode", c->mode);
+    if (c->parameters) {
+        bg_set_parameters(g, c->parameters);
     }
     return g;
 }
@@ -88,7 +74,7 @@ static BGuest *start_source(const Case *c, const char *ram_file, bool lies,
 {
     BGuest *g = start(c, ram_file, NULL);
 
-    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     *m = bm_new(g);
     bm_fill(*m, g, DATA * MiB, (UNTOUCHED - DATA) * MiB, 1);
     bm_inflate(*m, g, GIVEN_BACK * MiB, 8 * MiB);
@@ -109,12 +95,6 @@ static void work_meanwhile(BalloonModel *m, BGuest *g)
     /* This one has been written: it is the first of all. */
     bm_inflate(m, g, DATA * MiB, MiB / 2);
     bm_fill(m, g, REWRITTEN * MiB, 1 * MiB, 4);
-}
-
-static void migrate(BGuest *g, const char *uri)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
 }
 
 static BGuest *load(const Case *c, BGuest *source, const char *ram_file,
@@ -165,14 +145,14 @@ static void check_file(const Case *c, const char *path, const char *ram_file)
 {
     g_autofree char *uri = g_strdup_printf("file:%s%s", path, c->at ?: "");
     BalloonModel *m;
-    BGuest *g = start_source(c, ram_file, c->mode, &m), *loaded;
+    BGuest *g = start_source(c, ram_file, c->stops, &m), *loaded;
     uint64_t populated = 0;
 
-    if (!c->mode) {
+    if (!c->stops) {
         bg_migrate_limit(g, SLOW);
     }
-    migrate(g, uri);
-    if (!c->mode) {
+    bg_migrate_uri(g, uri);
+    if (!c->stops) {
         bg_migrate_wait_pass(g, 1);
         bg_migrate_wait_sent(g, 1 * MiB);
         work_meanwhile(m, g);
@@ -197,7 +177,7 @@ static void check_file(const Case *c, const char *path, const char *ram_file)
             /* Anonymous memory may have huge pages, with zeroes in them. */
             g_assert_cmpuint(bg_count_populated(loaded, 0, RAM_SIZE), <=,
                              bg_count_populated(g, 0, RAM_SIZE));
-        } else if (c->mode) {
+        } else if (c->stops) {
             /* So has what it lied about, already. */
             bm_note_populated(m, g);
         }
@@ -241,7 +221,7 @@ static void test_background(gconstpointer data)
         return;
     }
     bg_migrate_limit(g, SLOW);
-    migrate(g, uri);
+    bg_migrate_uri(g, uri);
     qtest_qmp_eventwait(g->qts, "RESUME");
     then = bm_copy(m);
 
@@ -273,28 +253,28 @@ static void test_background(gconstpointer data)
 
 /* ---- Snapshots on qcow2 ---- */
 
+static bool is_concluded(BGuest *g, const char *id)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
+    bool concluded = false;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
+        QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(job, "id"), id) &&
+            !strcmp(qdict_get_str(job, "status"), "concluded")) {
+            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
+            concluded = true;
+        }
+    }
+    qobject_unref(rsp);
+    return concluded;
+}
+
 static void wait_for_job(BGuest *g, const char *id)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    bool concluded = false;
-
-    while (!concluded) {
-        QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
-        QListEntry *entry;
-
-        QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
-            QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
-
-            if (!strcmp(qdict_get_str(job, "id"), id) &&
-                !strcmp(qdict_get_str(job, "status"), "concluded")) {
-                g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
-                concluded = true;
-            }
-        }
-        qobject_unref(rsp);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    BG_WAIT(is_concluded(g, id));
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'job-dismiss', 'arguments': { 'id': %s } }", id);
 }
@@ -336,6 +316,7 @@ static void test_snapshot(gconstpointer data)
     BalloonModel *m, *then;
     BGuest *g = start_source(c, NULL, true, &m);
     uint64_t populated = bg_count_populated(g, 0, RAM_SIZE);
+    int times;
 
     add_disk(g, path);
     snapshot(g, "snapshot-save");
@@ -349,15 +330,17 @@ static void test_snapshot(gconstpointer data)
         g_assert_cmpuint(bg_count_populated(g, 0, RAM_SIZE), <=, populated);
     }
 
-    bm_fill(m, g, DATA * MiB, 1 * MiB, 4);
-    bm_fill(m, g, GIVEN_BACK * MiB, 1 * MiB, 5);
-    bm_fill(m, g, UNTOUCHED * MiB, 1 * MiB, 6);
-    bm_inflate(m, g, REWRITTEN * MiB, 1 * MiB);
     /* What was skipped when it was saved is emptied without being asked to. */
     bg_set_capability(g, "skip-balloon", false);
     bg_set_capability(g, "skip-unpopulated", false);
-    snapshot(g, "snapshot-load");
-    bm_check(then, g);
+    for (times = 0; times < 2; times++) {
+        bm_fill(m, g, DATA * MiB, 1 * MiB, 4);
+        bm_fill(m, g, GIVEN_BACK * MiB, 1 * MiB, 5);
+        bm_fill(m, g, UNTOUCHED * MiB, 1 * MiB, 6);
+        bm_inflate(m, g, REWRITTEN * MiB, 1 * MiB);
+        snapshot(g, "snapshot-load");
+        bm_check(then, g);
+    }
     if (has(c, "skip-unpopulated")) {
         g_assert_cmpuint(bg_count_populated(g, (UNTOUCHED + 2) * MiB,
                                             (END - UNTOUCHED - 2) * MiB), ==,
@@ -392,7 +375,6 @@ static void test_cpr_transfer(void)
         "-incoming '{\"channel-type\": \"cpr\", \"addr\": {"
         " \"transport\": \"socket\", \"type\": \"unix\","
         " \"path\": \"%s\" } }' -incoming unix:%s", cpr_socket, socket);
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
     BGOptions options;
     BalloonModel *m;
     BGuest *g = start_source(&c, NULL, true, &m), *dest;
@@ -401,11 +383,8 @@ static void test_cpr_transfer(void)
     options.args = args;
     options.connect_later = true;
     dest = bg_start(&options);
-    while (access(cpr_socket, F_OK)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-    set_parameter(g, "mode", "cpr-transfer");
+    BG_WAIT(!access(cpr_socket, F_OK));
+    bg_set_parameters(g, "{ 'mode': 'cpr-transfer' }");
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate', 'arguments': {"
         " 'channels': [ %p, %p ] } }", unix_channel("main", socket),
@@ -433,15 +412,18 @@ static const Case file_cases[] = {
     { "mapped-ram/both", { B, U, "mapped-ram" } },
     { "mapped-ram/multifd", { B, U, "mapped-ram", "multifd" } },
     { "mapped-ram/direct-io", { B, U, "mapped-ram", "multifd" },
-      .direct_io = true },
+      .direct_io = true, .parameters = "{ 'direct-io': true }" },
     /* Without x-ignore-shared all of the memory goes to the file. */
-    { "cpr-reboot", { B, U }, .mode = "cpr-reboot" },
+    { "cpr-reboot", { B, U }, .stops = true,
+      .parameters = "{ 'mode': 'cpr-reboot' }" },
 };
 
 static const Case shared_cases[] = {
-    { "normal", { B, U, "x-ignore-shared" }, .mode = "normal",
+    { "normal", { B, U, "x-ignore-shared" }, .stops = true,
+      .parameters = "{ 'mode': 'normal' }",
       .shared = true },
-    { "cpr-reboot", { B, U, "x-ignore-shared" }, .mode = "cpr-reboot",
+    { "cpr-reboot", { B, U, "x-ignore-shared" }, .stops = true,
+      .parameters = "{ 'mode': 'cpr-reboot' }",
       .shared = true },
 };
 
@@ -454,16 +436,12 @@ static const Case snapshot_cases[] = {
 static void add(const char *name, const Case *cases, int n, BGBackend backend,
                 GTestDataFunc func)
 {
-    int i;
-
-    for (i = 0; i < n; i++) {
-        Case *c = g_memdup2(&cases[i], sizeof(*c));
-        g_autofree char *path = g_strdup_printf(
-            "skip-file/%s/%s/%s", name, backend == BG_ANON ? "anon" : "memfd",
-            c->name);
+    for (; n--; cases++) {
+        Case *c = g_memdup2(cases, sizeof(*c));
 
         c->backend = backend;
-        qtest_add_data_func_full(path, c, func, g_free);
+        bg_add_test(c, func, "skip-file/%s/%s/%s", name,
+                    bg_backend_name(backend), c->name);
     }
 }
 
@@ -471,7 +449,8 @@ int main(int argc, char **argv)
 {
     BGBackend backend;
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
     for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
         add("to", file_cases, ARRAY_SIZE(file_cases), backend, test_file);
         add("background", snapshot_cases, ARRAY_SIZE(snapshot_cases), backend,

@@ -15,7 +15,6 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 #define RAM_SIZE (96 * MiB)
 
@@ -23,14 +22,8 @@
 #define RANGE_START (8 * MiB)
 #define RANGE_END (72 * MiB)
 
-#define FIRMWARE_SIZE (64 * KiB)
-#define RESET_VECTOR (FIRMWARE_SIZE - 16)
-
 /* Bytes per second: the guest lies sooner than that is over, wherever it is */
 #define SLOW (64 * KiB)
-
-/* A guest that does not come to lie has to end the test */
-#define HANG_SECONDS 120
 
 /*
  * start:  cli
@@ -56,9 +49,6 @@ static const uint8_t firmware[] = {
     0xff, 0xff, 0x00, 0x00, 0x00, 0x92, 0xcf, 0x00, 0x17, 0x00, 0x38, 0x00,
     0x0f, 0x00,
 };
-
-/* Where the processor begins: jmp start */
-static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
 
 /* When the guest begins to lie */
 typedef enum Moment {
@@ -103,23 +93,10 @@ static const Case cases[] = {
     { "both/memfd/postcopy", BG_MEMFD, POSTCOPY, { B, U, "postcopy-ram" } },
 };
 
-static uint8_t byte_at(BGuest *g, uint64_t addr)
-{
-    uint8_t byte;
-
-    bg_read(g, addr, &byte, 1);
-    return byte;
-}
-
 static void run_until_it_lies(BGuest *g)
 {
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
-    while (!byte_at(g, RANGE_END - BALLOON_PAGE)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    BG_WAIT(bg_byte(g, RANGE_END - BALLOON_PAGE));
 }
 
 /* The guest has said that it gave all of it back, and nothing else since. */
@@ -132,18 +109,18 @@ static void check_map(BGuest *g)
 /* The guest must be stopped. */
 static void check_no_write_was_lost(BGuest *g)
 {
-    uint8_t first = byte_at(g, RANGE_START);
+    uint8_t first = bg_byte(g, RANGE_START);
     uint8_t now = first;
     uint64_t addr;
 
     for (addr = RANGE_START; addr < RANGE_END; addr += BALLOON_PAGE) {
-        uint8_t byte = byte_at(g, addr);
+        uint8_t byte = bg_byte(g, addr);
 
         if (now == first && byte == (uint8_t)(first - 1)) {
             now = byte;
         }
         if (byte != now) {
-            g_error("page 0x%" PRIx64 " holds %u, not %u", addr, byte, now);
+            bg_fail(addr, "holds %u, not %u", byte, now);
         }
     }
 }
@@ -151,8 +128,7 @@ static void check_no_write_was_lost(BGuest *g)
 static void lie_meanwhile(BGuest *source, BGuest *dest, Moment moment)
 {
     bg_set_capability(source, "auto-converge", moment == CONVERGING);
-    bg_migrate_limit(source, SLOW);
-    bg_migrate_start(source, dest);
+    bg_migrate_begin(source, dest, SLOW);
     bg_migrate_wait_pass(source, 1);
     run_until_it_lies(source);
     bg_migrate_limit(source, 1 * MiB);
@@ -170,9 +146,7 @@ static void lie_meanwhile(BGuest *source, BGuest *dest, Moment moment)
 static void test_liar(const void *opaque)
 {
     const Case *c = opaque;
-    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
-    g_autofree char *path = g_strdup_printf("%s/skip-liar-%d.bin",
-                                            g_get_tmp_dir(), getpid());
+    g_autofree char *path = bg_write_firmware(firmware, sizeof(firmware));
     g_autofree char *args = g_strdup_printf("-accel tcg -S -bios %s", path);
     BGOptions options = {
         .backend = c->backend,
@@ -180,25 +154,18 @@ static void test_liar(const void *opaque)
         .capabilities = c->capabilities,
         .args = args,
     };
-    BGuest like, *source, *dest;
+    BGuest *source = bg_start(&options), *dest;
 
-    memcpy(image, firmware, sizeof(firmware));
-    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
-    g_assert_true(g_file_set_contents(path, (const char *)image,
-                                      FIRMWARE_SIZE, NULL));
-    source = bg_start(&options);
-    like = *source;
     g_free(args);
-    like.options.args = args = g_strdup_printf("-accel tcg -bios %s", path);
-    dest = bg_start_incoming(&like);
-    bg_driver_start(source, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    options.args = args = g_strdup_printf("-accel tcg -bios %s", path);
+    dest = bg_start_dest(&options);
+    bg_driver_start(source, BG_MUST_TELL_HOST);
     bg_request_range(source, BG_INFLATE, RANGE_START, RANGE_END - RANGE_START);
     check_map(source);
 
     if (c->moment == BEFORE) {
         run_until_it_lies(source);
-        bg_migrate_limit(source, 0);
-        bg_migrate_start(source, dest);
+        bg_migrate_begin(source, dest, 0);
     } else {
         lie_meanwhile(source, dest, c->moment);
     }
@@ -215,12 +182,10 @@ int main(int argc, char **argv)
 {
     int i;
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
     for (i = 0; i < ARRAY_SIZE(cases) && qtest_has_accel("tcg"); i++) {
-        g_autofree char *path = g_strdup_printf("/skip-liar/%s",
-                                                cases[i].name);
-
-        qtest_add_data_func(path, &cases[i], test_liar);
+        bg_add_test(&cases[i], test_liar, "/skip-liar/%s", cases[i].name);
     }
     return g_test_run();
 }

@@ -13,7 +13,6 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 /* What the balloon leaves, and what of that is in use */
 #define LEFT (1 * GiB)
@@ -70,16 +69,14 @@ static BGuest *start(const Case *c, const char *who, bool incoming)
     g_autofree char *args = g_strdup_printf(
         "-cpu max,vendor=GenuineIntel,phys-bits=46 -trace skip_* "
         "-trace migration_bitmap_clear_dirty -D %s", path);
-    BGuest like = {
-        .options = {
-            .backend = c->backend,
-            .ram_size = c->ram_size,
-            .capabilities = both,
-            .args = args,
-        },
+    BGOptions options = {
+        .backend = c->backend,
+        .ram_size = c->ram_size,
+        .capabilities = both,
+        .args = args,
     };
 
-    return incoming ? bg_start_incoming(&like) : bg_start(&like.options);
+    return incoming ? bg_start_dest(&options) : bg_start(&options);
 }
 
 /*
@@ -131,19 +128,12 @@ static uint64_t tell(const Case *c, const char *who)
 static void keep_busy(BGuest *g)
 {
     uint64_t requests = 0;
-    bool running = true;
 
-    while (running) {
-        QDict *info = bg_query_migrate(g);
-
-        running = strcmp(qdict_get_str(info, "status"), "pre-switchover");
-        g_assert_cmpstr(qdict_get_str(info, "status"), !=, "failed");
-        qobject_unref(info);
-        if (running) {
-            bg_request_range(g, BG_INFLATE, BUSY_START, HUGE_SIZE);
-            bg_request_range(g, BG_DEFLATE, BUSY_START, HUGE_SIZE);
-            requests += 2;
-        }
+    while (!bg_has_status(g, "pre-switchover")) {
+        bg_request_range(g, BG_INFLATE, BUSY_START, HUGE_SIZE);
+        bg_request_range(g, BG_DEFLATE, BUSY_START, HUGE_SIZE);
+        requests += 2;
+        g_assert_false(bg_has_status(g, "failed"));
     }
     g_test_message("%" PRIu64 " requests during the migration", requests);
     qtest_qmp_assert_success(
@@ -158,14 +148,13 @@ static void migrate_large(const Case *c)
     uint64_t at;
     QDict *info;
 
-    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_fill(g, BG_RAM_START, USED, 1);
     for (at = LEFT; at < c->ram_size; at += STEP) {
         bg_inflate_unseen(g, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB, STEP);
     }
     bg_set_capability(g, "pause-before-switchover", c->busy);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
+    bg_migrate_begin(g, dest, 0);
     if (c->busy) {
         keep_busy(g);
     }
@@ -201,8 +190,7 @@ static void test_large(gconstpointer data)
                                               WITHOUT_PAGEMAP_SCAN, qemu);
 
     if (c->backend == BG_HUGETLB &&
-        bg_free_huge_pages() < 2 * (USED / HUGE_SIZE + 4)) {
-        g_test_skip("there are not enough huge pages of 2 MiB");
+        !bg_huge_or_skip(2 * (USED + 4 * HUGE_SIZE))) {
         return;
     }
     if (c->old_kernel) {
@@ -223,12 +211,10 @@ int main(int argc, char **argv)
         perror(argv[2]);
         return 1;
     }
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strconcat("/skip-scale/", cases[i].name,
-                                            NULL);
-
-        qtest_add_data_func(path, &cases[i], test_large);
+        bg_add_test(&cases[i], test_large, "/skip-scale/%s", cases[i].name);
     }
     return g_test_run();
 }

@@ -20,7 +20,6 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "host-memory.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 #define RAM_SIZE (64 * MiB)
 #define RAM_PAGES (RAM_SIZE / BALLOON_PAGE)
@@ -306,7 +305,7 @@ static void backend_free(Backend *b)
 /* Wait until QEMU has started all rings. */
 static void backend_wait_started(Backend *b)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    gint64 end = bg_deadline();
 
     g_mutex_lock(&b->lock);
     while (b->started != (1U << RINGS) - 1) {
@@ -634,7 +633,6 @@ static World *world_new(const Case *c)
         .multifd = c->multifd,
         .capabilities = capabilities[c->skip],
     };
-    BGuest as;
     int i;
 
     w->c = c;
@@ -644,14 +642,12 @@ static World *world_new(const Case *c)
 
     options.args = args = net_args(w->backend);
     w->source = bg_start(&options);
-    bg_driver_start(w->source, c->stock ? 0
-                               : 1U << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(w->source, c->stock ? 0 : BG_MUST_TELL_HOST);
     net_driver_start(w->source);
     backend_wait_started(w->backend);
 
-    as = *w->source;
-    as.options.args = dest_args = net_args(w->dest_backend);
-    w->dest = bg_start_incoming(&as);
+    options.args = dest_args = net_args(w->dest_backend);
+    w->dest = bg_start_dest(&options);
 
     bg_fill(w->source, BALLAST_START, BALLAST_SIZE, 3);
     for (i = 0; i < ARRAY_SIZE(ranges); i++) {
@@ -676,8 +672,7 @@ static void world_free(World *w)
 /* Start to migrate, and wait until the first pass is made. */
 static void migrate_start(World *w)
 {
-    bg_migrate_limit(w->source, NEXT_TO_NOTHING);
-    bg_migrate_start(w->source, w->dest);
+    bg_migrate_begin(w->source, w->dest, NEXT_TO_NOTHING);
     bg_wait_status(w->source, "active", WAIT_SECONDS);
     g_assert_true(w->backend->logs && w->backend->log.data);
 }
@@ -713,8 +708,7 @@ static void check_ordered(World *w)
         if (w->written[addr / BALLOON_PAGE]) {
             g_assert_true(holds_what_was_written(w, w->source, addr));
             if (!holds_what_was_written(w, w->dest, addr)) {
-                g_error("page 0x%" PRIx64 " was written %" PRIu64 " times, and"
-                        " the last one was lost", addr,
+                bg_fail(addr, "the last one of %" PRIu64 " writes was lost",
                         w->written[addr / BALLOON_PAGE]);
             }
         }
@@ -738,8 +732,7 @@ static void check_ordered(World *w)
 
 static void finish(World *w)
 {
-    bg_migrate_limit(w->source, 0);
-    bg_migrate_wait(w->source, w->dest);
+    bg_migrate_end(w->source, w->dest);
     g_assert_null(w->writer);
     if (!w->seed) {
         check_ordered(w);
@@ -799,14 +792,10 @@ typedef struct Hold {
 /* QEMU has been told that there is nothing, and has not gone on yet. */
 static void *write_while_held(void *opaque)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
     Hold *hold = opaque;
     g_autofree char *held = g_strconcat(hold->path, ".held", NULL);
 
-    while (access(held, F_OK)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    BG_WAIT(!access(held, F_OK));
     write_page(hold->w, hold->addr, false);
     write_page(hold->w, hold->addr + BALLOON_PAGE, true);
     unlink(held);
@@ -927,11 +916,9 @@ static void add(const char *name, GTestDataFunc func,
                 const Case *const *cases)
 {
     for (; *cases; cases++) {
-        g_autofree char *path = g_strdup_printf("/skip-vhost/%s/%s", name,
-                                                (*cases)->name);
-
         if (!(*cases)->stock || getenv(BG_STOCK_ENV)) {
-            qtest_add_data_func(path, *cases, func);
+            bg_add_test(*cases, func, "/skip-vhost/%s/%s", name,
+                        (*cases)->name);
         }
     }
 }
@@ -946,7 +933,8 @@ int main(int argc, char **argv)
         &off, &balloon, &unpopulated, &both, &multifd, &huge, NULL
     };
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
     add("ordered", test_ordered, ordered);
     add("held", test_held, held);
     add("random", test_random, random);
