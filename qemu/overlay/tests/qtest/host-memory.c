@@ -21,7 +21,6 @@
 #define HUGE_SYSFS "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define HUGETLBFS 0x958458f6
 #define TMPFS 0x01021994
-#define WAIT_SECONDS 60
 
 char *hm_temp_path(const char *dir, const char *name)
 {
@@ -274,6 +273,13 @@ static RamBlock *get_block(GArray *blocks, const char *id)
     return block;
 }
 
+static bool exists(BGuest *g, const char *id)
+{
+    g_autoptr(GArray) blocks = list_blocks(g);
+
+    return find_block(blocks, id);
+}
+
 uint64_t rb_size(BGuest *g, const char *id)
 {
     g_autoptr(GArray) blocks = list_blocks(g);
@@ -483,9 +489,6 @@ void rb_assert_same(BGuest *a, BGuest *b)
 
 void hm_eject_dimm(BGuest *g, bool remove)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    GArray *blocks;
-
     qtest_outl(g->qts, 0xa00, 0);
     qtest_outb(g->qts, 0xa14, 1 << 3);
     qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
@@ -495,13 +498,7 @@ void hm_eject_dimm(BGuest *g, bool remove)
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
                              " 'arguments': { 'id': 'dimm-ram' } }");
     /* The RAM block goes when the last reader of the memory map is done. */
-    for (blocks = list_blocks(g); find_block(blocks, "dimm-ram");
-         blocks = list_blocks(g)) {
-        g_array_unref(blocks);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-    g_array_unref(blocks);
+    BG_WAIT(!exists(g, "dimm-ram"));
 }
 
 /* ---- virtio-mem, a driver of few registers ---- */
@@ -577,7 +574,6 @@ static void write_desc(QTestState *qts, int i, uint64_t addr, uint32_t length,
 
 bool vm_plug(QTestState *qts, uint64_t addr, uint16_t blocks, bool plug)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
     struct virtio_mem_req req = {
         .type = cpu_to_le16(plug ? VIRTIO_MEM_REQ_PLUG
                                  : VIRTIO_MEM_REQ_UNPLUG),
@@ -592,9 +588,7 @@ bool vm_plug(QTestState *qts, uint64_t addr, uint16_t blocks, bool plug)
     qtest_writew(qts, AVAIL + 4 + added % QUEUE_SIZE * 2, 0);
     qtest_writew(qts, AVAIL + 2, ++added);
     qtest_writew(qts, NOTIFY, 0);
-    while (qtest_readw(qts, USED + 2) != added) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    }
+    BG_WAIT(qtest_readw(qts, USED + 2) == added);
     return qtest_readw(qts, RESPONSE) == VIRTIO_MEM_RESP_ACK;
 }
 

@@ -13,7 +13,6 @@
 
 #include "qemu/units.h"
 #include "host-memory.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 #define ML_PARTS_MAX 4
 

@@ -16,15 +16,11 @@
 #include "memory-layout.h"
 
 #define PREFIX "skip-memory/"
-#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
 
 /* ---- Hints ---- */
 
-#define FEATURES (MUST_TELL_HOST | 1U << VIRTIO_BALLOON_F_FREE_PAGE_HINT | \
+#define FEATURES (BG_MUST_TELL_HOST | 1U << VIRTIO_BALLOON_F_FREE_PAGE_HINT | \
                   1U << VIRTIO_BALLOON_F_REPORTING)
-
-/* I/O port of the configuration of the legacy balloon device */
-#define CONFIG_PORT (0xc000 + 20)
 
 /* Where the driver writes its command ids */
 #define COMMAND_ADDR (BG_RAM_START - BALLOON_PAGE)
@@ -92,7 +88,7 @@ static void push(BGuest *g, int queue, uint64_t addr, uint32_t length,
 
 static uint32_t command_id(BGuest *g)
 {
-    return qtest_inl(g->qts, CONFIG_PORT +
+    return qtest_inl(g->qts, BG_CONFIG_IO +
                      offsetof(struct virtio_balloon_config,
                               free_page_hint_cmd_id));
 }
@@ -121,18 +117,13 @@ static void act_during(BGuest *g)
         HINTED_TAKEN_BACK, GIVEN_HINTED_USED, REPORTED_HINTED_USED,
         HINTED_REPORTED_USED, GIVEN_LATE,
     };
-    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
-    uint32_t id;
     int i;
 
     report(g, REPORTED);
     report(g, REPORTED_HINTED_USED);
 
-    while ((id = command_id(g)) < COMMAND_ID_MIN) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-    send_command(g, id);
+    BG_WAIT(command_id(g) >= COMMAND_ID_MIN);
+    send_command(g, command_id(g));
     for (i = 0; i < ARRAY_SIZE(hinted); i++) {
         hint(g, hinted[i]);
     }
@@ -180,7 +171,6 @@ static void check_hints(BGuest *g, BGuest *dest, const HintCase *c)
 static void test_hints(gconstpointer data)
 {
     const HintCase *c = data;
-    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
     BGuest *g = ml_start(&c->layout, c->mode, false);
     BGuest *dest = ml_start(&c->layout, c->mode, true);
     int i;
@@ -195,10 +185,7 @@ static void test_hints(gconstpointer data)
     if (c->late) {
         /* Something of what is going to be hinted is to be sent first. */
         bg_migrate_wait_pass(g, 1);
-        while (bg_migrate_stat(g, "ram", "normal") < 2 * MiB / BALLOON_PAGE) {
-            g_assert_cmpint(g_get_monotonic_time(), <, end);
-            g_usleep(1000);
-        }
+        BG_WAIT(bg_migrate_stat(g, "ram", "normal") >= 2 * MiB / BALLOON_PAGE);
         /* No hints are taken of a guest that is stopped. */
         bg_migrate_limit(g, ML_NEXT_TO_NOTHING);
     }
@@ -242,7 +229,7 @@ static void test_virtio_mem_ballooned(void)
     BGuest *dest = ml_start(&layout, ML_BALLOON, true);
 
     vm_driver_start(g->qts);
-    bg_driver_start(g, MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     g_assert_true(vm_plug(g->qts, HM_HIGH_START, 2, true));
     bg_fill(g, HM_HIGH_START, 2 * VM_BLOCK, 9);
     bg_request_range(g, BG_INFLATE, HM_HIGH_START, 2 * VM_BLOCK);
@@ -327,13 +314,9 @@ static void test_virtio_mem_used(void)
 
 static void expect_error(QDict *rsp, const char *text)
 {
-    QDict *error = qdict_get_qdict(rsp, "error");
+    g_autofree char *error = bg_qmp_error(rsp);
 
-    g_assert_nonnull(error);
-    if (!strstr(qdict_get_str(error, "desc"), text)) {
-        g_error("not the error expected: %s", qdict_get_str(error, "desc"));
-    }
-    qobject_unref(rsp);
+    g_assert_nonnull(strstr(error, text));
 }
 
 /* The first balloon is as it was when a second one is refused. */
@@ -344,7 +327,7 @@ static void test_second_balloon(void)
     };
     BGuest *g = ml_start(&layout, ML_BOTH, false);
 
-    bg_driver_start(g, MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_request_range(g, BG_INFLATE, 4 * MiB, MiB);
     expect_error(qtest_qmp(g->qts, "{ 'execute': 'device_add',"
                            " 'arguments': { 'driver': 'virtio-balloon-pci',"
@@ -366,7 +349,7 @@ static void test_plug_during(void)
     BGuest *g = ml_start(&layout, ML_BOTH, false);
     BGuest *dest = ml_start(&layout, ML_BOTH, true);
 
-    bg_driver_start(g, MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_fill(g, 4 * MiB, 8 * MiB, 1);
     bg_fill(g, HM_HIGH_START, 4 * MiB, 2);
     bg_request_range(g, BG_INFLATE, HM_HIGH_START, MiB);
@@ -398,10 +381,8 @@ void add_more_tests(void)
     int i;
 
     for (i = 0; i < ARRAY_SIZE(hint_cases); i++) {
-        g_autofree char *path = g_strdup_printf(PREFIX "hint/%s",
-                                                hint_cases[i].name);
-
-        qtest_add_data_func(path, &hint_cases[i], test_hints);
+        bg_add_test(&hint_cases[i], test_hints, PREFIX "hint/%s",
+                    hint_cases[i].name);
     }
     qtest_add_func(PREFIX "virtio-mem/ballooned", test_virtio_mem_ballooned);
     qtest_add_func(PREFIX "virtio-mem/used", test_virtio_mem_used);

@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
 #include "memory-layout.h"
 
 /* ---- DIMMs ---- */
@@ -33,13 +32,12 @@ static void plug_memfd_dimm(BGuest *g)
 static void plug_and_give_away(BGuest *g)
 {
     plug_anon_dimm(g);
-    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_fill(g, HM_HIGH_START, 2 * MiB, 1);
     bg_request_range(g, BG_INFLATE, HM_HIGH_START + MiB, 4 * MiB);
     g_assert_cmpuint(rb_map_pages(g, "dimm-ram", NULL, 0), ==,
                      4 * MiB / BALLOON_PAGE);
-    qtest_qmp_device_del_send(g->qts, "dimm0");
-    hm_eject_dimm(g, true);
+    bg_unplug_dimm(g);
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
 }
 
@@ -304,10 +302,7 @@ static const MLayout alpha_layouts[] = {
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-
-    /* A transparent huge page populates what nobody asked for. */
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    bg_init(&argc, &argv);
     if (!strcmp(qtest_get_arch(), "alpha")) {
         ml_add_layouts(alpha_layouts, ARRAY_SIZE(alpha_layouts));
     } else {
