@@ -12,14 +12,17 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include "qemu/atomic.h"
+#include "qemu/bitops.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "host-memory.h"
+#include "standard-headers/linux/vhost_types.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "subprojects/libvhost-user/libvhost-user.h"
 
 #define RAM_SIZE (64 * MiB)
 #define RAM_PAGES (RAM_SIZE / BALLOON_PAGE)
@@ -34,228 +37,85 @@
  */
 
 #define RINGS 2
-#define REGIONS_MAX 8
-#define MAPPING_ALIGN (2 * MiB)
-
-/* Of features, and of features of the protocol */
-#define F_LOG_ALL (UINT64_C(1) << 26)
-#define F_PROTOCOL_FEATURES (UINT64_C(1) << 30)
-#define PROTOCOL_F_LOG_SHMFD (UINT64_C(1) << 1)
-#define PROTOCOL_F_RARP (UINT64_C(1) << 2)
-#define PROTOCOL_F_REPLY_ACK (UINT64_C(1) << 3)
-
-/* Of the flags of a message */
-#define VERSION 1
-#define REPLY (1 << 2)
-#define NEED_REPLY (1 << 3)
-
-/* The requests that it does something for; the others it takes as they are */
-enum {
-    GET_FEATURES = 1,
-    SET_FEATURES = 2,
-    SET_MEM_TABLE = 5,
-    SET_LOG_BASE = 6,
-    SET_VRING_BASE = 10,
-    GET_VRING_BASE = 11,
-    GET_PROTOCOL_FEATURES = 15,
-};
-
-typedef struct Region {
-    uint64_t addr;              /* guest physical address */
-    uint64_t size;
-    uint64_t user_addr;
-    uint64_t mmap_offset;
-} Region;
-
-typedef struct RingState {
-    uint32_t ring;
-    uint32_t num;
-} RingState;
-
-typedef struct QEMU_PACKED Message {
-    uint32_t request;
-    uint32_t flags;
-    uint32_t size;
-    union {
-        uint64_t number;
-        RingState state;
-        struct {
-            uint32_t n;
-            uint32_t padding;
-            Region region[REGIONS_MAX];
-        } memory;
-        struct {
-            uint64_t size;
-            uint64_t offset;
-        } log;
-    };
-} Message;
-
-#define HEADER_SIZE offsetof(Message, number)
-
-/* Memory that QEMU shares */
-typedef struct Mapping {
-    uint64_t addr;              /* guest physical address */
-    uint64_t size;
-    uint8_t *data;
-    void *base;                 /* of mmap() */
-    size_t length;              /* the same */
-} Mapping;
 
 typedef struct World World;
 
 typedef struct Backend {
+    VuDev dev;                  /* the first member; protected by @lock */
     World *w;                   /* told when a ring stops, or NULL */
     char *path;
     int listener;
-    int fd;
     GThread *thread;
-    GMutex lock;                /* protects all that follows */
+    GMutex lock;
     GCond changed;
     unsigned int started;       /* a bit for each ring */
-    bool logs;
-    Mapping memory[REGIONS_MAX];
-    Mapping log;
 } Backend;
 
 static void world_at_stop(World *w, unsigned int ring);
 
-/* Returns false if QEMU has gone. */
-static bool receive(Backend *b, Message *m, int *fds, unsigned int *n_fds)
+static uint64_t protocol_features(VuDev *dev)
 {
-    char control[CMSG_SPACE(REGIONS_MAX * sizeof(int))];
-    struct iovec iov = { .iov_base = m, .iov_len = HEADER_SIZE };
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = control,
-        .msg_controllen = sizeof(control),
-    };
-    struct cmsghdr *c;
+    return 1 << VHOST_USER_PROTOCOL_F_RARP;
+}
 
-    *n_fds = 0;
-    if (recvmsg(b->fd, &msg, MSG_WAITALL | MSG_CMSG_CLOEXEC) != HEADER_SIZE) {
-        return false;
+static int process_message(VuDev *dev, VhostUserMsg *m, int *do_reply)
+{
+    if (m->request == VHOST_USER_SET_FEATURES) {
+        /* It takes no legacy driver, which makes no difference on x86. */
+        m->payload.u64 |= UINT64_C(1) << VIRTIO_F_VERSION_1;
     }
-    for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            *n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            memcpy(fds, CMSG_DATA(c), *n_fds * sizeof(int));
-        }
+    return m->request == VHOST_USER_SEND_RARP;
+}
+
+/* QEMU may have a ring back only when nothing more is written. */
+static void set_started(VuDev *dev, int ring, bool started)
+{
+    Backend *b = (Backend *)dev;
+
+    if (!started && b->w) {
+        g_mutex_unlock(&b->lock);
+        world_at_stop(b->w, ring);
+        g_mutex_lock(&b->lock);
     }
-    g_assert_cmpuint(m->size, <=, sizeof(*m) - HEADER_SIZE);
-    return !m->size || recv(b->fd, &m->number, m->size,
-                            MSG_WAITALL) == m->size;
+    b->started = deposit32(b->started, ring, 1, started);
 }
 
-static void reply(Backend *b, Message *m, uint32_t size)
+static const VuDevIface iface = {
+    .get_protocol_features = protocol_features,
+    .process_msg = process_message,
+    .queue_set_started = set_started,
+};
+
+/* It is no device that anybody kicks. */
+static void set_watch(VuDev *dev, int fd, int condition, vu_watch_cb cb,
+                      void *data)
 {
-    m->flags = VERSION | REPLY;
-    m->size = size;
-    g_assert_cmpint(send(b->fd, m, HEADER_SIZE + size, MSG_NOSIGNAL), ==,
-                    HEADER_SIZE + size);
 }
 
-static void reply_number(Backend *b, Message *m, uint64_t number)
+static void remove_watch(VuDev *dev, int fd)
 {
-    m->number = number;
-    reply(b, m, sizeof(m->number));
 }
 
-static void unmap(Mapping *map)
+static void panic(VuDev *dev, const char *error)
 {
-    if (map->base) {
-        munmap(map->base, map->length);
-    }
-    *map = (Mapping) { };
+    g_error("%s", error);
 }
 
-static void map(Mapping *map, int fd, uint64_t addr, uint64_t size,
-                uint64_t offset)
-{
-    unmap(map);
-    /* As hugetlbfs has it, for munmap() */
-    map->length = QEMU_ALIGN_UP(size + offset, MAPPING_ALIGN);
-    map->base = mmap(NULL, map->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                     0);
-    g_assert(map->base != MAP_FAILED);
-    map->data = (uint8_t *)map->base + offset;
-    map->addr = addr;
-    map->size = size;
-}
-
-/* Returns false if it has answered. */
-static bool serve(Backend *b, Message *m, const int *fds, unsigned int n_fds)
-{
-    unsigned int ring = m->state.ring, i;
-
-    switch (m->request) {
-    case GET_FEATURES:
-        reply_number(b, m, F_LOG_ALL | F_PROTOCOL_FEATURES);
-        return false;
-    case GET_PROTOCOL_FEATURES:
-        reply_number(b, m, PROTOCOL_F_LOG_SHMFD | PROTOCOL_F_RARP |
-                           PROTOCOL_F_REPLY_ACK);
-        return false;
-    case SET_FEATURES:
-        b->logs = m->number & F_LOG_ALL;
-        return true;
-    case SET_MEM_TABLE:
-        g_assert_cmpuint(m->memory.n, ==, n_fds);
-        for (i = 0; i < REGIONS_MAX; i++) {
-            unmap(&b->memory[i]);
-            if (i < n_fds) {
-                Region region = m->memory.region[i];
-
-                map(&b->memory[i], fds[i], region.addr, region.size,
-                    region.mmap_offset);
-            }
-        }
-        return true;
-    case SET_LOG_BASE:
-        g_assert_cmpuint(n_fds, ==, 1);
-        map(&b->log, fds[0], 0, m->log.size, m->log.offset);
-        reply(b, m, 0);
-        return false;
-    case SET_VRING_BASE:
-        b->started |= 1U << ring;
-        return true;
-    case GET_VRING_BASE:
-        /* QEMU may have a ring back only when nothing more is written. */
-        if (b->w) {
-            g_mutex_unlock(&b->lock);
-            world_at_stop(b->w, ring);
-            g_mutex_lock(&b->lock);
-        }
-        b->started &= ~(1U << ring);
-        m->state.num = 0;
-        reply(b, m, sizeof(m->state));
-        return false;
-    default:
-        return true;
-    }
-}
-
-static void *serve_all(void *opaque)
+static void *serve(void *opaque)
 {
     Backend *b = opaque;
-    int fds[REGIONS_MAX];
-    unsigned int n_fds, i;
-    Message m;
+    int fd = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC);
+    char byte;
 
-    b->fd = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC);
-    while (b->fd >= 0 && receive(b, &m, fds, &n_fds)) {
-        bool need_reply = m.flags & NEED_REPLY;
-
+    if (fd >= 0) {
+        g_assert_true(vu_init(&b->dev, RINGS, fd, panic, NULL, set_watch,
+                              remove_watch, &iface));
+    }
+    while (recv(fd, &byte, 1, MSG_PEEK) > 0) {
         g_mutex_lock(&b->lock);
-        if (serve(b, &m, fds, n_fds) && need_reply) {
-            reply_number(b, &m, 0);
-        }
+        vu_dispatch(&b->dev);
         g_cond_broadcast(&b->changed);
         g_mutex_unlock(&b->lock);
-        for (i = 0; i < n_fds; i++) {
-            close(fds[i]);
-        }
     }
     return NULL;
 }
@@ -267,7 +127,6 @@ static Backend *backend_new(World *w)
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
     b->w = w;
-    b->fd = -1;
     b->path = hm_temp_path(g_get_tmp_dir(), "vhost");
     g_assert_cmpuint(g_strlcpy(addr.sun_path, b->path, sizeof(addr.sun_path)),
                      <, sizeof(addr.sun_path));
@@ -277,24 +136,20 @@ static Backend *backend_new(World *w)
     g_assert_cmpint(listen(b->listener, 1), ==, 0);
     g_mutex_init(&b->lock);
     g_cond_init(&b->changed);
-    b->thread = g_thread_new("vhost-backend", serve_all, b);
+    b->thread = g_thread_new("vhost-backend", serve, b);
     return b;
 }
 
 /* Its QEMU has ended before. */
 static void backend_free(Backend *b)
 {
-    unsigned int i;
-
     /* If no QEMU came */
     shutdown(b->listener, SHUT_RDWR);
     g_thread_join(b->thread);
-    for (i = 0; i < REGIONS_MAX; i++) {
-        unmap(&b->memory[i]);
+    if (b->dev.iface) {
+        vu_deinit(&b->dev);
     }
-    unmap(&b->log);
     close(b->listener);
-    close(b->fd);
     unlink(b->path);
     g_free(b->path);
     g_mutex_clear(&b->lock);
@@ -317,27 +172,34 @@ static void backend_wait_started(Backend *b)
 /* Write a page of guest memory, without logging that.  Any thread may. */
 static void backend_write(Backend *b, uint64_t addr, const void *data)
 {
-    Mapping *m = b->memory;
+    uint64_t length = BALLOON_PAGE;
+    void *page;
 
     g_mutex_lock(&b->lock);
-    while (addr < m->addr || addr - m->addr >= m->size) {
-        m++;
-        g_assert_true(m < b->memory + REGIONS_MAX);
-    }
-    memcpy(m->data + (addr - m->addr), data, BALLOON_PAGE);
+    page = vu_gpa_to_va(&b->dev, &length, addr);
+    g_assert_true(page && length == BALLOON_PAGE);
+    memcpy(page, data, BALLOON_PAGE);
     g_mutex_unlock(&b->lock);
+}
+
+/* Where the log has a page; NULL if there is nothing to log, with the lock */
+static uint8_t *log_of(Backend *b, uint64_t page)
+{
+    return b->dev.features & 1 << VHOST_F_LOG_ALL && b->dev.log_table &&
+           page / 8 < b->dev.log_size ? &b->dev.log_table[page / 8] : NULL;
 }
 
 /* Log that a page was written, if it is to log anything.  Any thread may. */
 static void backend_log(Backend *b, uint64_t addr)
 {
     uint64_t page = addr / BALLOON_PAGE;
+    uint8_t *log;
 
     g_mutex_lock(&b->lock);
-    if (b->logs && b->log.data) {
-        g_assert_cmpuint(page / 8, <, b->log.size);
+    log = log_of(b, page);
+    if (log) {
         /* What was written is there before anybody sees the bit. */
-        qatomic_or(&b->log.data[page / 8], 1 << page % 8);
+        qatomic_or(log, 1 << page % 8);
     }
     g_mutex_unlock(&b->lock);
 }
@@ -349,11 +211,12 @@ static void backend_log(Backend *b, uint64_t addr)
 static bool backend_is_logged(Backend *b, uint64_t addr)
 {
     uint64_t page = addr / BALLOON_PAGE;
+    uint8_t *log;
     bool logged;
 
     g_mutex_lock(&b->lock);
-    logged = b->log.data && page / 8 < b->log.size &&
-             qatomic_read(&b->log.data[page / 8]) & 1 << page % 8;
+    log = log_of(b, page);
+    logged = log && qatomic_read(log) & 1 << page % 8;
     g_mutex_unlock(&b->lock);
     return logged;
 }
@@ -674,7 +537,7 @@ static void migrate_start(World *w)
 {
     bg_migrate_begin(w->source, w->dest, NEXT_TO_NOTHING);
     bg_wait_status(w->source, "active", WAIT_SECONDS);
-    g_assert_true(w->backend->logs && w->backend->log.data);
+    g_assert_true(w->backend->dev.log_table);
 }
 
 /* Wait until whatever is dirty now has been looked at by a pass, and sent. */
