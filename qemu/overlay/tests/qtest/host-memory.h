@@ -30,21 +30,13 @@
 
 /* ---- The host ---- */
 
-/**
- * hm_temp_path: A path that is not in use
- *
- * Returns: the path, owned by the caller
- */
+/* A path that is not in use */
 char *hm_temp_path(const char *dir, const char *name);
 
-/**
- * hm_find_tmpfs: A tmpfs that can be written to, or NULL
- */
+/* A tmpfs that can be written to, or NULL */
 const char *hm_find_tmpfs(void);
 
-/**
- * hm_tmpfs_or_skip: The same; skips the test if there is none
- */
+/* The same; skips the test if there is none */
 const char *hm_tmpfs_or_skip(void);
 
 /**
@@ -83,9 +75,7 @@ void hm_eject_dimm(BGuest *g, bool remove);
 
 /* ---- RAM blocks ---- */
 
-/**
- * rb_size: Bytes of RAM block @id that are in use
- */
+/* Bytes of RAM block @id that are in use */
 uint64_t rb_size(BGuest *g, const char *id);
 
 /**
@@ -96,9 +86,7 @@ uint64_t rb_size(BGuest *g, const char *id);
 uint64_t rb_count_populated(BGuest *g, const char *id, uint64_t start,
                             uint64_t length);
 
-/**
- * rb_byte: A byte of a RAM block; reading it may populate the page
- */
+/* A byte of a RAM block; reading it may populate the page */
 uint8_t rb_byte(BGuest *g, const char *id, uint64_t offset);
 
 /**
@@ -137,9 +125,7 @@ void rb_assert_map_let_go(BGuest *g, BGuest *dest, const char *id);
     "-device virtio-mem-pci,id=vm0,addr=7,memdev=vm-ram,memaddr=0x100000000," \
     "block-size=2M," properties
 
-/**
- * vm_driver_start: Reset the virtio-mem device and drive it
- */
+/* Reset the virtio-mem device and drive it */
 void vm_driver_start(QTestState *qts);
 
 /**
@@ -151,9 +137,7 @@ void vm_driver_start(QTestState *qts);
  */
 bool vm_plug(QTestState *qts, uint64_t addr, uint16_t blocks, bool plug);
 
-/**
- * vm_plugged_size: Bytes that are plugged
- */
+/* Bytes that are plugged */
 uint64_t vm_plugged_size(QTestState *qts);
 
 #endif

@@ -161,74 +161,18 @@ static void test_dev_full(void)
     }
 }
 
-/* Save to file systems of @size bytes. */
-static bool save_to_small(World *w, uint64_t size, bool by_pipe)
+/* In the midst of memory: more than that is used */
+static void test_disk_full(void)
 {
-    g_autofree char *options = g_strdup_printf("size=%" PRIu64, size);
-    char *dir = mount_small("tmpfs", options);
+    char *dir = mount_small("tmpfs", "size=2M");
     g_autofree char *file = g_strdup_printf("file:%s/vm", dir);
     g_autofree char *command = g_strdup_printf("exec:cat > %s/vm", dir);
 
-    if (!dir) {
-        return false;
-    }
-    save(w, file);
-    if (by_pipe) {
-        save(w, command);
-    }
-    unmount(dir);
-    return true;
-}
-
-/*
- * How much is saved if the guest does nothing meanwhile?
- *
- * It has migrated before, as in the cases: the machine populates some pages
- * when it starts, which a destination does not have.
- */
-static uint64_t saved_bytes(World *w)
-{
-    StreamRelay *relay;
-    uint64_t size;
-
-    world_prepare(w);
-    world_onward(w, dest_new(w, NULL), false);
-    world_prepare(w);
-    relay = relay_new(w->source, NULL, true);
-    source_migrate(w, "fd:relay", false);
-    relay_until(relay, RELAY_NEVER, RELAY_HOLD);
-    g_assert_false(relay_wait(relay));
-    g_free(source_settle(w->source));
-    size = relay_bytes(relay)->len;
-    relay_free(relay);
-    world_end(w);
-    return size;
-}
-
-static void test_disk_full(void)
-{
-    BGBackend backend;
-
-    for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
-        World *w = world_get(backend, false);
-        const uint64_t size = saved_bytes(w) - 1;
-        const uint64_t sizes[] = {
-            BALLOON_PAGE, size / 2,
-            /*
-             * In the state of devices, and all but the last bytes.  (A pipe
-             * would take those, and the source would not know that they never
-             * reach the disk.)
-             */
-            size - (w->end - w->eof), size,
-        };
-        int i;
-
-        g_test_message("%" PRIu64 " bytes", size);
-        for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-            if (!save_to_small(w, sizes[i] & -BALLOON_PAGE, i < 2)) {
-                return;
-            }
-        }
+    if (dir) {
+        save(world_get(BG_ANON, false), file);
+        save(world_get(BG_MEMFD, false), file);
+        save(world_get(BG_ANON, false), command);
+        unmount(dir);
     }
 }
 
