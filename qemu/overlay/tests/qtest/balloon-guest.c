@@ -24,6 +24,13 @@
 #define RAM_SIZE_DEFAULT (UINT64_C(64) << 20)
 #define WAIT_SECONDS 120
 
+/*
+ * What is written without QEMU: much at a time, and up to where main memory is
+ * where the guest has it, on every machine
+ */
+#define DIRECT_MIN (16 * BALLOON_PAGE)
+#define DIRECT_MAX (UINT64_C(3) << 30)
+
 /* Where the device sits */
 #define DEVICE_SLOT 5
 #define DEVICE_IO 0xc000
@@ -54,25 +61,29 @@ G_STATIC_ASSERT(RING_BASE + BG_QUEUES * RING_STRIDE <= BG_REQUEST_BASE);
 /* ---- Programs ---- */
 
 static char *seed, *program;
-static char step[256];
+static char step[256], step_path[256];
+
+static const char *test_path(void)
+{
+#if GLIB_CHECK_VERSION(2, 68, 0)
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    return g_test_get_path();
+    G_GNUC_END_IGNORE_DEPRECATIONS
+#else
+    return "";
+#endif
+}
 
 /* Whatever a test fails by, it comes here. */
 static void tell_how_to_repeat(void *opaque)
 {
-    const char *path = "";
-
-#if GLIB_CHECK_VERSION(2, 68, 0)
-    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
-    path = g_test_get_path();
-    G_GNUC_END_IGNORE_DEPRECATIONS
-#endif
-    if (step[0]) {
+    if (step[0] && !strcmp(step_path, test_path())) {
         fprintf(stderr, "# at: %s\n", step);
     }
     fprintf(stderr, "# repeat: QTEST_QEMU_BINARY=%s " BG_STOCK_ENV "=%s"
             " %s --tap -k --seed=%s -p %s\n",
             g_getenv("QTEST_QEMU_BINARY") ?: "", g_getenv(BG_STOCK_ENV) ?: "",
-            program, seed, path);
+            program, seed, test_path());
 }
 
 /* g_error() traps, and libqtest and we want to know of it. */
@@ -141,6 +152,7 @@ void bg_step(const char *format, ...)
     va_start(ap, format);
     vsnprintf(step, sizeof(step), format, ap);
     va_end(ap);
+    g_strlcpy(step_path, test_path(), sizeof(step_path));
 }
 
 void bg_fail(uint64_t addr, const char *format, ...)
@@ -595,6 +607,22 @@ static void send_request(BGuest *g, int queue, uint64_t addr, uint32_t length,
     bg_kick(g, queue);
 }
 
+/*
+ * Before a migration nobody keeps track of what is written: then much of it
+ * need not go through QEMU, which takes its time.
+ */
+static bool may_write_directly(BGuest *g, uint64_t start, uint64_t length)
+{
+    return length >= DIRECT_MIN && start + length <= DIRECT_MAX &&
+           start + length <= g->options.ram_size && bg_has_status(g, "none");
+}
+
+static void write_directly(BGuest *g, uint64_t addr, const void *buf,
+                           size_t size)
+{
+    g_assert_cmpint(pwrite(g->mem_fd, buf, size, g->hva + addr), ==, size);
+}
+
 void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
 {
     g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
@@ -604,7 +632,11 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
     for (i = 0; i < n; i++) {
         le_pfns[i] = cpu_to_le32(pfns[i]);
     }
-    qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    if (may_write_directly(g, BG_REQUEST_BASE, n * sizeof(*le_pfns))) {
+        write_directly(g, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    } else {
+        qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    }
     send_request(g, queue, BG_REQUEST_BASE, n * sizeof(*le_pfns), 0);
 }
 
@@ -618,22 +650,6 @@ void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
         pfns[i] = start / BALLOON_PAGE + i;
     }
     bg_request(g, queue, pfns, n);
-}
-
-void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length)
-{
-    size_t n = length / BALLOON_PAGE;
-    size_t size = n * sizeof(uint32_t);
-    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
-    size_t i;
-
-    g_assert_cmpuint(size, <=, BG_REQUEST_SIZE);
-    for (i = 0; i < n; i++) {
-        le_pfns[i] = cpu_to_le32(start / BALLOON_PAGE + i);
-    }
-    g_assert_cmpint(pwrite(g->mem_fd, le_pfns, size,
-                           g->hva + BG_REQUEST_BASE), ==, size);
-    send_request(g, BG_INFLATE, BG_REQUEST_BASE, size, 0);
 }
 
 void bg_report(BGuest *g, uint64_t start, uint64_t length)
@@ -695,10 +711,20 @@ uint8_t bg_fill_value(uint64_t addr, uint8_t seed)
 
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
 {
-    uint64_t addr;
+    uint8_t buf[DIRECT_MIN];
+    bool direct = may_write_directly(g, start, length);
+    uint64_t at, i, n;
 
-    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
-        qtest_memset(g->qts, addr, bg_fill_value(addr, seed), BALLOON_PAGE);
+    for (at = start; at < start + length; at += n) {
+        n = MIN(direct ? sizeof(buf) : BALLOON_PAGE, start + length - at);
+        for (i = 0; direct && i < n; i += BALLOON_PAGE) {
+            memset(buf + i, bg_fill_value(at + i, seed), BALLOON_PAGE);
+        }
+        if (direct) {
+            write_directly(g, at, buf, n);
+        } else {
+            qtest_memset(g->qts, at, bg_fill_value(at, seed), n);
+        }
     }
 }
 
@@ -723,10 +749,13 @@ char *bg_find_fd(BGuest *g, const char *what)
     return found;
 }
 
-/* The memfd of the main memory, opened anew so that seeking is harmless */
+/* The file of the main memory, opened anew so that seeking is harmless */
 static int open_memfd(BGuest *g)
 {
-    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
+    const char *file = g->options.ram_file ?: "memfd:memory-backend-memfd";
+    /* What may follow are properties. */
+    g_autofree char *name = g_strndup(file, strcspn(file, ","));
+    g_autofree char *path = bg_find_fd(g, name);
     int fd;
 
     g_assert_nonnull(path);

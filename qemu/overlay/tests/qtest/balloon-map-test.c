@@ -36,48 +36,49 @@ static BGuest *finish(BGuest *g, BGuest *dest)
  */
 #define BALLAST_START (RANDOM_RAM - 8 * MiB)
 
-/* One thing that a guest, honest or not, may do */
-static void random_step(BGuest *g)
+/* What a guest, honest or not, may do */
+typedef enum Deed { INFLATE, DEFLATE, REUSE, FILL, WRITE, RESET, DEEDS } Deed;
+
+/* Some of what is in @deeds, bits of Deed */
+static void random_steps(BGuest *g, unsigned int deeds)
 {
     uint64_t pages = (BALLAST_START - BG_RAM_START) / BALLOON_PAGE;
-    uint64_t length = 1 + g_test_rand_int_range(0, 2) *
-                      g_test_rand_int_range(0, 512);
-    uint64_t first = g_test_rand_int_range(0, pages - length);
-    uint64_t start = BG_RAM_START + first * BALLOON_PAGE;
+    int n = g_test_rand_int_range(0, 30);
 
-    switch (g_test_rand_int_range(0, 8)) {
-    case 0:
-    case 1:
-    case 2:
-        bg_request_range(g, BG_INFLATE, start, length * BALLOON_PAGE);
-        break;
-    case 3:
-        bg_request_range(g, BG_DEFLATE, start, length * BALLOON_PAGE);
-        break;
-    case 4:
-        bg_request_range(g, BG_DEFLATE, start, length * BALLOON_PAGE);
-        /* fall through */
-    case 5:
-        bg_fill(g, start, length * BALLOON_PAGE, g_test_rand_int());
-        break;
-    case 6:
-        /* A few bytes only, wherever they fall */
-        qtest_writel(g->qts, start + 128, g_test_rand_int());
-        break;
-    case 7:
-        if (g_test_rand_int_range(0, 20) == 0) {
-            bg_driver_start(g, BG_MUST_TELL_HOST);
+    while (n > 0) {
+        uint64_t length = 1 + g_test_rand_int_range(0, 2) *
+                          g_test_rand_int_range(0, 512);
+        uint64_t first = g_test_rand_int_range(0, pages - length);
+        uint64_t start = BG_RAM_START + first * BALLOON_PAGE;
+        Deed deed = g_test_rand_int_range(0, DEEDS);
+
+        if (!(deeds & 1u << deed)) {
+            continue;
         }
-        break;
-    }
-}
-
-static void random_steps(BGuest *g, int max)
-{
-    int n = g_test_rand_int_range(0, max);
-
-    while (n-- > 0) {
-        random_step(g);
+        n--;
+        switch (deed) {
+        case INFLATE:
+            bg_request_range(g, BG_INFLATE, start, length * BALLOON_PAGE);
+            break;
+        case DEFLATE:
+        case REUSE:
+            bg_request_range(g, BG_DEFLATE, start, length * BALLOON_PAGE);
+            if (deed == DEFLATE) {
+                break;
+            }
+            /* fall through */
+        case FILL:
+            bg_fill(g, start, length * BALLOON_PAGE, g_test_rand_int());
+            break;
+        case WRITE:
+            /* A few bytes only, wherever they fall */
+            qtest_writel(g->qts, start + 128, g_test_rand_int());
+            break;
+        default:
+            if (g_test_rand_int_range(0, 20) == 0) {
+                bg_driver_start(g, BG_MUST_TELL_HOST);
+            }
+        }
     }
 }
 
@@ -120,10 +121,12 @@ static void test_random(gconstpointer data)
         BGuest *dest = bg_start_incoming(g);
 
         bg_step("migration %d of %d", i + 1, n);
-        random_steps(g, 30);
+        random_steps(g, -1);
+        bg_request_range(g, BG_INFLATE, BG_RAM_START, 4 * MiB);
         migrate_start(g, dest, 4 * MiB);
         BG_WAIT(is_active(g));
-        random_steps(g, 30);
+        /* Not all of it in each migration, or one would hide the other. */
+        random_steps(g, g_test_rand_int_range(1, 1 << DEEDS));
         g_assert_false(bg_has_status(g, "completed"));
         g = finish(g, dest);
     }
@@ -184,7 +187,8 @@ static BGuest *start_large(uint64_t size, int holes)
 
     for (addr = step; addr < size; addr += step) {
         /* RAM above 3 GiB is at 4 GiB and more. */
-        bg_inflate_unseen(g, addr < low ? addr : addr + GiB, step);
+        bg_request_range(g, BG_INFLATE, addr < low ? addr : addr + GiB,
+                         step);
     }
     for (i = 0; i < holes; i++) {
         addr = step + (size - step) / (holes + 1) * (i + 1);
@@ -274,8 +278,8 @@ static void record(Stream *s)
 {
     BGOptions options = { .backend = BG_ANON, .ram_size = RANDOM_RAM };
     BGuest *g = bg_start_driven(&options);
-    g_autofree char *path = g_strdup_printf("%s/balloon-map-%d", g_get_tmp_dir(),
-                                            getpid());
+    g_autofree char *path = g_strdup_printf("%s/balloon-map-%d",
+                                            g_get_tmp_dir(), getpid());
     g_autofree char *uri = g_strdup_printf("exec:cat > %s", path);
     int i;
 
@@ -349,10 +353,10 @@ typedef struct Change {
 } Change;
 
 /*
- * Offsets are from where our own header begins, behind what QEMU has in front of
- * each part of a section; then, 12 bytes later, come the kind of a record and
- * the RAM block's name: the map comes first, last comes a word.  What a later
- * QEMU would change first is the version of the section, 4 bytes before.
+ * Offsets are from where our own header begins, behind what QEMU has in front
+ * of each part of a section; then, 12 bytes later, come the kind of a record
+ * and the RAM block's name: the map comes first, last comes a word.  What a
+ * later QEMU would change first is the version of the section, 4 bytes before.
  */
 static const Change changes[] = {
     { false, -4, "\0\0\0\3", 4, "unsupported version 3 for 'skip'" },
@@ -557,8 +561,8 @@ int main(int argc, char **argv)
 
     bg_init(&argc, &argv);
     for (i = BG_ANON; i <= BG_PRIVATE_MEMFD; i++) {
-        bg_add_test(GINT_TO_POINTER(i + 1), test_random, "balloon-map/random/%s",
-                    bg_backend_name(i));
+        bg_add_test(GINT_TO_POINTER(i + 1), test_random,
+                    "balloon-map/random/%s", bg_backend_name(i));
     }
     bg_add_test(NULL, test_random, "balloon-map/random/multifd");
     bg_add_test("", test_driver, "balloon-map/driver/comes");

@@ -146,8 +146,6 @@ static void batch_send(Batch *b)
 /* ---- Huge pages that are given back in parts ---- */
 
 #define HUGE_START (16 * MiB)
-#define HUGE_COUNT 8
-G_STATIC_ASSERT(HUGE_START + HUGE_COUNT * HUGE_SIZE == RAM_SIZE);
 
 /* A guest that used all its memory */
 static BGuest *start_huge(void)
@@ -168,59 +166,6 @@ static bool is_given_back(BGuest *g, int i)
 
     bg_assert_populated(g, start, HUGE_SIZE, given_back ? 0 : HUGE_PAGES);
     return given_back;
-}
-
-typedef enum Order {
-    ASCENDING,
-    DESCENDING,
-    RANDOM,
-    INTERLEAVED,                /* page after page of all huge pages in turn */
-    ORDERS,
-} Order;
-
-static const char *const order_names[] = {
-    "ascending", "descending", "random", "interleaved",
-};
-
-/* All pages of some huge pages, in requests of as many as Linux makes */
-static void test_huge_order(gconstpointer data)
-{
-    Order order = GPOINTER_TO_INT(data);
-    uint32_t pfns[HUGE_COUNT * HUGE_PAGES];
-    const size_t n = ARRAY_SIZE(pfns), request = 256;
-    BGuest *g = start_huge();
-    int missing[HUGE_COUNT];
-    size_t i, k;
-
-    if (!g) {
-        return;
-    }
-    for (i = 0; i < n; i++) {
-        pfns[i] = BG_PFN(HUGE_START) +
-                  (order == DESCENDING ? n - 1 - i :
-                   order == INTERLEAVED ? i % HUGE_COUNT * HUGE_PAGES +
-                                          i / HUGE_COUNT * 5 % HUGE_PAGES : i);
-    }
-    if (order == RANDOM) {
-        shuffle(pfns, n);
-    }
-    for (i = 0; i < HUGE_COUNT; i++) {
-        missing[i] = HUGE_PAGES;
-    }
-    for (i = 0; i < n; i += request) {
-        bg_step("request %zu", i / request);
-        bg_request(g, BG_INFLATE, pfns + i, request);
-        for (k = i; k < i + request; k++) {
-            missing[(pfns[k] - BG_PFN(HUGE_START)) / HUGE_PAGES]--;
-        }
-        for (k = 0; k < HUGE_COUNT; k++) {
-            g_assert_cmpint(is_given_back(g, k), ==, missing[k] == 0);
-        }
-    }
-    for (i = 0; i < HUGE_COUNT; i++) {
-        g_assert_true(bg_is_zero(g, HUGE_START + i * HUGE_SIZE));
-    }
-    bg_quit(g);
 }
 
 /*
@@ -840,7 +785,8 @@ static void test_report(gconstpointer data)
     };
     const bool bad_expected[REPORT_UNITS] = { 0, 1, 0, 1, 1, 1, 0, 0 };
     const Segment read_only[] = {
-        { HUGE_START + unit, unit, false }, { HUGE_START + unit, unit / 2, true },
+        { HUGE_START + unit, unit, false },
+        { HUGE_START + unit, unit / 2, true },
     };
     Segment segments[ARRAY_SIZE(place)];
     BGuest *g = start(backend, "free-page-reporting=on");
@@ -854,7 +800,9 @@ static void test_report(gconstpointer data)
         for (i = 0; i < ARRAY_SIZE(place); i++) {
             int k = back ? ARRAY_SIZE(place) - 1 - i : i;
 
-            segments[k] = (Segment) { HUGE_START + place[i] * unit, unit, true };
+            segments[k] = (Segment) {
+                HUGE_START + place[i] * unit, unit, true,
+            };
         }
         report(g, segments, ARRAY_SIZE(segments));
         check_units(g, expected, REPORT_UNITS, unit);
@@ -920,39 +868,21 @@ static void test_reset_pieces(gconstpointer data)
 /* ---- Rate ---- */
 
 #define RATE_START (16 * MiB)
-#define RATE_LENGTH (64 * MiB)
-#define RATE_PFNS 256           /* of a request of Linux */
+#define RATE_LENGTH (96 * MiB)
 
-/*
- * Give back, or take back, all of it.  Returns microseconds that the device
- * took, but for one trip over the socket for each ring full of requests.
- */
+/* Give back, or take back, all of it.  Returns microseconds. */
 static gint64 rate_pass(BGuest *g, int queue)
 {
-    uint32_t next = BG_PFN(RATE_START + RATE_LENGTH);
-    g_autofree Batch *b = batch_new(g, queue);
-    uint32_t pfns[RATE_PFNS];
-    gint64 total = 0;
-    int i;
+    gint64 begin = g_get_monotonic_time();
 
-    while (next > BG_PFN(RATE_START)) {
-        gint64 begin;
-
-        while (batch_room(b) && next > BG_PFN(RATE_START)) {
-            for (i = 0; i < RATE_PFNS; i++) {
-                pfns[i] = --next;
-            }
-            batch_add_pfns(b, pfns, RATE_PFNS);
-        }
-        batch_write(b);
-        begin = g_get_monotonic_time();
-        bg_kick(g, queue);
-        total += g_get_monotonic_time() - begin;
-    }
-    return total;
+    bg_request_range(g, queue, RATE_START, RATE_LENGTH);
+    return g_get_monotonic_time() - begin;
 }
 
-/* It is faster than unmodified QEMU: measured 6 times, and 64 times. */
+/*
+ * It is faster than unmodified QEMU, several times, although most of its time
+ * goes into the driver of the test.
+ */
 static void test_rate(gconstpointer data)
 {
     gint64 best[2][2] = { { INT64_MAX, INT64_MAX }, { INT64_MAX, INT64_MAX } };
@@ -1000,10 +930,6 @@ int main(int argc, char **argv)
     int i, k;
 
     bg_init(&argc, &argv);
-    for (i = 0; i < ORDERS; i++) {
-        bg_add_test(GINT_TO_POINTER(i), test_huge_order,
-                    "balloon-request/huge/%s", order_names[i]);
-    }
     for (i = 0; i < ARRAY_SIZE(huge_scripts); i++) {
         bg_add_test(&huge_scripts[i], test_huge_script,
                     "balloon-request/huge/%s", huge_scripts[i].name);

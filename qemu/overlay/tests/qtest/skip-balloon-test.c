@@ -36,74 +36,6 @@ static void assert_map(BGuest *g, uint64_t pages, uint64_t runs)
     g_assert_cmpuint(now, ==, runs);
 }
 
-static void test_inflate(gconstpointer data)
-{
-    BGuest *g = start_ballooned(GPOINTER_TO_INT(data));
-
-    assert_map(g, BALLOON_PAGES, 1);
-    bg_assert_populated(g, BALLOON_START, BALLOON_LENGTH, 0);
-
-    /* A hole, then its first page back */
-    bg_request_range(g, BG_DEFLATE, BALLOON_START + MiB, MiB);
-    assert_map(g, BALLOON_PAGES - 256, 2);
-    bg_request_range(g, BG_INFLATE, BALLOON_START + MiB, BALLOON_PAGE);
-    assert_map(g, BALLOON_PAGES - 255, 2);
-
-    /* Deflate what is not in the map, and what is */
-    bg_request_range(g, BG_DEFLATE, BG_RAM_START, MiB);
-    bg_assert_map(g, BALLOON_PAGES - 255);
-    bg_request_range(g, BG_DEFLATE, BALLOON_START, BALLOON_LENGTH);
-    assert_map(g, 0, 0);
-    bg_quit(g);
-}
-
-static void test_pfn_order(gconstpointer data)
-{
-    BGOptions options = { };
-    BGuest *g = bg_start_driven(&options);
-    uint32_t first = BG_PFN(BALLOON_START);
-    uint32_t descending[256], twice[512];
-    int i;
-
-    for (i = 0; i < 256; i++) {
-        descending[i] = first + 255 - i;
-        twice[i] = twice[511 - i] = first + 1000 + 2 * i;
-    }
-    bg_request(g, BG_INFLATE, descending, 256);
-    assert_map(g, 256, 1);
-    bg_request(g, BG_INFLATE, twice, 512);
-    assert_map(g, 512, 257);
-    bg_request(g, BG_INFLATE, descending, 256);
-    bg_assert_map(g, 512);
-    bg_request(g, BG_DEFLATE, twice, 512);
-    assert_map(g, 256, 1);
-    bg_quit(g);
-}
-
-static void test_bad_pfn(gconstpointer data)
-{
-    BGOptions options = { };
-    BGuest *g = bg_start_driven(&options);
-    const uint32_t bad[] = {
-        BG_PFN(g->options.ram_size),        /* behind the memory */
-        BG_PFN(UINT64_C(0xfee00000)),       /* MMIO */
-        BG_PFN(UINT64_C(0xfffff000)),       /* firmware */
-        BG_PFN(0xff000),                    /* its copy, ROM for the guest */
-        UINT32_MAX, UINT32_MAX - 1, BG_PFN(UINT64_C(1) << 43),
-    };
-    size_t i;
-
-    for (i = 0; i < ARRAY_SIZE(bad); i++) {
-        uint32_t mixed[] = { bad[i], BG_PFN(BALLOON_START) + i, bad[i] };
-
-        bg_request(g, BG_INFLATE, mixed, ARRAY_SIZE(mixed));
-        bg_assert_map(g, i + 1);
-    }
-    bg_request(g, BG_DEFLATE, bad, ARRAY_SIZE(bad));
-    bg_assert_map(g, ARRAY_SIZE(bad));
-    bg_quit(g);
-}
-
 static void assert_no_device(BGuest *g)
 {
     QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map' }");
@@ -538,9 +470,6 @@ static const struct {
     GTestDataFunc func;
     int backends;
 } tests[] = {
-    { "map/inflate", test_inflate, BG_PRIVATE_MEMFD + 1 },
-    { "map/pfn-order", test_pfn_order },
-    { "map/bad-pfn", test_bad_pfn },
     { "map/reset", test_reset },
     { "map/two-blocks", test_two_blocks },
     { "map/query-paged", test_query_paged },

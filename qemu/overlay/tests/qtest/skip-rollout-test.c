@@ -9,7 +9,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/mman.h>
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
@@ -296,7 +295,7 @@ static void migrate_unheard(BGuest *g, BGuest *dest)
 
 /*
  * With either capability on such a destination refuses at the beginning; with
- * both off it fails at the device.  With flag, the source does not hear of that.
+ * both off it fails at the device.  With flag, the source does not hear of it.
  */
 static void misfit(const Case *c)
 {
@@ -414,39 +413,6 @@ static void unload(const Case *c)
     bg_quit(g);
 }
 
-/* ---- Somebody else ---- */
-
-/*
- * What another process has populated in the balloon, as a vhost-user back end
- * does, is sent, and stays in it.
- */
-static void other_process(const Case *c)
-{
-    const uint64_t addr = BALLOON_START + MiB;
-    BalloonModel *m;
-    BGuest *g = start_source(c, WITH, balloon, &m);
-    BGuest *dest = start_dest(c, WITH, balloon);
-    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
-    int fd = open(path, O_RDWR);
-    uint8_t *page = mmap(NULL, BALLOON_PAGE, PROT_READ | PROT_WRITE,
-                         MAP_SHARED, fd, addr);
-
-    g_assert_true(page != MAP_FAILED);
-    memset(page, 77, BALLOON_PAGE);
-    munmap(page, BALLOON_PAGE);
-    close(fd);
-    m->page[addr / BALLOON_PAGE].value = 77;
-    m->page[addr / BALLOON_PAGE].touched = true;
-    hop(g, dest);
-    /* Each pass counts it that finds it dirty. */
-    g_assert_cmpint(bg_skip_stat(g, "vetoed-pages"), >=, 1);
-    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, BALLOON_PAGES - 1);
-    bm_check(m, dest);
-    bm_free(m);
-    bg_quit(dest);
-    bg_quit(g);
-}
-
 /* ---- All of them ---- */
 
 static const Case cases[] = {
@@ -476,7 +442,6 @@ static const Case cases[] = {
     { "roll-back/unpopulated", unpopulated_alone, WITH, BG_MEMFD },
     { "roll-back/unload", unload, WITHOUT, BG_ANON },
     { "roll-back/unload", unload, UNMODIFIED, BG_MEMFD },
-    { "other-process", other_process, WITH, BG_MEMFD },
 };
 
 static void run_case(gconstpointer opaque)
