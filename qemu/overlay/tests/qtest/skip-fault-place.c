@@ -16,20 +16,23 @@
 /* ---- File systems of a limited size ---- */
 
 /*
- * A folder with a file system of its own, which nobody else sees.  NULL, and
- * the test is skipped, if that cannot be had.
+ * This process, and QEMUs that it starts from now on, see file systems that
+ * nobody else does.
+ */
+static bool apart;
+
+/*
+ * A folder with a file system of its own.  NULL, and the test is skipped, if
+ * that cannot be had.
  */
 static char *mount_small(const char *type, const char *options)
 {
-    static bool apart;
     char *dir;
 
-    if (!apart && (unshare(CLONE_NEWNS) ||
-                   mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))) {
+    if (!apart) {
         g_test_skip("file systems cannot be mounted");
         return NULL;
     }
-    apart = true;
     dir = g_dir_make_tmp("skip-fault-XXXXXX", NULL);
     g_assert_nonnull(dir);
     if (mount("none", dir, type, 0, options)) {
@@ -307,6 +310,8 @@ void add_place_tests(void)
 {
     int i;
 
+    apart = !unshare(CLONE_NEWNS) &&
+            !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
     for (i = 0; i < ARRAY_SIZE(memory_cases); i++) {
         bg_add_test(&memory_cases[i], test_memory, "skip-fault/memory/%s",
                     memory_cases[i].name);
