@@ -71,8 +71,12 @@ BGuest *ml_start(const MLayout *layout, MLMode mode, bool incoming)
     };
     BGuest *g = incoming ? bg_start_incoming(&like) : bg_start(&like.options);
 
-    /* For ml_quit(); with machine_args it says nothing else. */
+    /*
+     * With machine_args neither says anything else: the first one is for
+     * ml_quit(), and bg_fill() may write by itself to as much as the other.
+     */
     g->options.ram_file = file;
+    g->options.ram_size = rb_size(g, g->ram_id);
     return g;
 }
 
