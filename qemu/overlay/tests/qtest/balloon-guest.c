@@ -12,18 +12,29 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include "qemu/bswap.h"
+#include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qnum.h"
 #include "qobject/qstring.h"
+#include "qobject/qjson.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "balloon-guest.h"
 
 #define RAM_SIZE_DEFAULT (UINT64_C(64) << 20)
-#define WAIT_SECONDS 60
+#define WAIT_SECONDS 120
+
+/*
+ * What is written without QEMU: much at a time, and up to where main memory is
+ * where the guest has it, on every machine
+ */
+#define DIRECT_MIN (16 * BALLOON_PAGE)
+#define DIRECT_MAX (UINT64_C(3) << 30)
 
 /* Where the device sits */
 #define DEVICE_SLOT 5
 #define DEVICE_IO 0xc000
+G_STATIC_ASSERT(BG_CONFIG_IO == DEVICE_IO + 20);
 
 /* Legacy virtio-pci registers, and PCI configuration registers */
 #define REG_FEATURES 0
@@ -46,6 +57,205 @@ G_STATIC_ASSERT(RING_BASE + BG_QUEUES * RING_STRIDE <= BG_REQUEST_BASE);
 /* Alpha (clipper): where PCI configuration and I/O space are in memory */
 #define ALPHA_PCI_IO UINT64_C(0x801fc000000)
 #define ALPHA_PCI_CONF UINT64_C(0x801fe000000)
+
+/* ---- Programs ---- */
+
+static char *seed, *program;
+static char step[256], step_path[256];
+
+static const char *test_path(void)
+{
+#if GLIB_CHECK_VERSION(2, 68, 0)
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    return g_test_get_path();
+    G_GNUC_END_IGNORE_DEPRECATIONS
+#else
+    return "";
+#endif
+}
+
+/* Whatever a test fails by, it comes here. */
+static void tell_how_to_repeat(void *opaque)
+{
+    if (step[0] && !strcmp(step_path, test_path())) {
+        fprintf(stderr, "# at: %s\n", step);
+    }
+    fprintf(stderr, "# repeat: QTEST_QEMU_BINARY=%s " BG_STOCK_ENV "=%s"
+            " %s --tap -k --seed=%s -p %s\n",
+            g_getenv("QTEST_QEMU_BINARY") ?: "", g_getenv(BG_STOCK_ENV) ?: "",
+            program, seed, test_path());
+}
+
+/* g_error() traps, and libqtest and we want to know of it. */
+static void trapped(int sig)
+{
+    abort();
+}
+
+void bg_init(int *argc, char ***argv)
+{
+    char **more = g_new0(char *, *argc + 2);
+    int i;
+
+    program = (*argv)[0];
+    for (i = 0; i < *argc; i++) {
+        more[i] = (*argv)[i];
+        if (g_str_has_prefix(more[i], "--seed=")) {
+            seed = g_strdup(more[i] + strlen("--seed="));
+        }
+    }
+    if (!seed) {
+        /* glib makes one, and keeps it to itself. */
+        seed = g_strdup_printf("R02S%08x%08x%08x%08x", g_random_int(),
+                               g_random_int(), g_random_int(), g_random_int());
+        more[(*argc)++] = g_strdup_printf("--seed=%s", seed);
+    }
+    *argv = more;
+    g_test_init(argc, argv, NULL);
+    bg_allow_huge_pages(false);
+    sigaction(SIGTRAP, &(struct sigaction) { .sa_handler = trapped }, NULL);
+    qtest_add_abrt_handler(tell_how_to_repeat, "");
+}
+
+void bg_allow_huge_pages(bool allow)
+{
+    g_assert_cmpint(prctl(PR_SET_THP_DISABLE, !allow, 0, 0, 0), ==, 0);
+}
+
+void bg_add_test(const void *data, GTestDataFunc func, const char *format, ...)
+{
+    g_autofree char *path = NULL;
+    va_list ap;
+
+    va_start(ap, format);
+    path = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    qtest_add_data_func(path, data, func);
+}
+
+const char *bg_backend_name(BGBackend backend)
+{
+    static const char *const names[] = {
+        [BG_ANON] = "anon",
+        [BG_MEMFD] = "memfd",
+        [BG_PRIVATE_MEMFD] = "private-memfd",
+        [BG_HUGETLB] = "hugetlb",
+    };
+
+    return names[backend];
+}
+
+void bg_step(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(step, sizeof(step), format, ap);
+    va_end(ap);
+    g_strlcpy(step_path, test_path(), sizeof(step_path));
+}
+
+void bg_fail(uint64_t addr, const char *format, ...)
+{
+    g_autofree char *message = NULL;
+    va_list ap;
+
+    va_start(ap, format);
+    message = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    fprintf(stderr, "# page 0x%" PRIx64 ": %s\n", addr, message);
+    abort();
+}
+
+gint64 bg_deadline(void)
+{
+    return g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+}
+
+void bg_wait_some(unsigned int *times)
+{
+    g_usleep(1000 * MIN(1 + *times / 8, 16));
+    (*times)++;
+}
+
+bool bg_stock_or_skip(void)
+{
+    if (!g_getenv(BG_STOCK_ENV)) {
+        g_test_skip(BG_STOCK_ENV " is not set");
+        return false;
+    }
+    return true;
+}
+
+int64_t bg_free_huge_pages(void)
+{
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/"
+                               "free_hugepages", &text, NULL, NULL)
+           ? g_ascii_strtoll(text, NULL, 10) : 0;
+}
+
+bool bg_huge_or_skip(uint64_t bytes)
+{
+    if (bg_free_huge_pages() < bytes >> 21) {
+        g_test_skip("too few huge pages of 2 MiB are free");
+        return false;
+    }
+    return true;
+}
+
+bool bg_gdb_or_skip(void)
+{
+    g_autofree char *gdb = g_find_program_in_path("gdb");
+
+    if (!gdb) {
+        g_test_skip("gdb is not installed");
+    }
+    return gdb;
+}
+
+void bg_gdb(BGuest *g, const char *command, ...)
+{
+    g_autofree char *pid = g_strdup_printf("%d", (int)qtest_pid(g->qts));
+    /* Reading what QEMU has for debuggers would take most of the time. */
+    const char *argv[20] = { "gdb", "-batch", "-nx", "-readnever", "-p", pid };
+    int n = 6, status;
+    va_list ap;
+
+    va_start(ap, command);
+    for (; command; command = va_arg(ap, const char *)) {
+        g_assert_cmpint(n + 2, <, ARRAY_SIZE(argv));
+        argv[n++] = "-ex";
+        argv[n++] = command;
+    }
+    va_end(ap);
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL,
+                               G_SPAWN_SEARCH_PATH |
+                               G_SPAWN_STDOUT_TO_DEV_NULL |
+                               G_SPAWN_STDERR_TO_DEV_NULL,
+                               NULL, NULL, NULL, NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+}
+
+#define FIRMWARE_SIZE 0x10000
+#define RESET_VECTOR (FIRMWARE_SIZE - 16)
+
+char *bg_write_firmware(const uint8_t *code, size_t size)
+{
+    /* Where the processor begins: jmp to the first byte */
+    static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
+    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
+    char *path = g_strdup_printf("%s/bg-%d.bin", g_get_tmp_dir(), getpid());
+
+    memcpy(image, code, size);
+    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
+    g_assert_true(g_file_set_contents(path, (const char *)image, FIRMWARE_SIZE,
+                                      NULL));
+    return path;
+}
+
+/* ---- Guests ---- */
 
 static bool is_alpha(void)
 {
@@ -180,31 +390,45 @@ static char *machine_args(const BGOptions *options)
                            backend, size, size >> 20, maxmem);
 }
 
-static BGuest *start(const BGOptions *options, const char *socket)
+BGuest *bg_start(const BGOptions *options)
 {
     BGuest *g = g_new0(BGuest, 1);
     g_autofree char *device = device_args(options);
     g_autofree char *machine = NULL;
-    g_autofree char *incoming = NULL;
     g_autofree char *args = NULL;
+    static int n;
+    int saved = -1;
 
     g->options = *options;
     if (!g->options.ram_size) {
         g->options.ram_size = RAM_SIZE_DEFAULT;
     }
     machine = machine_args(&g->options);
-    g->socket = g_strdup(socket);
-    incoming = socket ? g_strdup_printf("-incoming unix:%s", socket)
-                      : g_strdup("");
-    args = g_strdup_printf("%s -nodefaults %s %s %s", machine, device,
-                           incoming, options->args ? options->args : "");
+    args = g_strdup_printf("%s -nodefaults %s %s", machine, device,
+                           options->args ?: "");
+    if (options->keep_log) {
+        g->log = g_strdup_printf("%s/bg-%d-%d.log", g_get_tmp_dir(), getpid(),
+                                 n++);
+        saved = bg_divert_stderr(g->log);
+    }
     /* qtest_init_with_env() connects in any case. */
     g->qts = qtest_init_with_env_and_capabilities(
         options->stock ? BG_STOCK_ENV : NULL, args, NULL,
         !options->connect_later);
+    if (options->keep_log) {
+        bg_restore_stderr(saved);
+    }
     if (!options->connect_later) {
         find_ram(g);
     }
+    return g;
+}
+
+BGuest *bg_start_driven(const BGOptions *options)
+{
+    BGuest *g = bg_start(options);
+
+    bg_driver_start(g, BG_MUST_TELL_HOST | BG_REPORTING);
     return g;
 }
 
@@ -213,25 +437,6 @@ void bg_connect(BGuest *g)
     qtest_connect(g->qts);
     qtest_qmp_handshake(g->qts, NULL);
     find_ram(g);
-}
-
-static BGuest *start_deferred(const BGOptions *options)
-{
-    BGOptions deferred = *options;
-    g_autofree char *args = g_strdup_printf("-incoming defer %s",
-                                            options->args ? options->args
-                                                          : "");
-    BGuest *g;
-
-    deferred.args = args;
-    g = start(&deferred, NULL);
-    g->options.args = options->args;
-    return g;
-}
-
-BGuest *bg_start(const BGOptions *options)
-{
-    return start(options, NULL);
 }
 
 static void set_capabilities(BGuest *g)
@@ -246,25 +451,50 @@ static void set_capabilities(BGuest *g)
     }
 }
 
-BGuest *bg_start_incoming(const BGuest *source)
+BGuest *bg_start_dest(const BGOptions *options)
 {
     static int n;
-    g_autofree char *socket = g_strdup_printf(
-        "%s/skip-balloon-%d-%d.sock", g_get_tmp_dir(), getpid(), n++);
-    g_autofree char *uri = g_strdup_printf("unix:%s", socket);
+    g_autofree char *args = g_strdup_printf("-incoming defer %s",
+                                            options->args ?: "");
+    g_autofree char *uri = NULL;
+    BGOptions deferred = *options;
     BGuest *g;
 
-    if (!source->options.multifd && !source->options.capabilities) {
-        return start(&source->options, socket);
-    }
-
     /* The capabilities have to be set before anybody connects. */
-    g = start_deferred(&source->options);
-    g->socket = g_strdup(socket);
+    deferred.args = args;
+    g = bg_start(&deferred);
+    g->options.args = options->args;
     set_capabilities(g);
+    g->socket = g_strdup_printf("%s/skip-balloon-%d-%d.sock", g_get_tmp_dir(),
+                                getpid(), n++);
+    uri = g_strdup_printf("unix:%s", g->socket);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-incoming',"
                              " 'arguments': { 'uri': %s } }", uri);
     return g;
+}
+
+BGuest *bg_start_incoming(const BGuest *source)
+{
+    return bg_start_dest(&source->options);
+}
+
+BGuest *bg_start_failing_dest(const BGOptions *options)
+{
+    BGOptions logged = *options;
+    BGuest *g;
+
+    logged.keep_log = true;
+    g = bg_start_dest(&logged);
+    qtest_set_expected_status(g->qts, EXIT_FAILURE);
+    return g;
+}
+
+char *bg_log(BGuest *g)
+{
+    char *text = NULL;
+
+    g_assert_true(g_file_get_contents(g->log, &text, NULL, NULL));
+    return text;
 }
 
 /*
@@ -290,11 +520,27 @@ void bg_quit(BGuest *g)
     end_qemu(g);
     qtest_quit(g->qts);
     close(g->mem_fd);
+    if (g->log) {
+        unlink(g->log);
+        g_free(g->log);
+    }
     if (g->socket) {
         unlink(g->socket);
         g_free(g->socket);
     }
     g_free(g);
+}
+
+void bg_quit_failed(BGuest *g, const char *part)
+{
+    g_autofree char *text = NULL;
+
+    qtest_wait_qemu(g->qts);
+    text = bg_log(g);
+    if (!strstr(text, part)) {
+        g_error("no '%s' in: %s", part, text);
+    }
+    bg_quit(g);
 }
 
 uint32_t bg_driver_start(BGuest *g, uint32_t features)
@@ -344,20 +590,37 @@ void bg_kick(BGuest *g, int queue)
     }
 }
 
-/* Tell the device of @n PFNs at BG_REQUEST_BASE. */
-static void send_request(BGuest *g, int queue, size_t n)
+
+/* Have the device serve a request, @length bytes at @addr. */
+static void send_request(BGuest *g, int queue, uint64_t addr, uint32_t length,
+                         uint16_t flags)
 {
     BGQueue *q = &g->queue[queue];
-    uint64_t desc = q->ring;
 
-    g_assert_cmpuint(n, <=, REQUEST_MAX);
-    qtest_writeq(g->qts, desc, BG_REQUEST_BASE);
-    qtest_writel(g->qts, desc + 8, n * sizeof(uint32_t));
-    qtest_writel(g->qts, desc + 12, 0);
+    g_assert_cmpuint(q->size, >, 0);
+    qtest_writeq(g->qts, q->ring, addr);
+    qtest_writel(g->qts, q->ring + 8, length);
+    qtest_writel(g->qts, q->ring + 12, flags);
     qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
     q->added++;
     qtest_writew(g->qts, q->avail + 2, q->added);
     bg_kick(g, queue);
+}
+
+/*
+ * Before a migration nobody keeps track of what is written: then much of it
+ * need not go through QEMU, which takes its time.
+ */
+static bool may_write_directly(BGuest *g, uint64_t start, uint64_t length)
+{
+    return length >= DIRECT_MIN && start + length <= DIRECT_MAX &&
+           start + length <= g->options.ram_size && bg_has_status(g, "none");
+}
+
+static void write_directly(BGuest *g, uint64_t addr, const void *buf,
+                           size_t size)
+{
+    g_assert_cmpint(pwrite(g->mem_fd, buf, size, g->hva + addr), ==, size);
 }
 
 void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
@@ -369,8 +632,12 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
     for (i = 0; i < n; i++) {
         le_pfns[i] = cpu_to_le32(pfns[i]);
     }
-    qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
-    send_request(g, queue, n);
+    if (may_write_directly(g, BG_REQUEST_BASE, n * sizeof(*le_pfns))) {
+        write_directly(g, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    } else {
+        qtest_bufwrite(g->qts, BG_REQUEST_BASE, le_pfns, n * sizeof(*le_pfns));
+    }
+    send_request(g, queue, BG_REQUEST_BASE, n * sizeof(*le_pfns), 0);
 }
 
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
@@ -385,30 +652,79 @@ void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
     bg_request(g, queue, pfns, n);
 }
 
-void bg_inflate_unseen(BGuest *g, uint64_t start, uint64_t length)
+void bg_report(BGuest *g, uint64_t start, uint64_t length)
 {
-    size_t n = length / BALLOON_PAGE;
-    size_t size = n * sizeof(uint32_t);
-    g_autofree uint32_t *le_pfns = g_new(uint32_t, n);
-    size_t i;
+    send_request(g, BG_REPORT, start, length, VRING_DESC_F_WRITE);
+}
 
-    g_assert_cmpuint(size, <=, BG_REQUEST_SIZE);
-    for (i = 0; i < n; i++) {
-        le_pfns[i] = cpu_to_le32(start / BALLOON_PAGE + i);
-    }
-    g_assert_cmpint(pwrite(g->mem_fd, le_pfns, size,
-                           g->hva + BG_REQUEST_BASE), ==, size);
-    send_request(g, BG_INFLATE, n);
+void bg_plug_balloon(BGuest *g)
+{
+    qtest_qmp_device_add(g->qts, "virtio-balloon-pci", "balloon0",
+                         "{ 'addr': '5', 'must-tell-host': true }");
+}
+
+void bg_unplug_balloon(BGuest *g)
+{
+    qtest_qmp_device_del_send(g->qts, "balloon0");
+    qtest_outl(g->qts, 0xae08, 1U << DEVICE_SLOT);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+}
+
+void bg_plug_dimm(BGuest *g)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'memory-backend-ram', 'id': 'dimm-ram',"
+        " 'size': 134217728 } }");
+    qtest_qmp_device_add(g->qts, "pc-dimm", "dimm0",
+                         "{ 'memdev': 'dimm-ram' }");
+}
+
+static bool has_dimm(BGuest *g)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'x-query-ramblock' }");
+    bool found = strstr(qdict_get_str(rsp, "human-readable-text"), "dimm-ram");
+
+    qobject_unref(rsp);
+    return found;
+}
+
+void bg_unplug_dimm(BGuest *g)
+{
+    qtest_qmp_device_del_send(g->qts, "dimm0");
+    qtest_outl(g->qts, 0xa00, 0);
+    qtest_outb(g->qts, 0xa14, 1 << 3);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
+                             " 'arguments': { 'id': 'dimm-ram' } }");
+    /* It goes when the last reader of the memory map is done. */
+    BG_WAIT(!has_dimm(g));
+}
+
+/* ---- Memory ---- */
+
+uint8_t bg_fill_value(uint64_t addr, uint8_t seed)
+{
+    return 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
 }
 
 void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
 {
-    uint64_t addr;
+    uint8_t buf[DIRECT_MIN];
+    bool direct = may_write_directly(g, start, length);
+    uint64_t at, i, n;
 
-    for (addr = start; addr < start + length; addr += BALLOON_PAGE) {
-        uint8_t value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
-
-        qtest_memset(g->qts, addr, value, BALLOON_PAGE);
+    for (at = start; at < start + length; at += n) {
+        n = MIN(direct ? sizeof(buf) : BALLOON_PAGE, start + length - at);
+        for (i = 0; direct && i < n; i += BALLOON_PAGE) {
+            memset(buf + i, bg_fill_value(at + i, seed), BALLOON_PAGE);
+        }
+        if (direct) {
+            write_directly(g, at, buf, n);
+        } else {
+            qtest_memset(g->qts, at, bg_fill_value(at, seed), n);
+        }
     }
 }
 
@@ -433,10 +749,13 @@ char *bg_find_fd(BGuest *g, const char *what)
     return found;
 }
 
-/* The memfd of the main memory, opened anew so that seeking is harmless */
+/* The file of the main memory, opened anew so that seeking is harmless */
 static int open_memfd(BGuest *g)
 {
-    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
+    const char *file = g->options.ram_file ?: "memfd:memory-backend-memfd";
+    /* What may follow are properties. */
+    g_autofree char *name = g_strndup(file, strcspn(file, ","));
+    g_autofree char *path = bg_find_fd(g, name);
     int fd;
 
     g_assert_nonnull(path);
@@ -569,15 +888,6 @@ static void look_at_file(BGuest *g, uint64_t start, uint64_t npages,
     close(fd);
 }
 
-int64_t bg_free_huge_pages(void)
-{
-    g_autofree char *text = NULL;
-
-    return g_file_get_contents("/sys/kernel/mm/hugepages/hugepages-2048kB/"
-                               "free_hugepages", &text, NULL, NULL)
-           ? g_ascii_strtoll(text, NULL, 10) : 0;
-}
-
 bool *bg_populated(BGuest *g, uint64_t start, uint64_t length)
 {
     uint64_t npages = length / BALLOON_PAGE;
@@ -609,6 +919,14 @@ void bg_read(BGuest *g, uint64_t addr, void *buf, size_t size)
     g_assert_cmpint(pread(g->mem_fd, buf, size, g->hva + addr), ==, size);
 }
 
+uint8_t bg_byte(BGuest *g, uint64_t addr)
+{
+    uint8_t value;
+
+    bg_read(g, addr, &value, 1);
+    return value;
+}
+
 bool bg_is_zero(BGuest *g, uint64_t addr)
 {
     static const uint8_t zero[BALLOON_PAGE];
@@ -635,8 +953,8 @@ void bg_assert_same_memory(BGuest *a, BGuest *b)
         bg_read(a, addr, page_a, sizeof(page_a));
         bg_read(b, addr, page_b, sizeof(page_b));
         if (memcmp(page_a, page_b, sizeof(page_a))) {
-            g_error("page 0x%" PRIx64 " differs: %02x... on the source, "
-                    "%02x... on the destination", addr, page_a[0], page_b[0]);
+            bg_fail(addr, "%02x... on the source, %02x... on the destination",
+                    page_a[0], page_b[0]);
         }
     }
 }
@@ -668,6 +986,37 @@ GArray *bg_map_runs(BGuest *g)
     return runs;
 }
 
+uint64_t bg_in_map(BGuest *g, uint64_t start, uint64_t length)
+{
+    g_autoptr(GArray) runs = bg_map_runs(g);
+    uint64_t bytes = 0;
+    unsigned int i;
+
+    for (i = 0; i < runs->len; i++) {
+        BGRun *run = &g_array_index(runs, BGRun, i);
+        uint64_t s = MAX(run->start, start);
+        uint64_t e = MIN(run->start + run->length, start + length);
+
+        bytes += s < e ? e - s : 0;
+    }
+    return bytes;
+}
+
+bool *bg_map_bits(BGuest *g)
+{
+    bool *in_map = g_new0(bool, g->options.ram_size / BALLOON_PAGE);
+    g_autoptr(GArray) runs = bg_map_runs(g);
+    unsigned int i;
+
+    for (i = 0; i < runs->len; i++) {
+        BGRun *run = &g_array_index(runs, BGRun, i);
+
+        memset(in_map + run->start / BALLOON_PAGE, true,
+               run->length / BALLOON_PAGE);
+    }
+    return in_map;
+}
+
 void bg_assert_same_map(BGuest *a, BGuest *b)
 {
     g_autoptr(GArray) runs_a = bg_map_runs(a);
@@ -682,20 +1031,12 @@ void bg_assert_map_let_go(BGuest *g, BGuest *dest)
     uint64_t size = g->options.ram_size;
     g_autofree bool *before = bg_populated(g, 0, size);
     g_autofree bool *populated = bg_populated(dest, 0, size);
-    g_autoptr(GArray) runs = bg_map_runs(dest);
-    unsigned int i;
+    g_autofree bool *in_map = bg_map_bits(dest);
+    uint64_t i;
 
-    for (i = 0; i < runs->len; i++) {
-        BGRun *run = &g_array_index(runs, BGRun, i);
-        uint64_t addr;
-
-        for (addr = run->start; addr < run->start + run->length;
-             addr += BALLOON_PAGE) {
-            if (populated[addr / BALLOON_PAGE] &&
-                !before[addr / BALLOON_PAGE]) {
-                g_error("address 0x%" PRIx64 " is in the balloon, and "
-                        "populated", addr);
-            }
+    for (i = 0; i < size / BALLOON_PAGE; i++) {
+        if (in_map[i] && populated[i] && !before[i]) {
+            bg_fail(i * BALLOON_PAGE, "in the balloon, and populated");
         }
     }
 }
@@ -731,19 +1072,57 @@ void bg_set_capability(BGuest *g, const char *name, bool on)
         name, on);
 }
 
-bool bg_set_background_snapshot(BGuest *g)
+char *bg_qmp_error(QDict *answer)
+{
+    QDict *error = qdict_get_qdict(answer, "error");
+    char *desc;
+
+    g_assert_nonnull(error);
+    desc = g_strdup(qdict_get_str(error, "desc"));
+    qobject_unref(answer);
+    return desc;
+}
+
+char *bg_try_capability(BGuest *g, const char *name)
 {
     QDict *rsp = qtest_qmp(
         g->qts, "{ 'execute': 'migrate-set-capabilities', 'arguments': {"
-        " 'capabilities': [ { 'capability': 'background-snapshot',"
-        " 'state': true } ] } }");
-    bool ret = qdict_haskey(rsp, "return");
+        " 'capabilities': [ { 'capability': %s, 'state': true } ] } }", name);
 
-    if (!ret) {
-        g_test_skip(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"));
+    if (qdict_haskey(rsp, "error")) {
+        return bg_qmp_error(rsp);
     }
     qobject_unref(rsp);
-    return ret;
+    return NULL;
+}
+
+bool bg_set_background_snapshot(BGuest *g)
+{
+    g_autofree char *why = bg_try_capability(g, "background-snapshot");
+
+    if (why) {
+        g_test_skip(why);
+    }
+    return !why;
+}
+
+QDict *bg_json(const char *json)
+{
+    return qobject_to(QDict, qobject_from_json(json, &error_abort));
+}
+
+void bg_set_parameters(BGuest *g, const char *json)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
+        bg_json(json));
+}
+
+void bg_migrate_uri(BGuest *source, const char *uri)
+{
+    qtest_qmp_assert_success(
+        source->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }",
+        uri);
 }
 
 void bg_migrate_start(BGuest *source, BGuest *dest)
@@ -751,9 +1130,7 @@ void bg_migrate_start(BGuest *source, BGuest *dest)
     g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);
 
     set_capabilities(source);
-    qtest_qmp_assert_success(
-        source->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }",
-        uri);
+    bg_migrate_uri(source, uri);
 }
 
 QDict *bg_query_migrate(BGuest *g)
@@ -774,41 +1151,39 @@ int64_t bg_migrate_stat(BGuest *g, const char *member, const char *name)
     return value;
 }
 
-/* True once the migration is completed; a failed one ends the test. */
-static bool migrate_completed(BGuest *g)
-{
-    QDict *info = bg_query_migrate(g);
-    const char *status = qdict_get_try_str(info, "status") ?: "none";
-    bool completed;
-
-    if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
-        g_error("migration %s: %s", status,
-                qdict_get_try_str(info, "error-desc") ?: "");
-    }
-    completed = !strcmp(status, "completed");
-    qobject_unref(info);
-    return completed;
-}
-
-void bg_wait_some(unsigned int *times)
-{
-    g_usleep(1000 * MIN(1 + *times / 8, 16));
-    (*times)++;
-}
-
 void bg_migrate_wait(BGuest *source, BGuest *dest)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    unsigned int times = 0;
-
-    while (!migrate_completed(source) ||
-           (dest && !migrate_completed(dest))) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    bg_wait_status(source, "completed", WAIT_SECONDS);
     if (dest) {
+        bg_wait_status(dest, "completed", WAIT_SECONDS);
         memcpy(dest->queue, source->queue, sizeof(dest->queue));
     }
+}
+
+void bg_migrate_begin(BGuest *source, BGuest *dest, uint64_t bytes)
+{
+    bg_migrate_limit(source, bytes);
+    bg_migrate_start(source, dest);
+}
+
+void bg_migrate_end(BGuest *source, BGuest *dest)
+{
+    bg_migrate_limit(source, 0);
+    bg_migrate_wait(source, dest);
+}
+
+void bg_migrate(BGuest *source, BGuest *dest)
+{
+    bg_migrate_begin(source, dest, 0);
+    bg_migrate_wait(source, dest);
+}
+
+void bg_migrate_cancel(BGuest *source, BGuest *dest)
+{
+    qtest_set_expected_status(dest->qts, EXIT_FAILURE);
+    qtest_qmp_assert_success(source->qts, "{ 'execute': 'migrate_cancel' }");
+    bg_wait_status(source, "cancelled", WAIT_SECONDS);
+    bg_quit(dest);
 }
 
 /*
@@ -845,8 +1220,7 @@ GBytes *bg_record_stream(BGuest *g)
     g_autofree char *bytes = NULL;
     gsize size, at, cut, from = 0;
 
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
+    bg_migrate_uri(g, uri);
     bg_migrate_wait(g, NULL);
     g_assert_true(g_file_get_contents(path, &bytes, &size, NULL));
     unlink(path);
@@ -861,44 +1235,35 @@ GBytes *bg_record_stream(BGuest *g)
     return g_byte_array_free_to_bytes(kept);
 }
 
-void bg_migrate_wait_pass(BGuest *source, int64_t n)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    unsigned int times = 0;
-    int64_t pass = 0;
-
-    while (pass < n) {
-        QDict *info = bg_query_migrate(source);
-        QDict *ram = qdict_get_qdict(info, "ram");
-
-        g_assert_cmpstr(qdict_get_str(info, "status"), !=, "completed");
-        pass = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
-}
-
 /* Nothing is told of RAM while the migration is being set up. */
-static int64_t bytes_sent(BGuest *source)
+static int64_t ram_stat(BGuest *source, const char *name)
 {
     QDict *info = bg_query_migrate(source);
     QDict *ram = qdict_get_qdict(info, "ram");
-    int64_t bytes = ram ? qdict_get_int(ram, "transferred") : 0;
+    int64_t value = ram ? qdict_get_int(ram, name) : 0;
 
     qobject_unref(info);
-    return bytes;
+    return value;
+}
+
+bool bg_has_status(BGuest *g, const char *status)
+{
+    QDict *info = bg_query_migrate(g);
+    bool ret = !strcmp(qdict_get_try_str(info, "status") ?: "none", status);
+
+    qobject_unref(info);
+    return ret;
+}
+
+void bg_migrate_wait_pass(BGuest *source, int64_t n)
+{
+    BG_WAIT(ram_stat(source, "dirty-sync-count") >= n);
+    g_assert_false(bg_has_status(source, "completed"));
 }
 
 void bg_migrate_wait_sent(BGuest *source, int64_t bytes)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    unsigned int times = 0;
-
-    while (bytes_sent(source) < bytes) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    BG_WAIT(ram_stat(source, "transferred") >= bytes);
 }
 
 void bg_migrate_limit(BGuest *source, uint64_t bytes)
@@ -919,6 +1284,16 @@ QDict *bg_skip_info(BGuest *source)
     }
     qobject_unref(info);
     return skip;
+}
+
+void bg_assert_disabled(BGuest *source, const char *reason)
+{
+    QDict *skip = bg_skip_info(source);
+
+    g_assert_nonnull(skip);
+    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "disabled");
+    g_assert_cmpstr(qdict_get_str(skip, "reason"), ==, reason);
+    qobject_unref(skip);
 }
 
 int64_t bg_skip_stat(BGuest *source, const char *name)
@@ -945,7 +1320,8 @@ void bg_wait_status(BGuest *g, const char *status, int seconds)
 
         reached = !strcmp(now, status);
         if (!reached && (!strcmp(now, "completed") ||
-                         !strcmp(now, "failed"))) {
+                         !strcmp(now, "failed") ||
+                         !strcmp(now, "cancelled"))) {
             g_error("migration %s: %s", now,
                     qdict_get_try_str(info, "error-desc") ?: "");
         }

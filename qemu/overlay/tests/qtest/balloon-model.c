@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "balloon-model.h"
 
 BalloonModel *bm_new(const BGuest *g)
@@ -18,8 +19,11 @@ BalloonModel *bm_new(const BGuest *g)
 
 void bm_free(BalloonModel *m)
 {
-    g_free(m->page);
-    g_free(m);
+    if (m) {
+        g_free(m->page);
+        g_free(m->low);
+        g_free(m);
+    }
 }
 
 BalloonModel *bm_copy(const BalloonModel *m)
@@ -27,7 +31,22 @@ BalloonModel *bm_copy(const BalloonModel *m)
     BalloonModel *copy = g_memdup2(m, sizeof(*m));
 
     copy->page = g_memdup2(m->page, m->npages * sizeof(*m->page));
+    copy->low = g_memdup2(m->low, BG_RAM_START);
     return copy;
+}
+
+void bm_note_low(BalloonModel *m, BGuest *g)
+{
+    g_autofree bool *populated = bg_populated(g, 0, BG_RAM_START);
+    uint64_t addr;
+
+    g_free(m->low);
+    m->low = g_malloc0(BG_RAM_START);
+    for (addr = 0; addr < BG_RAM_START; addr += BALLOON_PAGE) {
+        if (populated[addr / BALLOON_PAGE]) {
+            bg_read(g, addr, m->low + addr, BALLOON_PAGE);
+        }
+    }
 }
 
 void bm_empty_balloon(BalloonModel *m)
@@ -39,52 +58,143 @@ void bm_empty_balloon(BalloonModel *m)
     }
 }
 
-static BMPage *first_page(BalloonModel *m, uint64_t start, uint64_t length)
+/* ---- What a guest does ---- */
+
+/* The pages of a range, and one behind the last of them in @end */
+static BMPage *pages(const BalloonModel *m, uint64_t start, uint64_t length,
+                     BMPage **end)
 {
     g_assert_cmphex(start, >=, BG_RAM_START);
     g_assert_cmphex(start + length, <=, m->npages * BALLOON_PAGE);
+    *end = &m->page[(start + length) / BALLOON_PAGE];
     return &m->page[start / BALLOON_PAGE];
+}
+
+static uint64_t addr_of(const BalloonModel *m, const BMPage *page)
+{
+    return (page - m->page) * BALLOON_PAGE;
+}
+
+static void write_page(BalloonModel *m, BGuest *g, BMPage *page, uint8_t value)
+{
+    page->value = value;
+    page->change = 0;
+    page->touched |= page->in_balloon;
+    qtest_memset(g->qts, addr_of(m, page), value, BALLOON_PAGE);
 }
 
 void bm_fill(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
              uint8_t seed)
 {
-    BMPage *page = first_page(m, start, length);
-    uint64_t addr;
+    BMPage *end, *page = pages(m, start, length, &end);
 
-    for (addr = start; addr < start + length; addr += BALLOON_PAGE, page++) {
-        page->value = 1 + (addr / BALLOON_PAGE * 7 + seed) % 255;
+    for (; page < end; page++) {
+        write_page(m, g, page, 1 + ((page - m->page) * 7 + seed) % 255);
+    }
+}
+
+void bm_zero(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
+{
+    BMPage *end, *page = pages(m, start, length, &end);
+
+    for (; page < end; page++) {
+        write_page(m, g, page, 0);
+    }
+}
+
+void bm_change(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
+               uint8_t bits)
+{
+    BMPage *end, *page = pages(m, start, length, &end);
+
+    for (; page < end; page++) {
+        page->change ^= bits;
         page->touched |= page->in_balloon;
-        qtest_memset(g->qts, addr, page->value, BALLOON_PAGE);
+        qtest_writeb(g->qts, addr_of(m, page) + BM_CHANGED_AT,
+                     page->value ^ page->change);
+    }
+}
+
+static void note_request(BMPage *page, bool inflate)
+{
+    if (inflate) {
+        *page = (BMPage) { .in_balloon = true };
+    } else {
+        page->in_balloon = false;
+    }
+}
+
+static void request(BalloonModel *m, BGuest *g, uint64_t start,
+                    uint64_t length, bool inflate)
+{
+    BMPage *end, *page = pages(m, start, length, &end);
+
+    bg_request_range(g, inflate ? BG_INFLATE : BG_DEFLATE, start, length);
+    for (; page < end; page++) {
+        note_request(page, inflate);
     }
 }
 
 void bm_inflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
 {
-    BMPage *page = first_page(m, start, length);
-    uint64_t i;
+    request(m, g, start, length, true);
+}
 
-    bg_request_range(g, BG_INFLATE, start, length);
-    for (i = 0; i < length / BALLOON_PAGE; i++) {
-        page[i] = (BMPage) { .in_balloon = true };
-    }
+void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
+{
+    request(m, g, start, length, false);
 }
 
 void bm_inflate_in_vain(BalloonModel *m, BGuest *g, uint64_t start,
                         uint64_t length)
 {
-    first_page(m, start, length);
     bg_request_range(g, BG_INFLATE, start, length);
 }
 
-void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
+void bm_complete(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
+                 bool inflate)
 {
-    BMPage *page = first_page(m, start, length);
+    g_autofree uint32_t *pfns = g_new(uint32_t, length / BALLOON_PAGE);
+    BMPage *end, *page = pages(m, start, length, &end);
+    size_t n = 0;
+
+    for (; page < end; page++) {
+        if (page->in_balloon != inflate) {
+            note_request(page, inflate);
+            pfns[n++] = page - m->page;
+        }
+    }
+    if (n) {
+        bg_request(g, inflate ? BG_INFLATE : BG_DEFLATE, pfns, n);
+    }
+}
+
+void bm_report(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
+{
+    BMPage *end, *page = pages(m, start, length, &end);
+    BGQueue *q = &g->queue[BG_REPORT];
+
+    g_assert_cmpint(q->size, >, 0);
+    qtest_writeq(g->qts, q->ring, start);
+    qtest_writel(g->qts, q->ring + 8, length);
+    qtest_writel(g->qts, q->ring + 12, VRING_DESC_F_WRITE);
+    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
+    q->added++;
+    qtest_writew(g->qts, q->avail + 2, q->added);
+    bg_kick(g, BG_REPORT);
+    for (; page < end; page++) {
+        *page = (BMPage) { .in_balloon = page->in_balloon };
+    }
+}
+
+/* ---- What the host does ---- */
+
+void bm_touch(BalloonModel *m, uint64_t start, uint64_t length)
+{
     uint64_t i;
 
-    bg_request_range(g, BG_DEFLATE, start, length);
-    for (i = 0; i < length / BALLOON_PAGE; i++) {
-        page[i].in_balloon = false;
+    for (i = start / BALLOON_PAGE; i < (start + length) / BALLOON_PAGE; i++) {
+        m->page[i].touched = true;
     }
 }
 
@@ -93,7 +203,7 @@ void bm_migrated(BalloonModel *m)
     uint64_t i;
 
     for (i = 0; i < m->npages; i++) {
-        m->page[i].touched &= m->page[i].value != 0;
+        m->page[i].touched &= m->page[i].value || m->page[i].change;
     }
 }
 
@@ -107,39 +217,81 @@ void bm_note_populated(BalloonModel *m, BGuest *g)
     }
 }
 
-static void compare(const uint8_t *content, const BMPage *page, uint64_t addr)
-{
-    uint64_t i;
+/* ---- What it has to come to ---- */
 
-    for (i = 0; i < BALLOON_PAGE; i++) {
-        if (content[i] != page->value) {
-            g_error("page 0x%" PRIx64 " holds %02x at %" PRIu64 ", not %02x%s",
-                    addr, content[i], i, page->value,
-                    page->in_balloon ? ", in the balloon" : "");
-        }
+/* What is wrong with what the @i-th page holds, if it is compared at all */
+static char *content_fault(const BalloonModel *m, uint64_t i,
+                           const uint8_t *content)
+{
+    const BMPage *page = &m->page[i];
+    uint8_t expected[BALLOON_PAGE];
+    uint64_t at = 0;
+
+    if (i >= BG_RAM_START / BALLOON_PAGE) {
+        memset(expected, page->value, sizeof(expected));
+        expected[BM_CHANGED_AT] ^= page->change;
+    } else if (m->low) {
+        memcpy(expected, m->low + i * BALLOON_PAGE, sizeof(expected));
+    } else {
+        return NULL;
     }
+    if (!memcmp(content, expected, sizeof(expected))) {
+        return NULL;
+    }
+    while (content[at] == expected[at]) {
+        at++;
+    }
+    return g_strdup_printf("page 0x%" PRIx64 " holds %02x at %" PRIu64
+                           ", not %02x%s", i * BALLOON_PAGE, content[at], at,
+                           expected[at],
+                           page->in_balloon ? ", in the balloon" : "");
 }
 
 void bm_read(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
 {
-    BMPage *page = first_page(m, start, length);
+    BMPage *end, *page = pages(m, start, length, &end);
     uint8_t content[BALLOON_PAGE];
-    uint64_t addr;
 
-    for (addr = start; addr < start + length; addr += BALLOON_PAGE, page++) {
+    for (; page < end; page++) {
+        char *fault;
+
         /* As the guest reads; then all of the page is there to be seen. */
-        qtest_readb(g->qts, addr);
-        bg_read(g, addr, content, sizeof(content));
-        compare(content, page, addr);
+        qtest_readb(g->qts, addr_of(m, page));
+        bg_read(g, addr_of(m, page), content, sizeof(content));
+        fault = content_fault(m, page - m->page, content);
+        if (fault) {
+            g_error("%s", fault);
+        }
         page->touched = true;
     }
 }
 
-static bool *pages_of_map(BalloonModel *m, BGuest *g)
+char *bm_memory_fault(const BalloonModel *m, BGuest *g)
 {
-    bool *in_map = g_new0(bool, m->npages);
+    g_autofree bool *populated = bg_populated(g, 0, g->options.ram_size);
+    char *fault = NULL;
+    uint64_t i;
+
+    for (i = 0; !fault && i < m->npages; i++) {
+        uint8_t content[BALLOON_PAGE] = { };
+
+        if (populated[i]) {
+            if (m->page[i].in_balloon && !m->page[i].touched) {
+                return g_strdup_printf("page 0x%" PRIx64 " is in the balloon, "
+                                       "and populated", i * BALLOON_PAGE);
+            }
+            bg_read(g, i * BALLOON_PAGE, content, sizeof(content));
+        }
+        fault = content_fault(m, i, content);
+    }
+    return fault;
+}
+
+char *bm_map_fault(const BalloonModel *m, BGuest *g)
+{
+    g_autofree bool *in_map = g_new0(bool, m->npages);
     g_autoptr(GArray) runs = bg_map_runs(g);
-    unsigned int i;
+    uint64_t i;
 
     for (i = 0; i < runs->len; i++) {
         BGRun *run = &g_array_index(runs, BGRun, i);
@@ -147,35 +299,21 @@ static bool *pages_of_map(BalloonModel *m, BGuest *g)
         memset(in_map + run->start / BALLOON_PAGE, 1,
                run->length / BALLOON_PAGE);
     }
-    return in_map;
+    for (i = 0; i < m->npages; i++) {
+        if (in_map[i] != m->page[i].in_balloon) {
+            return g_strdup_printf("page 0x%" PRIx64 " is %s the map",
+                                   i * BALLOON_PAGE,
+                                   in_map[i] ? "in" : "missing in");
+        }
+    }
+    return NULL;
 }
 
-void bm_check(BalloonModel *m, BGuest *g)
+void bm_check(const BalloonModel *m, BGuest *g)
 {
-    g_autofree bool *populated = bg_populated(g, 0, g->options.ram_size);
-    g_autofree bool *in_map = pages_of_map(m, g);
-    uint8_t content[BALLOON_PAGE];
-    uint64_t i;
+    g_autofree char *fault = bm_memory_fault(m, g) ?: bm_map_fault(m, g);
 
-    for (i = BG_RAM_START / BALLOON_PAGE; i < m->npages; i++) {
-        const BMPage *page = &m->page[i];
-        uint64_t addr = i * BALLOON_PAGE;
-
-        if (in_map[i] && !page->in_balloon) {
-            g_error("page 0x%" PRIx64 " is in the map, and in use", addr);
-        }
-        if (page->in_balloon && !in_map[i]) {
-            g_error("page 0x%" PRIx64 " is missing in the map", addr);
-        }
-        if (page->in_balloon && !page->touched && populated[i]) {
-            g_error("page 0x%" PRIx64 " is in the balloon, and populated",
-                    addr);
-        }
-        if (populated[i]) {
-            bg_read(g, addr, content, sizeof(content));
-            compare(content, page, addr);
-        } else if (page->value) {
-            g_error("page 0x%" PRIx64 " is not populated", addr);
-        }
+    if (fault) {
+        g_error("%s", fault);
     }
 }

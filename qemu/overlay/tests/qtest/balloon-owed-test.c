@@ -1,25 +1,19 @@
 /*
  * What the guest gives back and the host cannot let go of: while discarding is
- * inhibited, when memory is locked, in private mappings of files
+ * inhibited, and when memory is locked
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include "qemu/units.h"
-#include "qobject/qdict.h"
-#include "standard-headers/linux/virtio_balloon.h"
-#include "standard-headers/linux/virtio_ring.h"
 #include "balloon-guest.h"
 #include "balloon-model.h"
 
-#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
-#define REPORTING (1U << VIRTIO_BALLOON_F_REPORTING)
-#define WAIT_SECONDS 60
 #define HUGE_SIZE (2 * MiB)
 #define HUGE_PAGES (HUGE_SIZE / BALLOON_PAGE)
+#define MIB_PAGES (MiB / BALLOON_PAGE)
 
 /* Bytes per second: slow enough to do something meanwhile */
 #define SLOW (1 * MiB)
@@ -39,109 +33,62 @@ enum {
     TAIL = 32,                  /* what a migration is busy with in the end */
 };
 
-static const char *backend_name(BGBackend backend)
-{
-    return backend == BG_ANON ? "anon" :
-           backend == BG_MEMFD ? "memfd" : "hugetlb";
-}
-
-static BGuest *start_driven(const BGOptions *options)
-{
-    BGuest *g = bg_start(options);
-
-    bg_driver_start(g, MUST_TELL_HOST | REPORTING);
-    return g;
-}
-
-/* How much of a range is in the map, in bytes */
-static uint64_t in_map(BGuest *g, uint64_t start, uint64_t length)
-{
-    g_autoptr(GArray) runs = bg_map_runs(g);
-    uint64_t bytes = 0;
-    unsigned int i;
-
-    for (i = 0; i < runs->len; i++) {
-        BGRun *run = &g_array_index(runs, BGRun, i);
-        uint64_t s = MAX(run->start, start);
-        uint64_t e = MIN(run->start + run->length, start + length);
-
-        bytes += s < e ? e - s : 0;
-    }
-    return bytes;
-}
-
-static void wait_in_map(BGuest *g, uint64_t start, uint64_t length)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-
-    while (in_map(g, start, length) != length) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
-static void assert_resident(BGuest *g, uint64_t start, uint64_t length)
-{
-    g_assert_cmpuint(in_map(g, start, length), ==, 0);
-    g_assert_cmpuint(bg_count_populated(g, start, length), ==,
-                     length / BALLOON_PAGE);
-}
-
-static uint8_t first_byte(BGuest *g, uint64_t addr)
-{
-    uint8_t value;
-
-    bg_read(g, addr, &value, 1);
-    return value;
-}
-
-/* ---- What inhibits discarding ---- */
-
-static bool have_gdb(void)
-{
-    g_autofree char *gdb = g_find_program_in_path("gdb");
-
-    if (!gdb) {
-        g_test_skip("gdb is not installed");
-    }
-    return gdb;
-}
-
-/* Have a debugger call functions of QEMU, in its main loop. */
-static void call(BGuest *g, const char *first, const char *second,
-                 const char *third)
-{
-    g_autofree char *pid = g_strdup_printf("%d", (int)qtest_pid(g->qts));
-    const char *argv[] = {
-        /* Reading what QEMU has for debuggers would take most of the time. */
-        "gdb", "-batch", "-nx", "-readnever", "-p", pid, "-ex", first,
-        second ? "-ex" : NULL, second, "-ex", third, NULL,
-    };
-    int status;
-
-    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL,
-                               G_SPAWN_SEARCH_PATH |
-                               G_SPAWN_STDOUT_TO_DEV_NULL |
-                               G_SPAWN_STDERR_TO_DEV_NULL,
-                               NULL, NULL, NULL, NULL, &status, NULL));
-    g_assert_cmpint(status, ==, 0);
-}
-
+/* What inhibits discarding */
 typedef enum Cause {
     DEVICE,                     /* needs all memory to stay where it is */
     HOLD,                       /* balloon_map_hold() */
+    SNAPSHOT,                   /* a background snapshot is taken */
 } Cause;
+
+static const char *const cause_names[] = { "device", "hold", "snapshot" };
+
+typedef struct Case {
+    const char *name;
+    BGBackend backend;
+    Cause cause;
+    bool precopy;               /* while a migration is under way */
+    bool stopped;               /* the guest is, when it is over */
+    bool reported;              /* the guest reports free pages, too */
+    const char *lock;           /* -overcommit mem-lock */
+} Case;
+
+static void wait_in_map(BGuest *g, uint64_t start, uint64_t length)
+{
+    BG_WAIT(bg_in_map(g, start, length) == length);
+}
+
+#define assert_in_map(g, start, length, bytes) \
+    g_assert_cmpuint(bg_in_map(g, start, length), ==, bytes)
+
+static void assert_resident(BGuest *g, uint64_t start, uint64_t length)
+{
+    assert_in_map(g, start, length, 0);
+    bg_assert_populated(g, start, length, length / BALLOON_PAGE);
+}
 
 static void inhibit(BGuest *g, Cause cause, bool on)
 {
-    if (cause == DEVICE) {
-        call(g, on ? "call (int)ram_block_discard_disable(1)"
-                   : "call (int)ram_block_discard_disable(0)", NULL, NULL);
-    } else {
-        call(g, "call (void)bql_lock_impl(\"test\", 1)",
-             on ? "call (void)balloon_map_hold(1)"
-                : "call (void)balloon_map_hold(0)",
-             "call (void)bql_unlock()");
+    switch (cause) {
+    case DEVICE:
+        bg_gdb(g, on ? "call (int)ram_block_discard_disable(1)"
+                     : "call (int)ram_block_discard_disable(0)", NULL);
+        break;
+    case HOLD:
+        bg_gdb(g, "call (void)bql_lock_impl(\"test\", 1)",
+               on ? "call (void)balloon_map_hold(1)"
+                  : "call (void)balloon_map_hold(0)",
+               "call (void)bql_unlock()", NULL);
+        break;
+    case SNAPSHOT:
+        bg_migrate_limit(g, on ? SLOW : 0);
+        if (on) {
+            bg_set_capability(g, "skip-balloon", true);
+            bg_migrate_uri(g, "exec:cat >/dev/null");
+            qtest_qmp_eventwait(g->qts, "RESUME");
+        } else {
+            bg_migrate_wait(g, NULL);
+        }
+        break;
     }
 }
 
@@ -159,13 +106,13 @@ static void meanwhile(BalloonModel *m, BGuest *g)
     bm_inflate(m, g, OWED * MiB, 8 * MiB);
     bm_inflate(m, g, AGAIN * MiB, 1 * MiB);
     bm_inflate_in_vain(m, g, UNREAD * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 2 * MiB / BALLOON_PAGE);
+    bg_assert_map(g, 2 * MIB_PAGES);
     bm_deflate(m, g, AGAIN * MiB, 1 * MiB);
     bm_fill(m, g, AGAIN * MiB, 1 * MiB, 2);
     bg_request_range(g, BG_DEFLATE, UNREAD * MiB, 1 * MiB);
     bm_deflate(m, g, FORMER * MiB, 1 * MiB);
-    g_assert_cmpuint(in_map(g, FORMER * MiB, 1 * MiB), ==, 0);
-    g_assert_cmpuint(in_map(g, KEPT * MiB, 1 * MiB), ==, 1 * MiB);
+    assert_in_map(g, FORMER * MiB, 1 * MiB, 0);
+    assert_in_map(g, KEPT * MiB, 1 * MiB, 1 * MiB);
     bm_inflate(m, g, LAST * MiB, 1 * MiB);
 }
 
@@ -174,39 +121,113 @@ static void after(BalloonModel *m, BGuest *g)
 {
     wait_in_map(g, OWED * MiB, 8 * MiB);
     wait_in_map(g, LAST * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 10 * MiB / BALLOON_PAGE);
-    g_assert_cmpuint(bg_count_populated(g, OWED * MiB, 8 * MiB), ==, 0);
+    bg_assert_map(g, 10 * MIB_PAGES);
+    bg_assert_populated(g, OWED * MiB, 8 * MiB, 0);
     bm_check(m, g);
 }
 
-typedef struct Case {
-    BGBackend backend;
-    Cause cause;
-} Case;
+/* There is nothing to wait for: three times as long as it would take. */
+static void let_time_pass(void)
+{
+    g_usleep(300 * 1000);
+}
+
+/*
+ * Migrate until all of what the script filled has been sent.  Then the
+ * migration stands still, with something left to be sent, until it is to end.
+ */
+static BGuest *begin_precopy(BGuest *source, BalloonModel *m)
+{
+    BGOptions options = source->options;
+    BGuest *dest;
+
+    options.args = NULL;
+    bm_fill(m, source, TAIL * MiB, 16 * MiB, 5);
+    dest = bg_start_dest(&options);
+    bg_set_capability(source, "skip-balloon", true);
+    bg_migrate_begin(source, dest, STEADY);
+    BG_WAIT(!bg_is_zero(dest, TAIL * MiB));
+    bg_migrate_limit(source, STILL);
+    return dest;
+}
+
+static void end_precopy(BGuest *source, BGuest *dest, BalloonModel *m)
+{
+    g_assert_cmpint(bg_migrate_stat(source, "ram", "remaining"), >, 0);
+    bg_migrate_end(source, dest);
+    bm_migrated(m);
+    bg_assert_same_memory(source, dest);
+    bg_assert_same_map(source, dest);
+    bm_check(m, dest);
+    bg_quit(dest);
+}
+
+/*
+ * What is reported to be free may be in use again, so it is never owed: a
+ * device that needs it keeps it, and nobody who counts pages does.
+ */
+static void report_data(const Case *c, BalloonModel *m, BGuest *g)
+{
+    bg_report(g, DATA * MiB, 1 * MiB);
+    if (c->cause == HOLD) {
+        bg_assert_populated(g, DATA * MiB, 1 * MiB, 0);
+        bm_fill(m, g, DATA * MiB, 1 * MiB, 3);
+    }
+}
 
 static void test_script(gconstpointer data)
 {
     const Case *c = data;
-    BGOptions options = { .backend = c->backend };
+    BGOptions options = {
+        .backend = c->backend,
+        .device_args = c->reported ? "free-page-reporting=on" : NULL,
+    };
+    BGuest *dest = NULL, *g;
     BalloonModel *m;
-    BGuest *g;
 
-    if (!have_gdb()) {
+    if (c->cause != SNAPSHOT && !bg_gdb_or_skip()) {
         return;
     }
-    g = start_driven(&options);
+    g = bg_start_driven(&options);
+    if (c->cause == SNAPSHOT && !bg_set_background_snapshot(g)) {
+        bg_quit(g);
+        return;
+    }
     m = bm_new(g);
     before(m, g);
+    if (c->precopy) {
+        dest = begin_precopy(g, m);
+    }
     inhibit(g, c->cause, true);
+    if (c->reported) {
+        report_data(c, m, g);
+    }
     meanwhile(m, g);
     assert_resident(g, OWED * MiB, 8 * MiB);
     assert_resident(g, UNREAD * MiB, 1 * MiB);
+    if (c->stopped) {
+        qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+    }
     inhibit(g, c->cause, false);
+    if (c->stopped) {
+        /* It may be about to run elsewhere, in memory shared with that. */
+        let_time_pass();
+        assert_resident(g, OWED * MiB, 8 * MiB);
+        qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+    }
     after(m, g);
-    /* It goes on as ever. */
-    bm_inflate(m, g, DATA * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 11 * MiB / BALLOON_PAGE);
-    bm_check(m, g);
+    if (c->precopy) {
+        end_precopy(g, dest, m);
+    } else if (c->reported) {
+        assert_resident(g, DATA * MiB, 1 * MiB);
+        bg_report(g, DATA * MiB, 1 * MiB);
+        bg_assert_populated(g, DATA * MiB, 1 * MiB, 0);
+    } else {
+        /* It goes on as ever. */
+        bm_inflate(m, g, DATA * MiB, 1 * MiB);
+        bg_assert_map(g, 11 * MIB_PAGES);
+        bm_check(m, g);
+    }
     bg_quit(g);
     bm_free(m);
 }
@@ -216,21 +237,21 @@ static void test_pieces(gconstpointer data)
 {
     const Case *c = data;
     BGOptions options = { .backend = c->backend };
-    const size_t n = 8 * MiB / BALLOON_PAGE / 2;
-    g_autofree uint32_t *pfns = g_new(uint32_t, n);
+    uint32_t pfns[4 * MIB_PAGES];
+    const size_t n = ARRAY_SIZE(pfns);
     BalloonModel *m;
     uint64_t runs;
     BGuest *g;
     size_t i;
 
-    if (!have_gdb()) {
+    if (!bg_gdb_or_skip()) {
         return;
     }
-    g = start_driven(&options);
+    g = bg_start_driven(&options);
     m = bm_new(g);
     bm_fill(m, g, DATA * MiB, (END - DATA) * MiB, 1);
     for (i = 0; i < n; i++) {
-        pfns[i] = OWED * MiB / BALLOON_PAGE + 2 * i;
+        pfns[i] = BG_PFN(OWED * MiB) + 2 * i;
         m->page[pfns[i]] = (BMPage) { .in_balloon = true };
     }
     inhibit(g, c->cause, true);
@@ -238,7 +259,7 @@ static void test_pieces(gconstpointer data)
     bm_inflate(m, g, LAST * MiB, 1 * MiB);
     inhibit(g, c->cause, false);
     wait_in_map(g, LAST * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, &runs), ==, n + 1 * MiB / BALLOON_PAGE);
+    g_assert_cmpuint(bg_map_pages(g, &runs), ==, n + MIB_PAGES);
     g_assert_cmpuint(runs, ==, n + 1);
     bm_check(m, g);
     bg_quit(g);
@@ -247,145 +268,32 @@ static void test_pieces(gconstpointer data)
 
 /* ---- Who must not be owed anything ---- */
 
-/* The device writes to the range, as far as the driver's request goes. */
-static void report(BGuest *g, uint64_t start, uint64_t length)
-{
-    BGQueue *q = &g->queue[BG_REPORT];
-
-    g_assert_cmpuint(q->size, >, 0);
-    qtest_writeq(g->qts, q->ring, start);
-    qtest_writel(g->qts, q->ring + 8, length);
-    qtest_writel(g->qts, q->ring + 12, VRING_DESC_F_WRITE);
-    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
-    q->added++;
-    qtest_writew(g->qts, q->avail + 2, q->added);
-    bg_kick(g, BG_REPORT);
-}
-
-/*
- * What is reported to be free may be in use again, so it is never owed: a
- * device that needs it keeps it, and nobody who counts pages does.
- */
-static void test_reported(gconstpointer data)
-{
-    const Case *c = data;
-    BGOptions options = {
-        .backend = c->backend,
-        .device_args = "free-page-reporting=on",
-    };
-    BalloonModel *m;
-    BGuest *g;
-
-    if (!have_gdb()) {
-        return;
-    }
-    g = start_driven(&options);
-    m = bm_new(g);
-    before(m, g);
-    inhibit(g, c->cause, true);
-    report(g, DATA * MiB, 1 * MiB);
-    if (c->cause == HOLD) {
-        g_assert_cmpuint(bg_count_populated(g, DATA * MiB, 1 * MiB), ==, 0);
-        bm_fill(m, g, DATA * MiB, 1 * MiB, 3);
-    }
-    meanwhile(m, g);
-    inhibit(g, c->cause, false);
-    after(m, g);
-    assert_resident(g, DATA * MiB, 1 * MiB);
-    report(g, DATA * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_count_populated(g, DATA * MiB, 1 * MiB), ==, 0);
-    bg_quit(g);
-    bm_free(m);
-}
-
-/* There is nothing to wait for: three times as long as it would take. */
-static void let_time_pass(void)
-{
-    g_usleep(300 * 1000);
-}
-
-/* A driver that need not tell may use a page again before it tells. */
-static void test_need_not_tell(void)
-{
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *g;
-
-    if (!have_gdb()) {
-        return;
-    }
-    g = bg_start(&options);
-    bg_driver_start(g, 0);
-    bg_fill(g, OWED * MiB, 2 * MiB, 1);
-    inhibit(g, DEVICE, true);
-    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
-    inhibit(g, DEVICE, false);
-    let_time_pass();
-    assert_resident(g, OWED * MiB, 1 * MiB);
-    g_assert_false(bg_is_zero(g, OWED * MiB));
-    bg_request_range(g, BG_INFLATE, OWED * MiB, 2 * MiB);
-    g_assert_cmpuint(in_map(g, OWED * MiB, 2 * MiB), ==, 2 * MiB);
-    bg_quit(g);
-}
-
-/*
- * With the guest stopped it may be about to run elsewhere, in memory that is
- * shared with it.
- */
-static void test_stopped(void)
-{
-    BGOptions options = { .backend = BG_MEMFD };
-    BalloonModel *m;
-    BGuest *g;
-
-    if (!have_gdb()) {
-        return;
-    }
-    g = start_driven(&options);
-    m = bm_new(g);
-    before(m, g);
-    inhibit(g, DEVICE, true);
-    meanwhile(m, g);
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
-    inhibit(g, DEVICE, false);
-    let_time_pass();
-    assert_resident(g, OWED * MiB, 8 * MiB);
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
-    after(m, g);
-    bg_quit(g);
-    bm_free(m);
-}
-
-/* ---- Reset and unplug ---- */
-
 typedef enum End {
     DRIVER_RESET,
     SYSTEM_RESET,
     UNPLUG,
+    NEED_NOT_TELL,              /* may use a page again before it tells */
 } End;
 
-static void unplug_balloon(BGuest *g)
-{
-    qtest_qmp_device_del_send(g->qts, "balloon0");
-    qtest_outl(g->qts, 0xae08, 1U << 5);
-    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
-    qtest_qmp_device_add(g->qts, "virtio-balloon-pci", "balloon0",
-                         "{ 'addr': '5', 'must-tell-host': true }");
-}
+static const char *const end_names[] = {
+    "reset/driver", "reset/system", "unplug/balloon", "need-not-tell",
+};
 
 /* Whoever comes next has not given it back. */
 static void test_end(gconstpointer data)
 {
     End end = GPOINTER_TO_INT(data);
     BGOptions options = { .backend = BG_MEMFD };
-    uint8_t value;
     BGuest *g;
 
-    if (!have_gdb()) {
+    if (!bg_gdb_or_skip()) {
         return;
     }
-    g = start_driven(&options);
+    g = bg_start_driven(&options);
     bg_fill(g, OWED * MiB, (END - OWED) * MiB, 1);
-    value = first_byte(g, OWED * MiB);
+    if (end == NEED_NOT_TELL) {
+        bg_driver_start(g, 0);
+    }
     inhibit(g, DEVICE, true);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 8 * MiB);
     switch (end) {
@@ -396,71 +304,65 @@ static void test_end(gconstpointer data)
         qtest_system_reset(g->qts);
         break;
     case UNPLUG:
-        unplug_balloon(g);
+        bg_unplug_balloon(g);
+        bg_plug_balloon(g);
+        break;
+    case NEED_NOT_TELL:
         break;
     }
-    bg_driver_start(g, MUST_TELL_HOST);
-    bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+    if (end != NEED_NOT_TELL) {
+        bg_driver_start(g, BG_MUST_TELL_HOST);
+        bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+    }
     inhibit(g, DEVICE, false);
-    wait_in_map(g, LAST * MiB, 1 * MiB);
+    if (end != NEED_NOT_TELL) {
+        wait_in_map(g, LAST * MiB, 1 * MiB);
+    } else {
+        let_time_pass();
+    }
     assert_resident(g, OWED * MiB, 8 * MiB);
-    g_assert_cmpuint(first_byte(g, OWED * MiB), ==, value);
+    g_assert_cmpuint(bg_byte(g, OWED * MiB), ==, bg_fill_value(OWED * MiB, 1));
+    bg_request_range(g, BG_INFLATE, OWED * MiB, 2 * MiB);
+    assert_in_map(g, OWED * MiB, 2 * MiB, 2 * MiB);
     bg_quit(g);
 }
 
-/* A device that goes when it is over, and nothing has been let go of yet */
-static void test_unplug_last(void)
+/*
+ * The device, or the memory, goes before it can be let go of: a device that
+ * goes when it is over, and nothing has been let go of yet; and a DIMM.
+ */
+static void test_unplug(gconstpointer dimm)
 {
+    const uint64_t start = dimm ? BG_DIMM_START : OWED * MiB;
+    const Cause cause = dimm ? DEVICE : HOLD;
     BGOptions options = { .backend = BG_MEMFD };
     BGuest *g;
 
-    if (!have_gdb()) {
+    if (!bg_gdb_or_skip()) {
         return;
     }
-    g = start_driven(&options);
-    bg_fill(g, OWED * MiB, 8 * MiB, 1);
-    inhibit(g, HOLD, true);
-    bg_request_range(g, BG_INFLATE, OWED * MiB, 8 * MiB);
-    unplug_balloon(g);
-    inhibit(g, HOLD, false);
-    assert_resident(g, OWED * MiB, 8 * MiB);
-    bg_driver_start(g, MUST_TELL_HOST);
-    bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
-    g_assert_cmpuint(in_map(g, LAST * MiB, 1 * MiB), ==, 1 * MiB);
-    bg_quit(g);
-}
-
-/* The memory goes before it can be let go of. */
-static void test_dimm(void)
-{
-    const uint64_t start = 4 * GiB;
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *g;
-
-    if (!have_gdb()) {
-        return;
+    g = bg_start_driven(&options);
+    if (dimm) {
+        bg_plug_dimm(g);
     }
-    g = start_driven(&options);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'object-add', 'arguments': {"
-        " 'qom-type': 'memory-backend-ram', 'id': 'dimm-ram',"
-        " 'size': 134217728 } }");
-    qtest_qmp_device_add(g->qts, "pc-dimm", "dimm0",
-                         "{ 'memdev': 'dimm-ram' }");
     bg_fill(g, start, 4 * MiB, 1);
-    bg_fill(g, OWED * MiB, 1 * MiB, 1);
-    inhibit(g, DEVICE, true);
+    bg_fill(g, LAST * MiB, 1 * MiB, 1);
+    inhibit(g, cause, true);
     bg_request_range(g, BG_INFLATE, start, 4 * MiB);
-    qtest_qmp_device_del_send(g->qts, "dimm0");
-    qtest_outl(g->qts, 0xa00, 0);
-    qtest_outb(g->qts, 0xa14, 1 << 3);
-    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
-                             " 'arguments': { 'id': 'dimm-ram' } }");
-    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
-    inhibit(g, DEVICE, false);
-    wait_in_map(g, OWED * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 1 * MiB / BALLOON_PAGE);
+    if (dimm) {
+        bg_unplug_dimm(g);
+        bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+        inhibit(g, cause, false);
+    } else {
+        bg_unplug_balloon(g);
+        bg_plug_balloon(g);
+        inhibit(g, cause, false);
+        assert_resident(g, start, 4 * MiB);
+        bg_driver_start(g, BG_MUST_TELL_HOST);
+        bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
+    }
+    wait_in_map(g, LAST * MiB, 1 * MiB);
+    bg_assert_map(g, MIB_PAGES);
     bg_quit(g);
 }
 
@@ -484,31 +386,29 @@ static void test_huge(gconstpointer data)
     const int half = HUGE_PAGES / 2;
     BGOptions options = { .backend = BG_HUGETLB };
     const uint64_t used = huge(2) + 7 * BALLOON_PAGE;
-    uint8_t value;
+    /* In the map, of each of them, in the end; populated, if not all of it */
+    const int pages[] = { HUGE_PAGES, half, HUGE_PAGES - 1, HUGE_PAGES,
+                          HUGE_PAGES, half };
     BGuest *g;
+    int i;
 
-    if (!have_gdb()) {
+    if (!bg_gdb_or_skip() || !bg_huge_or_skip(64 * MiB)) {
         return;
     }
-    if (bg_free_huge_pages() < 64 * MiB / HUGE_SIZE) {
-        g_test_skip("too few huge pages are free");
-        return;
-    }
-    g = start_driven(&options);
+    g = bg_start_driven(&options);
     bg_fill(g, huge(0), 6 * HUGE_SIZE, 1);
     ask(g, BG_INFLATE, 0, 0, half);
     ask(g, BG_INFLATE, 3, 0, HUGE_PAGES);
     inhibit(g, c->cause, true);
     /* One in two halves, a half, one of which a page is used again */
-    ask(g, BG_INFLATE, 0, half, HUGE_PAGES - half);
+    ask(g, BG_INFLATE, 0, half, half);
     ask(g, BG_INFLATE, 1, 0, half);
     ask(g, BG_INFLATE, 2, 0, HUGE_PAGES);
     ask(g, BG_DEFLATE, 2, 7, 1);
     bg_fill(g, used, BALLOON_PAGE, 77);
-    value = first_byte(g, used);
     /* One that leaves the map, and comes again; a run that is not whole */
     ask(g, BG_DEFLATE, 3, 7, 1);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, half + HUGE_PAGES - 1);
+    bg_assert_map(g, half + HUGE_PAGES - 1);
     ask(g, BG_INFLATE, 3, 7, 1);
     ask(g, BG_INFLATE, 4, half, HUGE_PAGES);
     ask(g, BG_INFLATE, 4, 0, half);
@@ -516,72 +416,28 @@ static void test_huge(gconstpointer data)
 
     /* The last one by address comes last. */
     wait_in_map(g, huge(5), HUGE_SIZE / 2);
-    g_assert_cmpuint(in_map(g, huge(0), HUGE_SIZE), ==, HUGE_SIZE);
-    g_assert_cmpuint(in_map(g, huge(1), HUGE_SIZE), ==, HUGE_SIZE / 2);
-    g_assert_cmpuint(in_map(g, huge(2), HUGE_SIZE), ==,
-                     HUGE_SIZE - BALLOON_PAGE);
-    g_assert_cmpuint(in_map(g, huge(3), 2 * HUGE_SIZE), ==, 2 * HUGE_SIZE);
-    g_assert_cmpuint(in_map(g, huge(5), HUGE_SIZE), ==, HUGE_SIZE / 2);
-    g_assert_cmpuint(bg_count_populated(g, huge(0), HUGE_SIZE), ==, 0);
-    g_assert_cmpuint(bg_count_populated(g, huge(1), 2 * HUGE_SIZE), ==,
-                     2 * HUGE_PAGES);
-    g_assert_cmpuint(bg_count_populated(g, huge(3), 2 * HUGE_SIZE), ==, 0);
-    g_assert_cmpuint(bg_count_populated(g, huge(5), HUGE_SIZE), ==,
-                     HUGE_PAGES);
-    g_assert_cmpuint(first_byte(g, used), ==, value);
+    for (i = 0; i < ARRAY_SIZE(pages); i++) {
+        bg_step("huge page %d", i);
+        assert_in_map(g, huge(i), HUGE_SIZE, pages[i] * BALLOON_PAGE);
+        bg_assert_populated(g, huge(i), HUGE_SIZE,
+                            pages[i] == HUGE_PAGES ? 0 : HUGE_PAGES);
+    }
+    g_assert_cmpuint(bg_byte(g, used), ==, bg_fill_value(used, 77));
 
     /* The rest comes later. */
-    ask(g, BG_INFLATE, 1, half, HUGE_PAGES - half);
+    ask(g, BG_INFLATE, 1, half, half);
     ask(g, BG_INFLATE, 2, 7, 1);
-    ask(g, BG_INFLATE, 5, half, HUGE_PAGES - half);
-    g_assert_cmpuint(in_map(g, huge(0), 6 * HUGE_SIZE), ==, 6 * HUGE_SIZE);
-    g_assert_cmpuint(bg_count_populated(g, huge(0), 6 * HUGE_SIZE), ==, 0);
+    ask(g, BG_INFLATE, 5, half, half);
+    assert_in_map(g, huge(0), 6 * HUGE_SIZE, 6 * HUGE_SIZE);
+    bg_assert_populated(g, huge(0), 6 * HUGE_SIZE, 0);
     bg_quit(g);
 }
 
-/* ---- Migration ---- */
+/* ---- Postcopy: the destination owes ---- */
 
-static void set_parameter(BGuest *g, const char *name, int64_t value)
-{
-    QDict *args = qdict_new();
-
-    qdict_put_int(args, name, value);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
-        args);
-}
-
-static void wait_for_status(BGuest *g, const char *wanted)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(g);
-        const char *status = qdict_get_try_str(info, "status") ?: "none";
-
-        g_assert_cmpstr(status, !=, "failed");
-        reached = !strcmp(status, wanted);
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
-/* What the host has for the file of the main memory, in bytes */
-static uint64_t file_bytes(BGuest *g)
-{
-    g_autofree char *path = bg_find_fd(g, "memfd:memory-backend-memfd");
-    struct stat st;
-
-    g_assert_nonnull(path);
-    g_assert_cmpint(stat(path, &st), ==, 0);
-    return st.st_blocks * UINT64_C(512);
-}
-
-#define POSTCOPY_RAM (384 * MiB)
+#define POSTCOPY_RAM (192 * MiB)
 #define POSTCOPY_START (64 * MiB)
-#define POSTCOPY_LENGTH (300 * MiB)
+#define POSTCOPY_LENGTH (100 * MiB)
 
 static void test_postcopy(gconstpointer data)
 {
@@ -593,22 +449,18 @@ static void test_postcopy(gconstpointer data)
         .ram_size = POSTCOPY_RAM,
         .capabilities = capabilities,
     };
-    BGuest *source, *dest;
-    BalloonModel *m;
+    BGuest *source = bg_start_driven(&options);
+    BGuest *dest = bg_start_incoming(source);
+    BalloonModel *m = bm_new(source);
 
-    source = start_driven(&options);
-    m = bm_new(source);
     before(m, source);
     bm_fill(m, source, POSTCOPY_START, POSTCOPY_LENGTH, 3);
-    dest = bg_start_incoming(source);
-    set_parameter(source, "max-bandwidth", STEADY);
-    set_parameter(source, "downtime-limit", 1);
-    set_parameter(source, "max-postcopy-bandwidth", SLOW);
-    bg_migrate_start(source, dest);
+    bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 1048576 }");
+    bg_migrate_begin(source, dest, STEADY);
     bg_migrate_wait_pass(source, 1);
     qtest_qmp_assert_success(source->qts,
                              "{ 'execute': 'migrate-start-postcopy' }");
-    wait_for_status(source, "postcopy-active");
+    bg_wait_status(source, "postcopy-active", 60);
     qtest_qmp_eventwait(dest->qts, "RESUME");
     memcpy(dest->queue, source->queue, sizeof(dest->queue));
 
@@ -616,117 +468,17 @@ static void test_postcopy(gconstpointer data)
     meanwhile(m, dest);
     bm_inflate(m, dest, POSTCOPY_START, POSTCOPY_LENGTH);
     /* In postcopy still, and some of it not there yet */
-    wait_for_status(source, "postcopy-active");
-    g_assert_cmpuint(in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH), ==, 0);
-    set_parameter(source, "max-postcopy-bandwidth", 0);
+    bg_wait_status(source, "postcopy-active", 60);
+    assert_in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH, 0);
+    bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 0 }");
     bg_migrate_wait(source, NULL);
-    wait_for_status(dest, "completed");
+    bg_wait_status(dest, "completed", 60);
 
     wait_in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH);
-    g_assert_cmpuint(bg_count_populated(dest, POSTCOPY_START,
-                                        POSTCOPY_LENGTH), ==, 0);
-    if (options.backend == BG_MEMFD) {
-        g_test_message("the memory takes %" PRIu64 " KiB",
-                       file_bytes(dest) / KiB);
-        g_assert_cmpuint(file_bytes(dest), <=, POSTCOPY_RAM - POSTCOPY_LENGTH);
-    }
+    bg_assert_populated(dest, POSTCOPY_START, POSTCOPY_LENGTH, 0);
     wait_in_map(dest, LAST * MiB, 1 * MiB);
     bm_check(m, dest);
     bg_quit(dest);
-    bg_quit(source);
-    bm_free(m);
-}
-
-static void migrate_to_nowhere(BGuest *g)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': {"
-        " 'uri': 'exec:cat >/dev/null' } }");
-}
-
-static void test_snapshot(gconstpointer data)
-{
-    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
-    BGuest *g = start_driven(&options);
-    BalloonModel *m;
-
-    if (!bg_set_background_snapshot(g)) {
-        bg_quit(g);
-        return;
-    }
-    m = bm_new(g);
-    before(m, g);
-    bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, SLOW);
-    migrate_to_nowhere(g);
-    qtest_qmp_eventwait(g->qts, "RESUME");
-    meanwhile(m, g);
-    assert_resident(g, OWED * MiB, 8 * MiB);
-    bg_migrate_limit(g, 0);
-    bg_migrate_wait(g, NULL);
-    after(m, g);
-    bg_quit(g);
-    bm_free(m);
-}
-
-/*
- * Migrate until all of what the script filled has been sent.  Then the
- * migration stands still, with something left to be sent, until it is to end.
- */
-static BGuest *begin_precopy(BGuest *source, BalloonModel *m, bool same_args)
-{
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    BGuest as = *source;
-    BGuest *dest;
-
-    bm_fill(m, source, TAIL * MiB, 16 * MiB, 5);
-    if (!same_args) {
-        as.options.args = NULL;
-    }
-    dest = bg_start_incoming(&as);
-    bg_set_capability(source, "skip-balloon", true);
-    bg_migrate_limit(source, STEADY);
-    bg_migrate_start(source, dest);
-    while (bg_is_zero(dest, TAIL * MiB)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-    bg_migrate_limit(source, STILL);
-    return dest;
-}
-
-static void end_precopy(BGuest *source, BGuest *dest, BalloonModel *m)
-{
-    g_assert_cmpint(bg_migrate_stat(source, "ram", "remaining"), >, 0);
-    bg_migrate_limit(source, 0);
-    bg_migrate_wait(source, dest);
-    bm_migrated(m);
-    bg_assert_same_memory(source, dest);
-    bg_assert_same_map(source, dest);
-    bm_check(m, dest);
-    bg_quit(dest);
-}
-
-/* Let go of while a migration is under way, when it has been sent already */
-static void test_precopy(gconstpointer data)
-{
-    const Case *c = data;
-    BGOptions options = { .backend = c->backend };
-    BGuest *source, *dest;
-    BalloonModel *m;
-
-    if (!have_gdb()) {
-        return;
-    }
-    source = start_driven(&options);
-    m = bm_new(source);
-    before(m, source);
-    dest = begin_precopy(source, m, true);
-    inhibit(source, c->cause, true);
-    meanwhile(m, source);
-    inhibit(source, c->cause, false);
-    after(m, source);
-    end_precopy(source, dest, m);
     bg_quit(source);
     bm_free(m);
 }
@@ -749,146 +501,113 @@ static bool may_lock(void)
     return ret;
 }
 
-static int divert_stderr(char **path)
+static BGuest *start_locked(const Case *c)
 {
-    int fd = g_file_open_tmp("balloon-owed-XXXXXX", path, NULL);
+    g_autofree char *args = g_strdup_printf("-overcommit mem-lock=%s", c->lock);
+    BGOptions options = {
+        .backend = c->backend,
+        .args = args,
+        .device_args = "free-page-reporting=on",
+        .keep_log = true,
+    };
+    BGuest *g = bg_start_driven(&options);
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    return bg_divert_stderr(*path);
+    g->options.args = NULL;
+    g->options.keep_log = false;
+    return g;
 }
 
-/* Returns what has been written, and how many lines of it are of QEMU. */
-static char *restore_stderr(int saved, char *path, int *lines)
+/* What has been told on stderr, once if at all */
+static void assert_told(BGuest *g, const char *part)
 {
-    g_auto(GStrv) line = NULL;
-    char *text = NULL;
-    int i;
+    g_autofree char *log = bg_log(g);
+    const char *first = strstr(log, "qemu-system");
 
-    bg_restore_stderr(saved);
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    unlink(path);
-    g_free(path);
-    line = g_strsplit(text, "\n", -1);
-    *lines = 0;
-    for (i = 0; line[i]; i++) {
-        *lines += !!strstr(line[i], "qemu-system");
-    }
-    return text;
-}
-
-static void assert_disabled(BGuest *g, const char *reason)
-{
-    QDict *skip = bg_skip_info(g);
-
-    g_assert_nonnull(skip);
-    g_assert_cmpstr(qdict_get_str(skip, "status"), ==, "disabled");
-    g_assert_cmpstr(qdict_get_str(skip, "reason"), ==, reason);
-    qobject_unref(skip);
+    g_assert_cmpint(!!first, ==, !!part);
+    g_assert_true(!part || (strstr(log, part) &&
+                            !strstr(first + 1, "qemu-system")));
 }
 
 /* There is nothing to let go of, which is told once, and in query-migrate. */
 static void test_locked_anon(gconstpointer data)
 {
-    BGOptions options = {
-        .backend = BG_ANON,
-        .args = data,
-        .device_args = "free-page-reporting=on",
-    };
-    g_autofree char *text = NULL;
-    BGuest *source, *dest, as;
+    BGuest *source, *dest;
     BalloonModel *m;
-    char *path;
-    int saved, lines, i;
+    int i;
 
     if (!may_lock()) {
         return;
     }
-    saved = divert_stderr(&path);
-    source = start_driven(&options);
+    source = start_locked(data);
     m = bm_new(source);
     bm_fill(m, source, DATA * MiB, (END - DATA) * MiB, 1);
     for (i = 0; i < 8; i++) {
         bm_inflate_in_vain(m, source, (OWED + i) * MiB, 1 * MiB);
-        report(source, (DATA + i) * MiB, 1 * MiB);
+        bg_report(source, (DATA + i) * MiB, 1 * MiB);
     }
     assert_resident(source, DATA * MiB, 16 * MiB);
-    as = *source;
-    as.options.args = NULL;
-    dest = bg_start_incoming(&as);
+    dest = bg_start_incoming(source);
     bg_set_capability(source, "skip-balloon", true);
-    bg_migrate_start(source, dest);
-    bg_migrate_wait(source, dest);
-    assert_disabled(source, "discard-inhibited");
-    g_assert_cmpuint(bg_map_pages(source, NULL), ==, 0);
+    bg_migrate(source, dest);
+    bg_assert_disabled(source, "discard-inhibited");
+    bg_assert_map(source, 0);
     bm_check(m, dest);
     bg_quit(dest);
+    assert_told(source, "mem-lock");
     bg_quit(source);
     bm_free(m);
-    text = restore_stderr(saved, path, &lines);
-    g_test_message("%s", text);
-    g_assert_cmpint(lines, ==, 1);
-    g_assert_nonnull(strstr(text, "mem-lock"));
 }
 
 /* The hole is punched, so the page is gone, whatever madvise() would say. */
 static void test_locked_memfd(gconstpointer data)
 {
-    BGOptions options = { .backend = BG_MEMFD, .args = data };
-    g_autofree char *text = NULL;
     BGuest *source, *dest;
     BalloonModel *m;
-    char *path;
-    int saved, lines;
 
     if (!may_lock()) {
         return;
     }
-    saved = divert_stderr(&path);
-    source = start_driven(&options);
+    source = start_locked(data);
     m = bm_new(source);
     before(m, source);
-    g_assert_cmpuint(bg_map_pages(source, NULL), ==, 2 * MiB / BALLOON_PAGE);
-    g_assert_cmpuint(bg_count_populated(source, FORMER * MiB, 2 * MiB), ==, 0);
-    dest = begin_precopy(source, m, false);
+    bg_assert_map(source, 2 * MIB_PAGES);
+    bg_assert_populated(source, FORMER * MiB, 2 * MiB, 0);
+    dest = begin_precopy(source, m);
     g_assert_false(bg_is_zero(dest, OWED * MiB));
     bm_inflate(m, source, OWED * MiB, 8 * MiB);
     bm_deflate(m, source, FORMER * MiB, 1 * MiB);
     end_precopy(source, dest, m);
-    g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=,
-                    8 * MiB / BALLOON_PAGE);
+    g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=, 8 * MIB_PAGES);
+    assert_told(source, NULL);
     bg_quit(source);
     bm_free(m);
-    text = restore_stderr(saved, path, &lines);
-    g_test_message("%s", text);
-    g_assert_cmpint(lines, ==, 0);
 }
 
 /* Huge pages are never locked. */
-static void test_locked_huge(void)
+static void test_locked_huge(gconstpointer data)
 {
-    BGOptions options = {
-        .backend = BG_HUGETLB,
-        .args = "-overcommit mem-lock=on",
-    };
     BGuest *g;
 
-    if (!may_lock()) {
+    if (!may_lock() || !bg_huge_or_skip(64 * MiB)) {
         return;
     }
-    if (bg_free_huge_pages() < 64 * MiB / HUGE_SIZE) {
-        g_test_skip("too few huge pages are free");
-        return;
-    }
-    g = start_driven(&options);
+    g = start_locked(data);
     bg_request_range(g, BG_INFLATE, huge(0), HUGE_SIZE);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, HUGE_PAGES);
-    g_assert_cmpuint(bg_count_populated(g, huge(0), HUGE_SIZE), ==, 0);
+    bg_assert_map(g, HUGE_PAGES);
+    bg_assert_populated(g, huge(0), HUGE_SIZE, 0);
     bg_quit(g);
 }
 
+/* Migrate @g with skip-balloon to where nobody reads it. */
+static void migrate_to_nowhere(BGuest *g)
+{
+    bg_set_capability(g, "skip-balloon", true);
+    bg_migrate_uri(g, "exec:cat >/dev/null");
+    bg_migrate_wait(g, NULL);
+}
+
 /* Some memory is locked and stays, some can be let go of. */
-static void test_locked_mixed(void)
+static void test_locked_mixed(gconstpointer data)
 {
     BGOptions options = {
         .backend = BG_ANON,
@@ -901,48 +620,44 @@ static void test_locked_mixed(void)
     if (!may_lock()) {
         return;
     }
-    g = start_driven(&options);
+    g = bg_start_driven(&options);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
-    bg_request_range(g, BG_INFLATE, 4 * GiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 1 * MiB / BALLOON_PAGE);
-    bg_set_capability(g, "skip-balloon", true);
+    bg_assert_map(g, 0);
+    bg_request_range(g, BG_INFLATE, BG_DIMM_START, 1 * MiB);
+    bg_assert_map(g, MIB_PAGES);
     migrate_to_nowhere(g);
-    bg_migrate_wait(g, NULL);
-    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==,
-                    1 * MiB / BALLOON_PAGE);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, MIB_PAGES);
     bg_quit(g);
 }
 
-/* Lock, or unlock, a part of the memory behind QEMU's back. */
-static void lock(BGuest *g, const char *function, uint64_t start,
-                 uint64_t length)
+/* Lock a part of the memory behind QEMU's back. */
+static void lock_owed(BGuest *g)
 {
     g_autofree char *command = g_strdup_printf(
-        "call (int)%s((void *)0x%" PRIx64 ", %" PRIu64 ")", function,
-        g->hva + start, length);
+        "call (int)mlock((void *)0x%" PRIx64 ", %u)", g->hva + OWED * MiB,
+        (unsigned int)MiB);
 
-    call(g, command, NULL, NULL);
+    bg_gdb(g, command, NULL);
 }
 
 /* Discarding fails, and yet the page is gone. */
-static void test_half_discarded(void)
+static void test_half_discarded(gconstpointer data)
 {
     BGOptions options = { .backend = BG_MEMFD };
     BGuest *source, *dest;
     BalloonModel *m;
 
-    if (!have_gdb() || !may_lock()) {
+    if (!bg_gdb_or_skip() || !may_lock()) {
         return;
     }
-    source = start_driven(&options);
+    source = bg_start_driven(&options);
     m = bm_new(source);
     before(m, source);
-    dest = begin_precopy(source, m, true);
-    lock(source, "mlock", OWED * MiB, 1 * MiB);
+    dest = begin_precopy(source, m);
+    lock_owed(source);
     bm_inflate(m, source, OWED * MiB, 1 * MiB);
-    g_assert_cmpuint(in_map(source, OWED * MiB, 1 * MiB), ==, 0);
-    g_assert_cmpuint(bg_count_populated(source, OWED * MiB, 1 * MiB), ==, 0);
+    assert_in_map(source, OWED * MiB, 1 * MiB, 0);
+    bg_assert_populated(source, OWED * MiB, 1 * MiB, 0);
     /* It is not in the map, so this changes nothing but the model. */
     bm_deflate(m, source, OWED * MiB, 1 * MiB);
     end_precopy(source, dest, m);
@@ -951,146 +666,89 @@ static void test_half_discarded(void)
 }
 
 /* Nothing could be discarded up to now, or something could. */
-static void test_failed(gconstpointer data)
+static void test_failed(gconstpointer then_works)
 {
-    bool then_works = GPOINTER_TO_INT(data);
     BGOptions options = { .backend = BG_ANON };
     BGuest *g;
 
-    if (!have_gdb() || !may_lock()) {
+    if (!bg_gdb_or_skip() || !may_lock()) {
         return;
     }
-    g = start_driven(&options);
-    lock(g, "mlock", OWED * MiB, 1 * MiB);
+    g = bg_start_driven(&options);
+    lock_owed(g);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    bg_assert_map(g, 0);
     if (then_works) {
         bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
         bg_request_range(g, BG_DEFLATE, LAST * MiB, 1 * MiB);
     }
-    bg_set_capability(g, "skip-balloon", true);
     migrate_to_nowhere(g);
-    bg_migrate_wait(g, NULL);
     if (then_works) {
         g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, 0);
     } else {
-        assert_disabled(g, "discard-inhibited");
+        bg_assert_disabled(g, "discard-inhibited");
     }
-    bg_quit(g);
-}
-
-/* ---- Private mappings of files ---- */
-
-/*
- * Migration lets go of nothing on the source, not of zeroes in the balloon
- * either: it would change a file, which may be what others start from.
- */
-static void test_private_file(void)
-{
-    g_autofree char *path = NULL;
-    g_autofree char *args = NULL;
-    BGOptions options = { .backend = BG_ANON };
-    uint8_t page[BALLOON_PAGE], now[BALLOON_PAGE];
-    int fd = g_file_open_tmp("balloon-owed-XXXXXX", &path, NULL);
-    struct stat st, st_now;
-    BGuest *g;
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, 64 * MiB), ==, 0);
-    args = g_strdup_printf("-machine pc,memory-backend=ram0 -m 64M "
-                           "-object memory-backend-file,id=ram0,size=64M,"
-                           "share=off,mem-path=%s", path);
-    options.machine_args = args;
-    options.ram_size = 64 * MiB;
-    g = start_driven(&options);
-    bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
-    bg_fill(g, TAIL * MiB, 1 * MiB, 1);
-    bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, STILL);
-    migrate_to_nowhere(g);
-    bg_migrate_wait_pass(g, 1);
-    /* Populated, zero, and dirty in the last pass */
-    qtest_memset(g->qts, OWED * MiB, 0, BALLOON_PAGE);
-    memset(page, 0x5a, sizeof(page));
-    g_assert_cmpint(pwrite(fd, page, sizeof(page), OWED * MiB), ==,
-                    sizeof(page));
-    g_assert_cmpint(fstat(fd, &st), ==, 0);
-    bg_migrate_limit(g, 0);
-    bg_migrate_wait(g, NULL);
-    g_assert_cmpint(pread(fd, now, sizeof(now), OWED * MiB), ==,
-                    sizeof(now));
-    g_assert_cmpmem(now, sizeof(now), page, sizeof(page));
-    g_assert_cmpint(fstat(fd, &st_now), ==, 0);
-    g_assert_cmpint(st_now.st_blocks, ==, st.st_blocks);
-    close(fd);
-    unlink(path);
     bg_quit(g);
 }
 
 /* ---- All of them ---- */
 
-static void add(const char *name, BGBackend backend, Cause cause,
-                GTestDataFunc func)
-{
-    Case c = { .backend = backend, .cause = cause };
-    g_autofree char *path = g_strdup_printf(
-        "balloon-owed/%s/%s/%s", name, cause == DEVICE ? "device" : "hold",
-        backend_name(backend));
+static const Case scripts[] = {
+    { "script", BG_MEMFD, HOLD },
+    { "script", BG_ANON, SNAPSHOT },
+    { "script", BG_MEMFD, SNAPSHOT },
+    { "stopped", BG_ANON, DEVICE, .stopped = true },
+    { "reported", BG_MEMFD, DEVICE, .reported = true },
+    { "reported", BG_MEMFD, HOLD, .reported = true },
+    { "precopy", BG_ANON, DEVICE, .precopy = true },
+    { "precopy", BG_MEMFD, HOLD, .precopy = true },
+};
 
-    qtest_add_data_func_full(path, g_memdup2(&c, sizeof(c)), func, g_free);
-}
+static const struct {
+    const char *name;
+    GTestDataFunc func;
+    Case c;
+} tests[] = {
+    { "pieces", test_pieces, { .backend = BG_MEMFD, .cause = HOLD } },
+    { "huge/device", test_huge, { .cause = DEVICE } },
+    { "huge/hold", test_huge, { .cause = HOLD } },
+    { "locked/anon", test_locked_anon, { .lock = "on" } },
+    { "locked/anon-on-fault", test_locked_anon, { .lock = "on-fault" } },
+    { "locked/memfd", test_locked_memfd,
+      { .backend = BG_MEMFD, .lock = "on" } },
+    { "locked/memfd-on-fault", test_locked_memfd,
+      { .backend = BG_MEMFD, .lock = "on-fault" } },
+    { "locked/huge", test_locked_huge,
+      { .backend = BG_HUGETLB, .lock = "on" } },
+    { "locked/mixed", test_locked_mixed },
+    { "half-discarded", test_half_discarded },
+};
 
 int main(int argc, char **argv)
 {
-    BGBackend backend;
-    Cause cause;
+    int i;
 
-    g_test_init(&argc, &argv, NULL);
-    /* A transparent huge page populates what nobody asked for. */
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-
-    for (cause = DEVICE; cause <= HOLD; cause++) {
-        for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
-            add("script", backend, cause, test_script);
-            add("precopy", backend, cause, test_precopy);
-        }
-        add("pieces", BG_MEMFD, cause, test_pieces);
-        add("reported", BG_MEMFD, cause, test_reported);
-        add("huge", BG_HUGETLB, cause, test_huge);
+    bg_init(&argc, &argv);
+    for (i = 0; i < ARRAY_SIZE(scripts); i++) {
+        bg_add_test(&scripts[i], test_script, "balloon-owed/%s/%s/%s",
+                    scripts[i].name, cause_names[scripts[i].cause],
+                    bg_backend_name(scripts[i].backend));
     }
-    qtest_add_func("balloon-owed/need-not-tell", test_need_not_tell);
-    qtest_add_func("balloon-owed/stopped", test_stopped);
-    qtest_add_data_func("balloon-owed/reset/driver",
-                        GINT_TO_POINTER(DRIVER_RESET), test_end);
-    qtest_add_data_func("balloon-owed/reset/system",
-                        GINT_TO_POINTER(SYSTEM_RESET), test_end);
-    qtest_add_data_func("balloon-owed/unplug/balloon",
-                        GINT_TO_POINTER(UNPLUG), test_end);
-    qtest_add_func("balloon-owed/unplug/last", test_unplug_last);
-    qtest_add_func("balloon-owed/unplug/dimm", test_dimm);
-    qtest_add_data_func("balloon-owed/postcopy/anon",
-                        GINT_TO_POINTER(BG_ANON), test_postcopy);
-    qtest_add_data_func("balloon-owed/postcopy/memfd",
-                        GINT_TO_POINTER(BG_MEMFD), test_postcopy);
-    qtest_add_data_func("balloon-owed/snapshot/anon",
-                        GINT_TO_POINTER(BG_ANON), test_snapshot);
-    qtest_add_data_func("balloon-owed/snapshot/memfd",
-                        GINT_TO_POINTER(BG_MEMFD), test_snapshot);
-    qtest_add_data_func("balloon-owed/locked/anon",
-                        "-overcommit mem-lock=on", test_locked_anon);
-    qtest_add_data_func("balloon-owed/locked/anon-on-fault",
-                        "-overcommit mem-lock=on-fault", test_locked_anon);
-    qtest_add_data_func("balloon-owed/locked/memfd",
-                        "-overcommit mem-lock=on", test_locked_memfd);
-    qtest_add_data_func("balloon-owed/locked/memfd-on-fault",
-                        "-overcommit mem-lock=on-fault", test_locked_memfd);
-    qtest_add_func("balloon-owed/locked/huge", test_locked_huge);
-    qtest_add_func("balloon-owed/locked/mixed", test_locked_mixed);
-    qtest_add_func("balloon-owed/half-discarded", test_half_discarded);
-    qtest_add_data_func("balloon-owed/failed/all", GINT_TO_POINTER(false),
-                        test_failed);
-    qtest_add_data_func("balloon-owed/failed/some", GINT_TO_POINTER(true),
-                        test_failed);
-    qtest_add_func("balloon-owed/private-file", test_private_file);
+    for (i = 0; i < ARRAY_SIZE(end_names); i++) {
+        bg_add_test(GINT_TO_POINTER(i), test_end, "balloon-owed/%s",
+                    end_names[i]);
+    }
+    bg_add_test(NULL, test_unplug, "balloon-owed/unplug/last");
+    bg_add_test("", test_unplug, "balloon-owed/unplug/dimm");
+    for (i = BG_ANON; i <= BG_MEMFD; i++) {
+        bg_add_test(GINT_TO_POINTER(i), test_postcopy,
+                    "balloon-owed/postcopy/%s", bg_backend_name(i));
+    }
+    bg_add_test(NULL, test_failed, "balloon-owed/failed/all");
+    bg_add_test("", test_failed, "balloon-owed/failed/some");
+    for (i = 0; i < ARRAY_SIZE(tests); i++) {
+        bg_add_test(&tests[i].c, tests[i].func, "balloon-owed/%s",
+                    tests[i].name);
+    }
     return g_test_run();
 }

@@ -1,30 +1,18 @@
 /*
- * Two guests for tests of migration: one runs, and moves to the other
+ * Two guests for tests of migration, of which one moves to the other
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include <sys/prctl.h>
-#include "qemu/units.h"
 #include "qapi/error.h"
-#include "qobject/qdict.h"
 #include "qobject/qjson.h"
-#include "qobject/qlist.h"
 #include "balloon-pair.h"
 #include "standard-headers/linux/virtio_balloon.h"
 
-#define PART_SIZE (128 * KiB)
-#define RAM_SIZE (6 * MiB)
-#define HANG_SECONDS 60
-#define FD_NAME "wire"
-#define FILE_OFFSET 12288
-
-/* Bytes per second: nearly nothing leaves before this is lifted */
-#define SLOW 1000
-
-/* The same: a pass over what the guest writes to takes 0.16 s */
-#define STEADY (4 * MiB)
+#define MUST_TELL_HOST (1u << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define REPORTING (1u << VIRTIO_BALLOON_F_REPORTING)
 
 #define FIRMWARE_SIZE (64 * KiB)
 #define RESET_VECTOR (FIRMWARE_SIZE - 16)
@@ -86,124 +74,148 @@ void bp_init(void)
                                       FIRMWARE_SIZE, NULL));
 }
 
-const char *bp_firmware(void)
-{
-    return firmware_path;
-}
-
 void bp_cleanup(void)
 {
     unlink(firmware_path);
     g_clear_pointer(&firmware_path, g_free);
 }
 
-/* ---- The memory of the guest, in the order of its addresses ---- */
+/* ---- Waiting ---- */
 
-#define PART(n) (BG_RAM_START + (n) * PART_SIZE)
-
-enum {
-    KEPT,                       /* filled; written again and again */
-    GIVEN_BACK_LATE,            /* filled; inflated after it was sent */
-    GIVEN_BACK,                 /* inflated before, and left alone */
-    GIVEN_BACK_TOO,
-    TAKEN_BACK,                 /* inflated before, deflated, then written */
-    TAKEN_BACK_UNUSED,          /* inflated before, deflated: zeroes */
-    LIED_ABOUT,                 /* inflated before, written during it */
-    LIED_ABOUT_EARLY,           /* inflated and written before */
-    GIVEN_AND_TAKEN,            /* inflated after it was sent, deflated */
-    GIVEN_AND_LIED_ABOUT,       /* inflated and written during it */
-    BACK_AND_FORTH,             /* inflated before, deflated, inflated */
-    NEVER_USED,
-    NEVER_USED_TOO,
-    FILLED,
-    GIVEN_BACK_EARLY,           /* filled; inflated in the first pass */
-    FIRST_USED,                 /* used for the first time during it */
-};
-G_STATIC_ASSERT(BG_RAM_START + (FIRST_USED + 1) * PART_SIZE == RAM_SIZE);
-
-static void fill(BPair *p, int part, uint8_t seed)
+gint64 bp_deadline(void)
 {
-    bm_fill(p->model, p->source, PART(part), PART_SIZE, seed);
+    return g_get_monotonic_time() + BP_HANG_SECONDS * G_USEC_PER_SEC;
 }
 
-static void inflate(BPair *p, int part)
+bool bp_has_status(BGuest *g, const char *wanted)
 {
-    bm_inflate(p->model, p->source, PART(part), PART_SIZE);
-}
+    QDict *info = bg_query_migrate(g);
+    const char *status = qdict_get_try_str(info, "status") ?: "none";
+    bool ret = !strcmp(status, wanted);
 
-static void deflate(BPair *p, int part)
-{
-    bm_deflate(p->model, p->source, PART(part), PART_SIZE);
-}
-
-static void prepare_memory(BPair *p)
-{
-    int part;
-
-    for (part = KEPT; part <= GIVEN_BACK_EARLY; part++) {
-        if (part != NEVER_USED && part != NEVER_USED_TOO) {
-            fill(p, part, 1);
-        }
+    if (!ret && (!strcmp(status, "failed") || !strcmp(status, "completed"))) {
+        g_error("migration is %s, not %s: %s", status, wanted,
+                qdict_get_try_str(info, "error-desc") ?: "");
     }
-    inflate(p, GIVEN_BACK);
-    inflate(p, GIVEN_BACK_TOO);
-    inflate(p, TAKEN_BACK);
-    inflate(p, TAKEN_BACK_UNUSED);
-    inflate(p, LIED_ABOUT);
-    inflate(p, LIED_ABOUT_EARLY);
-    inflate(p, BACK_AND_FORTH);
-    fill(p, LIED_ABOUT_EARLY, 2);
-    p->given_back = 6 * PART_SIZE / BALLOON_PAGE;
+    qobject_unref(info);
+    return ret;
 }
 
-/* Nearly nothing has been sent yet. */
-static void use_memory_unsent(BPair *p)
+void bp_wait_status(BGuest *g, const char *status)
 {
-    inflate(p, GIVEN_BACK_EARLY);
-    fill(p, LIED_ABOUT, 3);
-    fill(p, FIRST_USED, 3);
-    deflate(p, BACK_AND_FORTH);
+    bp_wait_until(bp_has_status(g, status));
 }
 
-/* All has been sent at least once. */
-static void use_memory_sent(BPair *p)
+static bool has_failed(BGuest *g)
 {
-    fill(p, KEPT, 4);
-    inflate(p, GIVEN_BACK_LATE);
-    deflate(p, TAKEN_BACK);
-    fill(p, TAKEN_BACK, 4);
-    deflate(p, TAKEN_BACK_UNUSED);
-    inflate(p, GIVEN_AND_TAKEN);
-    inflate(p, GIVEN_AND_LIED_ABOUT);
-    inflate(p, BACK_AND_FORTH);
+    QDict *info = bg_query_migrate(g);
+    const char *status = qdict_get_try_str(info, "status") ?: "none";
+    bool failed = !strcmp(status, "failed");
+
+    g_assert_cmpstr(status, !=, "completed");
+    qobject_unref(info);
+    return failed;
 }
 
-/* And once more after that */
-static void use_memory_again(BPair *p)
+void bp_wait_failed(BGuest *g)
 {
-    deflate(p, GIVEN_AND_TAKEN);
-    fill(p, GIVEN_AND_LIED_ABOUT, 5);
-    fill(p, LIED_ABOUT, 5);
-    bm_fill(p->model, p->source, PART(KEPT), PART_SIZE / 2, 5);
+    bp_wait_until(has_failed(g));
 }
 
-/* ---- Both guests ---- */
-
-static bool has_capability(const BPair *p, const char *name)
+static uint8_t counter(BGuest *g)
 {
-    return p->options.capabilities &&
-           g_strv_contains(p->options.capabilities, name);
+    uint8_t value;
+
+    bg_read(g, COUNTER, &value, 1);
+    return value;
 }
 
-static void set_capabilities(BPair *p, BGuest *g)
+void bp_wait_until_it_runs(BGuest *g)
 {
-    const char *const *name = p->options.capabilities;
+    uint8_t before = counter(g);
 
-    for (; name && *name; name++) {
-        bg_set_capability(g, *name, true);
+    bp_wait_until(counter(g) != before);
+}
+
+int64_t bp_passes(BGuest *g)
+{
+    return bg_migrate_stat(g, "ram", "dirty-sync-count");
+}
+
+void bp_wait_passes(BGuest *g, int64_t n)
+{
+    bg_migrate_wait_pass(g, bp_passes(g) + n);
+}
+
+/* ---- Two guests ---- */
+
+BGuest *bp_start_destination(const BGOptions *options, bool capable)
+{
+    BGuest like = { .options = *options };
+    BGuest *dest = bg_start_incoming(&like);
+
+    if (capable) {
+        bg_set_capability(dest, CAPABILITY, true);
     }
-    bg_set_capability(g, "skip-balloon", p->options.skip & BP_BALLOON);
-    bg_set_capability(g, "skip-unpopulated", p->options.skip & BP_UNPOPULATED);
+    return dest;
+}
+
+BGuest *bp_start_running(const BGOptions *options, const char *more)
+{
+    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s %s %s",
+                                            firmware_path, more,
+                                            options->args ?: "");
+    BGOptions own = *options;
+    BGuest *g;
+
+    own.args = args;
+    g = bg_start(&own);
+    g->options.args = NULL;
+    return g;
+}
+
+BGuest *bp_start_source(const BGOptions *options, bool runs)
+{
+    BGuest *g = runs ? bp_start_running(options, "") : bg_start(options);
+
+    if (!options->no_device) {
+        bg_driver_start(g, MUST_TELL_HOST | REPORTING);
+    }
+    return g;
+}
+
+BPair bp_start(const BGOptions *options, const BGOptions *dest_options,
+               bool runs)
+{
+    BGOptions own = *(dest_options ?: options);
+    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s -S %s",
+                                            firmware_path, own.args ?: "");
+    BPair p = {
+        .source = bp_start_source(options, runs),
+        .runs = runs,
+    };
+
+    own.args = runs ? args : own.args;
+    p.dest = bp_start_destination(&own, false);
+    p.dest->options.args = NULL;
+    return p;
+}
+
+void bp_end(BPair *p)
+{
+    if (p->dest) {
+        bg_quit(p->dest);
+    }
+    if (p->source) {
+        bg_quit(p->source);
+    }
+    bm_free(p->model);
+}
+
+void bp_set_capabilities(BGuest *g, int ours)
+{
+    bg_set_capability(g, "skip-balloon", ours & BP_BALLOON);
+    bg_set_capability(g, "skip-unpopulated", ours & BP_UNPOPULATED);
 }
 
 void bp_set_parameters(BGuest *g, const char *json)
@@ -213,340 +225,191 @@ void bp_set_parameters(BGuest *g, const char *json)
         qobject_from_json(json, &error_abort));
 }
 
-static BGuest *start(const BPair *p, const char *more_args)
-{
-    g_autofree char *args = g_strdup_printf(
-        "-accel tcg -bios %s %s %s", firmware_path, more_args,
-        p->options.args ?: "");
-    BGOptions options = {
-        .backend = p->options.backend,
-        .ram_size = RAM_SIZE,
-        .args = args,
-    };
-    BGuest *g = bg_start(&options);
-
-    g->options.args = NULL;
-    return g;
-}
-
-BPair *bp_start(const BPOptions *options)
-{
-    static int n;
-    BPair *p = g_new0(BPair, 1);
-
-    p->options = *options;
-    p->path = g_strdup_printf("%s/balloon-pair-%d-%d", g_get_tmp_dir(),
-                              getpid(), n++);
-    p->source = start(p, "");
-    p->dest = start(p, "-S -incoming defer");
-    bg_driver_start(p->source, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
-    p->model = bm_new(p->source);
-    prepare_memory(p);
-    /* Compression and zero-copy exclude each other: parameters come first. */
-    if (options->parameters) {
-        bp_set_parameters(p->source, options->parameters);
-        bp_set_parameters(p->dest, options->parameters);
-    }
-    set_capabilities(p, p->source);
-    set_capabilities(p, p->dest);
-    return p;
-}
-
-void bp_free(BPair *p)
-{
-    bg_quit(p->dest);
-    bg_quit(p->source);
-    bm_free(p->model);
-    unlink(p->path);
-    g_free(p->path);
-    g_free(p);
-}
-
-/* ---- The wires ---- */
-
-/* The URI that @g, at either end, is given */
-static char *wire_uri(BPair *p, BGuest *g)
-{
-    bool incoming = g == p->dest;
-
-    switch (p->options.wire) {
-    case BP_UNIX:
-        return g_strdup_printf("unix:%s", p->path);
-    case BP_FD:
-        return g_strdup("fd:" FD_NAME);
-    case BP_EXEC:
-        return g_strdup_printf(incoming ? "exec:cat %s" : "exec:cat > %s",
-                               p->path);
-    case BP_FILE:
-        return g_strdup_printf("file:%s", p->path);
-    case BP_FILE_OFFSET:
-        return g_strdup_printf("file:%s,offset=%d", p->path, FILE_OFFSET);
-    default:
-        g_assert_not_reached();
-    }
-}
-
-/* The address where the destination listens for TCP */
-static char *tcp_uri(BPair *p)
-{
-    QDict *info = bg_query_migrate(p->dest);
-    const QListEntry *first =
-        qlist_first(qdict_get_qlist(info, "socket-address"));
-    QDict *address = qobject_to(QDict, qlist_entry_obj(first));
-    char *uri = g_strdup_printf("tcp:127.0.0.1:%s",
-                                qdict_get_str(address, "port"));
-
-    qobject_unref(info);
-    return uri;
-}
-
-static void by_uri(BGuest *g, const char *command, const char *uri)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': %s, 'arguments': { 'uri': %s } }", command, uri);
-}
-
-static void by_channels(BPair *p, BGuest *g, const char *command)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': %s, 'arguments': { 'channels': [ {"
-        " 'channel-type': 'main', 'addr': { 'transport': 'socket',"
-        " 'type': 'unix', 'path': %s } } ] } }", command, p->path);
-}
-
-static void pass_fd(BGuest *g, int fd)
-{
-    qtest_qmp_fds_assert_success(
-        g->qts, &fd, 1,
-        "{ 'execute': 'getfd', 'arguments': { 'fdname': %s } }", FD_NAME);
-    close(fd);
-}
-
-static void lay_wire(BPair *p)
-{
-    int fd[2];
-
-    if (p->options.wire == BP_FD) {
-        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), ==, 0);
-        pass_fd(p->source, fd[0]);
-        pass_fd(p->dest, fd[1]);
-    } else if (p->options.wire == BP_EXEC) {
-        g_assert_cmpint(mkfifo(p->path, 0600), ==, 0);
-    }
-}
-
-static bool is_file(const BPair *p)
-{
-    return p->options.wire == BP_FILE || p->options.wire == BP_FILE_OFFSET;
-}
-
-static void start_incoming(BPair *p)
-{
-    g_autofree char *uri = NULL;
-
-    if (p->options.wire == BP_CHANNELS) {
-        by_channels(p, p->dest, "migrate-incoming");
-        return;
-    }
-    uri = p->options.wire == BP_TCP ? g_strdup("tcp:127.0.0.1:0")
-                                    : wire_uri(p, p->dest);
-    by_uri(p->dest, "migrate-incoming", uri);
-}
-
-static void start_outgoing(BPair *p)
-{
-    g_autofree char *uri = NULL;
-
-    if (p->options.wire == BP_CHANNELS) {
-        by_channels(p, p->source, "migrate");
-        return;
-    }
-    uri = p->options.wire == BP_TCP ? tcp_uri(p) : wire_uri(p, p->source);
-    by_uri(p->source, "migrate", uri);
-}
-
-/* ---- The migration ---- */
-
-/* Wait until the dirty bitmap is synchronized once more. */
-static void wait_another_pass(BPair *p)
-{
-    QDict *info = bg_query_migrate(p->source);
-    int64_t n = qdict_get_int(qdict_get_qdict(info, "ram"),
-                              "dirty-sync-count");
-
-    qobject_unref(info);
-    bg_migrate_wait_pass(p->source, n + 1);
-}
-
-void bp_wait_until_it_runs(BGuest *g)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-    uint8_t before, now;
-
-    bg_read(g, COUNTER, &before, 1);
-    do {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-        bg_read(g, COUNTER, &now, 1);
-    } while (now == before);
-}
-
-static void set_bandwidth(BPair *p, uint64_t bytes)
+void bp_set_bandwidth(BGuest *g, uint64_t bytes)
 {
     g_autofree char *json = g_strdup_printf("{ 'max-bandwidth': %" PRIu64 " }",
                                             bytes);
 
-    bp_set_parameters(p->source, json);
+    bp_set_parameters(g, json);
 }
 
-void bp_migrate(BPair *p)
+void bp_hold(BPair *p)
 {
-    lay_wire(p);
-    bp_wait_until_it_runs(p->source);
-    bp_set_parameters(p->source, BP_HELD);
-    set_bandwidth(p, SLOW);
-    if (!is_file(p)) {
-        start_incoming(p);
+    if (p->runs) {
+        bp_wait_until_it_runs(p->source);
+        bp_set_parameters(p->source, BP_HELD);
+    } else {
+        bg_set_capability(p->source, "pause-before-switchover", true);
     }
-    start_outgoing(p);
-    bg_migrate_wait_pass(p->source, 1);
-    use_memory_unsent(p);
-    set_bandwidth(p, p->options.first_rate ?: STEADY);
-    bg_migrate_wait_pass(p->source, 2);
-    set_bandwidth(p, p->options.rate ?: STEADY);
-    use_memory_sent(p);
-    wait_another_pass(p);
-    use_memory_again(p);
+}
+
+void bp_begin(BPair *p, uint64_t bandwidth)
+{
+    bp_hold(p);
+    if (p->runs) {
+        bp_set_bandwidth(p->source, bandwidth);
+    } else {
+        bg_migrate_limit(p->source, bandwidth);
+    }
+    bg_migrate_start(p->source, p->dest);
 }
 
 void bp_finish(BPair *p)
 {
-    /* A guest that has not come to write has not held it. */
-    bg_wait_status(p->source, "active", HANG_SECONDS);
-    bp_set_parameters(p->source, BP_RELEASED);
-    if (has_capability(p, "pause-before-switchover")) {
-        bg_wait_status(p->source, "pre-switchover", HANG_SECONDS);
+    if (p->runs) {
+        bp_set_parameters(p->source, BP_RELEASED);
+    } else {
+        bg_migrate_limit(p->source, 0);
+        bp_wait_status(p->source, "pre-switchover");
         qtest_qmp_assert_success(
             p->source->qts, "{ 'execute': 'migrate-continue',"
             " 'arguments': { 'state': 'pre-switchover' } }");
     }
-    if (is_file(p)) {
-        bg_migrate_wait(p->source, NULL);
-        start_incoming(p);
-    }
     bg_migrate_wait(p->source, p->dest);
-    bm_migrated(p->model);
-}
-
-/* ---- What it has to come to ---- */
-
-/*
- * Memory that was to be sent when it was given back.  What migration has handed
- * to a thread of multifd by then is read all the same, and reading populates
- * memory, with zeroes.  Nothing else is read.
- */
-static void expect_read(BPair *p, bool expect)
-{
-    const uint64_t start = PART(GIVEN_BACK_EARLY) / BALLOON_PAGE;
-    uint64_t i;
-
-    for (i = start; i < start + PART_SIZE / BALLOON_PAGE; i++) {
-        p->model->page[i].touched = expect && has_capability(p, "multifd");
+    if (!p->runs) {
+        bg_set_capability(p->source, "pause-before-switchover", false);
     }
 }
 
-/* The host has nothing for what was given back. */
-static void check_unpopulated(BPair *p, BGuest *g)
+int64_t bp_skipped_pages(BGuest *g)
 {
-    g_autofree bool *populated = bg_populated(g, 0, RAM_SIZE);
-    uint64_t i;
-
-    for (i = 0; i < p->model->npages; i++) {
-        const BMPage *page = &p->model->page[i];
-
-        if (page->in_balloon && !page->touched && populated[i]) {
-            g_error("page 0x%" PRIx64 " was given back, and is populated on "
-                    "the %s", i * BALLOON_PAGE,
-                    g == p->source ? "source" : "destination");
-        }
-    }
-    if (p->options.skip & BP_UNPOPULATED) {
-        for (i = PART(NEVER_USED) / BALLOON_PAGE;
-             i < PART(FILLED) / BALLOON_PAGE; i++) {
-            g_assert_false(populated[i]);
-        }
-    }
-}
-
-static uint64_t unpopulated_skipped(BPair *p)
-{
-    QDict *info = bg_query_migrate(p->source);
-    QDict *skip = qdict_get_qdict(info, "skip-unpopulated");
-    uint64_t n;
+    QDict *info = bg_query_migrate(g);
+    QDict *skip = qdict_get_qdict(info, CAPABILITY);
+    int64_t pages;
 
     g_assert_nonnull(skip);
-    n = qdict_get_int(skip, "skipped-pages");
+    pages = qdict_get_int(skip, "skipped-pages");
+    g_assert_cmpint(qdict_get_int(skip, "skipped-bytes"), ==,
+                    pages * bg_target_page());
     qobject_unref(info);
+    return pages;
+}
+
+/* ---- Memory ---- */
+
+void bp_fill_ballast(BGuest *g, uint64_t start, uint64_t size, uint8_t value)
+{
+    uint64_t at;
+
+    for (at = start; at < start + size; at += MiB) {
+        qtest_memset(g->qts, at, value, MiB);
+    }
+}
+
+void bp_scatter(BGuest *g)
+{
+    uint64_t size = g->options.ram_size;
+    uint64_t at;
+
+    bg_fill(g, BG_RAM_START, 2 * MiB, 1);
+    for (at = 8 * MiB; at < 10 * MiB; at += 2 * bg_target_page()) {
+        bg_fill(g, at, BALLOON_PAGE, 2);
+    }
+    for (at = 16 * MiB; at < 32 * MiB; at += 4 * MiB) {
+        bg_fill(g, at - BALLOON_PAGE, 2 * BALLOON_PAGE, 3);
+    }
+    bg_fill(g, 40 * MiB + BALLOON_PAGE, 8 * MiB, 4);
+    /* Populated, and zero */
+    qtest_memset(g->qts, 52 * MiB, 0, MiB / 4);
+    bg_fill(g, size - BALLOON_PAGE, BALLOON_PAGE, 5);
+}
+
+bool bp_holds(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
+{
+    uint64_t at;
+
+    /* To read what is not populated would populate it. */
+    if (bg_count_populated(g, start, length) < length / BALLOON_PAGE) {
+        return false;
+    }
+    for (at = start; at < start + length; at += BALLOON_PAGE) {
+        uint8_t page[BALLOON_PAGE];
+        uint8_t value = 1 + (at / BALLOON_PAGE * 7 + seed) % 255;
+
+        bg_read(g, at, page, sizeof(page));
+        if (page[0] != value || memcmp(page, page + 1, sizeof(page) - 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void bp_assert_same_content(BGuest *a, BGuest *b)
+{
+    g_autofree uint8_t *in_a = g_malloc(MiB);
+    g_autofree uint8_t *in_b = g_malloc(MiB);
+    uint64_t at, i;
+
+    for (at = 0; at < a->options.ram_size; at += MiB) {
+        bg_read(a, at, in_a, MiB);
+        bg_read(b, at, in_b, MiB);
+        for (i = 0; i < MiB && memcmp(in_a, in_b, MiB); i++) {
+            if (in_a[i] != in_b[i]) {
+                g_error("address 0x%" PRIx64 ": 0x%02x on the source, 0x%02x "
+                        "on the destination", at + i, in_a[i], in_b[i]);
+            }
+        }
+    }
+}
+
+bool *bp_populated_of(BGuest *g)
+{
+    return bg_populated(g, 0, g->options.ram_size);
+}
+
+/* Is any part of the target page populated that the @i-th page belongs to? */
+static bool any_of_page(const bool *populated, uint64_t i)
+{
+    uint64_t per_page = bg_target_page() / BALLOON_PAGE;
+
+    i -= i % per_page;
+    return populated[i] || populated[i + per_page - 1];
+}
+
+uint64_t bp_count_unpopulated(const bool *populated, uint64_t size)
+{
+    uint64_t i, n = 0;
+
+    for (i = 0; i < size / BALLOON_PAGE; i += bg_target_page() / BALLOON_PAGE) {
+        n += !any_of_page(populated, i);
+    }
     return n;
 }
 
-static void check_counts(BPair *p)
+void bp_assert_populated_as_before(BGuest *g, const bool *before)
 {
-    uint64_t never_used = 2 * PART_SIZE / BALLOON_PAGE;
+    g_autofree bool *after = bp_populated_of(g);
+    uint64_t i;
 
-    if (p->options.skip & BP_BALLOON) {
-        g_assert_cmpint(bg_skip_stat(p->source, "skipped-pages"), >=,
-                        p->given_back);
-        g_assert_cmpint(bg_skip_stat(p->source, "vetoed-pages"), >,
-                        PART_SIZE / BALLOON_PAGE);
-        g_assert_cmpint(bg_skip_stat(p->source, "undecided-pages"), ==, 0);
-    }
-    if (p->options.skip & BP_UNPOPULATED) {
-        g_assert_cmpint(unpopulated_skipped(p), >=,
-                        p->options.skip & BP_BALLOON
-                        ? never_used : never_used + p->given_back);
+    for (i = 0; i < g->options.ram_size / BALLOON_PAGE; i++) {
+        if (after[i] && !any_of_page(before, i)) {
+            g_error("address 0x%" PRIx64 " is populated on the %s",
+                    i * BALLOON_PAGE, g->socket ? "destination" : "source");
+        }
     }
 }
 
-static void use_destination(BPair *p)
-{
-    qtest_qmp_assert_success(p->dest->qts, "{ 'execute': 'cont' }");
-    bp_wait_until_it_runs(p->dest);
-    bm_deflate(p->model, p->dest, PART(GIVEN_BACK), PART_SIZE);
-    bm_fill(p->model, p->dest, PART(GIVEN_BACK), PART_SIZE / 4, 6);
-    bm_inflate(p->model, p->dest, PART(FILLED), PART_SIZE);
-    bm_check(p->model, p->dest);
-}
+/* ---- Cases ---- */
 
 char *bp_test_path(const char *program, const char *name, BGBackend backend,
-                   int skip)
+                   int ours)
 {
-    static const char *const skip_names[] = {
-        [BP_BALLOON] = "balloon",
-        [BP_UNPOPULATED] = "unpopulated",
-        [BP_BOTH] = "both",
+    static const char *const names[] = {
+        "", "/balloon", "/unpopulated", "/both",
     };
 
-    return g_strdup_printf("/%s/%s/%s/%s", program, name,
-                           backend == BG_ANON ? "anon" : "memfd",
-                           skip_names[skip]);
+    return g_strdup_printf("/%s/%s/%s%s", program, name,
+                           backend == BG_ANON ? "anon" : "memfd", names[ours]);
 }
 
-void bp_check(BPair *p)
+void bp_add_backend_tests(const char *program, const char *name,
+                          GTestDataFunc func)
 {
-    expect_read(p, true);
-    check_unpopulated(p, p->source);
-    bm_check(p->model, p->source);
-    /* It is zero, and is sent as such, unless nobody looks. */
-    expect_read(p, p->options.parameters &&
-                   strstr(p->options.parameters, "'none'"));
-    check_unpopulated(p, p->dest);
-    bm_check(p->model, p->dest);
-    bg_assert_same_map(p->source, p->dest);
-    bg_assert_map_let_go(p->source, p->dest);
-    bg_assert_same_memory(p->source, p->dest);
-    check_counts(p);
-    /* It has just read on both sides what either had. */
-    expect_read(p, true);
-    use_destination(p);
+    int backend;
+
+    for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
+        g_autofree char *path = bp_test_path(program, name, backend, 0);
+
+        qtest_add_data_func(path, GINT_TO_POINTER(backend), func);
+    }
 }

@@ -1,9 +1,10 @@
 /*
- * Two guests for tests of migration: one runs, and moves to the other
+ * Two guests for tests of migration, of which one moves to the other
  *
- * The source has a virtual CPU, under TCG, that writes to memory for ever.
- * So a migration in precopy goes on, pass after pass, until the test lets it
- * end, and what the test does in between it does during the migration.
+ * A guest that runs has a virtual CPU, under TCG, that writes to memory for
+ * ever.  So its migration in precopy goes on, pass after pass, until the test
+ * lets it end, and what the test does in between it does during the migration.
+ * One that does not run is held where it would be stopped.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,28 +12,33 @@
 #ifndef TESTS_BALLOON_PAIR_H
 #define TESTS_BALLOON_PAIR_H
 
+#include "qemu/units.h"
+#include "qobject/qdict.h"
 #include "balloon-guest.h"
 #include "balloon-model.h"
 
+#define CAPABILITY "skip-unpopulated"
+
+/* What a test's guest has, unless it says otherwise */
+#define RAM_SIZE (64 * MiB)
+
+/* A DIMM is a RAM block of its own, right above 4 GiB. */
+#define DIMM_SIZE (128 * MiB)
+#define DIMM_START (4 * GiB)
+#define DIMM_ARGS "-object memory-backend-ram,id=dimm-ram,size=128M " \
+                  "-device pc-dimm,id=dimm0,memdev=dimm-ram"
+
+/* Bytes per second: a page is sent ten times a second, and not more. */
+#define NEXT_TO_NOTHING 10
+
 /*
- * With these the migration ends only when less than a page is left to send,
- * and there is one always.  Neither may make that nothing at all: QEMU then
- * would not look for pages that were written to.
+ * With these a migration ends only when less than a page is left to send, and
+ * there is one always.  Neither may make that nothing at all: QEMU then would
+ * not look for pages that were written to.
  */
 #define BP_HELD "{ 'downtime-limit': 1000, 'avail-switchover-bandwidth': 2000 }"
 #define BP_RELEASED "{ 'downtime-limit': 2000, 'max-bandwidth': 0, "\
                     "'avail-switchover-bandwidth': 1000000000 }"
-
-/* What the stream goes over */
-typedef enum BPWire {
-    BP_UNIX,
-    BP_TCP,                     /* IPv4, any free port of this host */
-    BP_FD,                      /* a socket pair, passed by getfd */
-    BP_EXEC,                    /* cat, through a FIFO */
-    BP_FILE,                    /* written first, loaded after that */
-    BP_FILE_OFFSET,             /* the same, not from the start of the file */
-    BP_CHANNELS,                /* UNIX socket, as argument channels */
-} BPWire;
 
 /* Which of our capabilities are on */
 enum {
@@ -41,61 +47,94 @@ enum {
     BP_BOTH = BP_BALLOON | BP_UNPOPULATED,
 };
 
-typedef struct BPOptions {
-    BGBackend backend;
-    int skip;                   /* BP_BALLOON and the like */
-    BPWire wire;
-    /* more capabilities for both sides, or NULL; ends with NULL */
-    const char *const *capabilities;
-    const char *parameters;     /* of both sides, an object in JSON, or NULL */
-    const char *args;           /* further arguments for QEMU, or NULL */
-    /*
-     * Bytes per second in the first pass, and after it, or 0.  What the guest
-     * writes to, 160 pages of nearly nothing but zeroes, has to take more than
-     * 0.1 s to send.
-     */
-    uint64_t first_rate;
-    uint64_t rate;
-} BPOptions;
-
 typedef struct BPair {
-    BPOptions options;
     BGuest *source;
-    BGuest *dest;
-    BalloonModel *model;
-    uint64_t given_back;        /* pages, when the migration starts */
-    char *path;                 /* of the socket, FIFO or file */
+    BGuest *dest;               /* does not run once a guest has arrived */
+    BalloonModel *model;        /* of the source, or NULL */
+    bool runs;
 } BPair;
 
-/**
- * bp_start: Start both; the memory of the source is filled, and a part of it
- * given back
- */
-BPair *bp_start(const BPOptions *options);
+/* ---- Waiting ---- */
+
+/* Nothing depends on time, but a test that hangs has to end. */
+#define BP_HANG_SECONDS 120
 
 /**
- * bp_migrate: Start to migrate; it will not end before bp_finish()
+ * bp_deadline: When a test that waits has to end, as of g_get_monotonic_time()
+ */
+gint64 bp_deadline(void);
+
+/* Look again and again, until @condition holds */
+#define bp_wait_until(condition)                                        \
+    do {                                                                \
+        gint64 deadline_ = bp_deadline();                               \
+        unsigned int times_ = 0;                                        \
+        while (!(condition)) {                                          \
+            g_assert_cmpint(g_get_monotonic_time(), <, deadline_);      \
+            bg_wait_some(&times_);                                      \
+        }                                                               \
+    } while (0)
+
+/**
+ * bp_has_status: Has the migration of @g this status?
  *
- * Then give memory back, take it back, and write to it, whether it has been
- * sent or not, and whether it is in the balloon or not.
+ * It is an error if it has ended with another one.
  */
-void bp_migrate(BPair *p);
+bool bp_has_status(BGuest *g, const char *status);
+
+void bp_wait_status(BGuest *g, const char *status);
 
 /**
- * bp_finish: Let the migration end, and wait for that
+ * bp_wait_failed: Wait until the migration has failed; it must not complete
  */
-void bp_finish(BPair *p);
+void bp_wait_failed(BGuest *g);
+
+/* ---- Two guests ---- */
 
 /**
- * bp_check: Compare memory and balloon map of both sides with the model, look
- * at what was counted, and use the balloon on the destination
+ * bp_init: Make the firmware of guests that run; for main()
  */
-void bp_check(BPair *p);
+void bp_init(void);
 
 /**
- * bp_free: End both
+ * bp_cleanup: Remove what bp_init() made
  */
-void bp_free(BPair *p);
+void bp_cleanup(void);
+
+/**
+ * bp_start_destination: Start a QEMU to migrate to
+ * @capable: with capability skip-unpopulated on there, too
+ */
+BGuest *bp_start_destination(const BGOptions *options, bool capable);
+
+/**
+ * bp_start_running: Start a guest with a virtual CPU that writes for ever, see
+ * bp_init()
+ * @more: arguments for QEMU
+ */
+BGuest *bp_start_running(const BGOptions *options, const char *more);
+
+/**
+ * bp_start_source: Start a guest, which drives its balloon device if it has one
+ * @runs: see bp_start_running()
+ */
+BGuest *bp_start_source(const BGOptions *options, bool runs);
+
+/**
+ * bp_start: Start both
+ * @dest: options of the destination; NULL: the same
+ */
+BPair bp_start(const BGOptions *options, const BGOptions *dest, bool runs);
+
+/**
+ * bp_end: End those that are left, and free the model
+ */
+void bp_end(BPair *p);
+
+/**
+ * bp_set_capabilities: Set which of our capabilities are on, see BP_BOTH
+ */
+void bp_set_capabilities(BGuest *g, int ours);
 
 /**
  * bp_set_parameters: Set parameters of migration
@@ -103,36 +142,104 @@ void bp_free(BPair *p);
  */
 void bp_set_parameters(BGuest *g, const char *json);
 
-/**
- * bp_test_path: What a test is called
- * @program: the name of the program
- * @name: of the case
- *
- * Returns: owned by the caller
- */
-char *bp_test_path(const char *program, const char *name, BGBackend backend,
-                   int skip);
+void bp_set_bandwidth(BGuest *g, uint64_t bytes);
 
 /**
- * bp_init: Make what bp_start() needs; for main()
+ * bp_hold: From now on a migration does not end before bp_finish()
  */
-void bp_init(void);
+void bp_hold(BPair *p);
 
 /**
- * bp_firmware: The path of the firmware that makes a guest write for ever
+ * bp_begin: Start a migration that does not end before bp_finish()
+ * @bandwidth: bytes per second; 0 is without limit
  */
-const char *bp_firmware(void);
+void bp_begin(BPair *p, uint64_t bandwidth);
 
 /**
- * bp_wait_until_it_runs: Wait until such a guest has begun to write
+ * bp_finish: Let the migration complete
+ */
+void bp_finish(BPair *p);
+
+/**
+ * bp_wait_until_it_runs: Wait until a guest has begun to write
  *
  * Without that nothing would hold the migration.
  */
 void bp_wait_until_it_runs(BGuest *g);
 
 /**
- * bp_cleanup: Remove what bp_init() made
+ * bp_passes: How often the dirty bitmap has been synchronized
  */
-void bp_cleanup(void);
+int64_t bp_passes(BGuest *g);
+
+/**
+ * bp_wait_passes: Wait until that has been done @n times more
+ */
+void bp_wait_passes(BGuest *g, int64_t n);
+
+/**
+ * bp_skipped_pages: Target pages that skip-unpopulated skipped
+ */
+int64_t bp_skipped_pages(BGuest *g);
+
+/* ---- Memory ---- */
+
+/**
+ * bp_fill_ballast: Write one value to a range, whole MiB
+ */
+void bp_fill_ballast(BGuest *g, uint64_t start, uint64_t size, uint8_t value);
+
+/**
+ * bp_scatter: Write here and there: edges, alternating pages, long runs
+ */
+void bp_scatter(BGuest *g);
+
+/**
+ * bp_holds: Does a range hold what bg_fill() writes?  Populates nothing.
+ */
+bool bp_holds(BGuest *g, uint64_t start, uint64_t length, uint8_t seed);
+
+/**
+ * bp_assert_same_content: All main memory is the same; populates what is
+ * shared
+ */
+void bp_assert_same_content(BGuest *a, BGuest *b);
+
+/**
+ * bp_populated_of: bg_populated() of all main memory
+ */
+bool *bp_populated_of(BGuest *g);
+
+/**
+ * bp_count_unpopulated: Target pages of which no part is populated
+ * @size: bytes
+ */
+uint64_t bp_count_unpopulated(const bool *populated, uint64_t size);
+
+/**
+ * bp_assert_populated_as_before: Of all target pages that @g has populated,
+ * something was so in @before
+ */
+void bp_assert_populated_as_before(BGuest *g, const bool *before);
+
+/* ---- Cases ---- */
+
+/**
+ * bp_test_path: What a test is called
+ * @program: the name of the program
+ * @name: of the case
+ * @ours: which of our capabilities are on; 0: the name does not tell
+ *
+ * Returns: owned by the caller
+ */
+char *bp_test_path(const char *program, const char *name, BGBackend backend,
+                   int ours);
+
+/**
+ * bp_add_backend_tests: Add a test for each of BG_ANON and BG_MEMFD, which
+ * @func gets
+ */
+void bp_add_backend_tests(const char *program, const char *name,
+                          GTestDataFunc func);
 
 #endif

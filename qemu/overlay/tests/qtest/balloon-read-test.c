@@ -1,54 +1,67 @@
 /*
  * Tests of what reads guest memory on the host: it sees what is there, and
- * populates nothing
+ * populates nothing; and of what the balloon is worth after somebody else
+ * looked at it, or populated it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include "elf.h"
+#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qstring.h"
-#include "standard-headers/linux/virtio_balloon.h"
-#include "balloon-read.h"
+#include "balloon-guest.h"
 #include "host-memory.h"
 
-#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define RAM_SIZE (64 * MiB)
 
-void br_allow_huge_pages(bool allow)
-{
-    prctl(PR_SET_THP_DISABLE, !allow, 0, 0, 0);
-}
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 /* ---- Reading ---- */
 
-void br_dump_finish(BGuest *g)
+/* A way to read guest memory on the host */
+typedef struct Reading {
+    const char *name;
+    const char *format;         /* of dump-guest-memory; NULL: pmemsave */
+    bool virtual;               /* memsave, by virtual addresses */
+    bool paging;                /* of dump-guest-memory */
+    bool detach;
+    uint64_t start;             /* addresses; with a size of 0, all memory */
+    uint64_t size;
+} Reading;
+
+static bool dump_completed(BGuest *g)
 {
-    gint64 end = ug_hang_deadline();
-    unsigned int times = 0;
-    bool done = false;
+    QDict *info = qtest_qmp_assert_success_ref(g->qts,
+                                               "{ 'execute': 'query-dump' }");
+    bool done = g_str_equal(qdict_get_str(info, "status"), "completed");
 
-    while (!done) {
-        QDict *info = qtest_qmp_assert_success_ref(g->qts,
-                                                   "{ 'execute': 'query-dump' "
-                                                   "}");
-        const char *status = qdict_get_str(info, "status");
-
-        g_assert_cmpstr(status, !=, "failed");
-        done = !strcmp(status, "completed");
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    g_assert_cmpstr(qdict_get_str(info, "status"), !=, "failed");
+    qobject_unref(info);
+    return done;
 }
 
-static void dump(BGuest *g, const Reading *reading, const char *protocol)
+/* @path: where to; with a format, a protocol like file:PATH */
+static void read_memory(BGuest *g, const Reading *reading, const char *path)
 {
-    QDict *args = qdict_new();
+    QDict *args;
 
-    qdict_put_str(args, "protocol", protocol);
+    if (!reading->format) {
+        qtest_qmp_assert_success(
+            g->qts, "{ 'execute': %s, 'arguments': { 'val': %" PRIu64 ","
+            " 'size': %" PRIu64 ", 'filename': %s } }",
+            reading->virtual ? "memsave" : "pmemsave", reading->start,
+            reading->size ?: g->options.ram_size, path);
+        return;
+    }
+    args = qdict_new();
+    qdict_put_str(args, "protocol", path);
     qdict_put_str(args, "format", reading->format);
     qdict_put_bool(args, "paging", reading->paging);
     qdict_put_bool(args, "detach", reading->detach);
@@ -58,48 +71,35 @@ static void dump(BGuest *g, const Reading *reading, const char *protocol)
     }
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'dump-guest-memory', 'arguments': %p }", args);
-}
-
-void br_read(BGuest *g, const Reading *reading, const char *protocol)
-{
-    if (reading->format) {
-        dump(g, reading, protocol);
-        if (reading->detach) {
-            br_dump_finish(g);
-        }
-        return;
+    if (reading->detach) {
+        BG_WAIT(dump_completed(g));
     }
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': %s, 'arguments': { 'val': %" PRIu64 ","
-        " 'size': %" PRIu64 ", 'filename': %s } }",
-        reading->virtual ? "memsave" : "pmemsave", reading->start,
-        reading->size ?: RAM_SIZE, protocol);
 }
 
-GMappedFile *br_map_file(const char *path)
+/* What it reads; its file has gone already. */
+static GMappedFile *read_to_file(BGuest *g, const Reading *reading)
 {
-    g_autoptr(GError) error = NULL;
-    GMappedFile *file = g_mapped_file_new(path, false, &error);
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
+    g_autofree char *protocol = g_strdup_printf("file:%s", path);
+    GMappedFile *file;
 
-    g_assert_no_error(error);
+    read_memory(g, reading, reading->format ? protocol : path);
+    file = g_mapped_file_new(path, false, NULL);
+    g_assert_nonnull(file);
+    unlink(path);
     return file;
 }
 
-void br_assert_pattern(const uint8_t *data, uint64_t start, uint64_t size,
-                       uint8_t seed, bool (*zero)(uint64_t addr))
+static const uint8_t *content(GMappedFile *file)
 {
-    uint64_t at;
+    return (const uint8_t *)g_mapped_file_get_contents(file);
+}
 
-    for (at = start; at < start + size; at += BALLOON_PAGE) {
-        const uint8_t *page = data + (at - start);
-        uint8_t value = zero && zero(at)
-                        ? 0 : 1 + (at / BALLOON_PAGE * 7 + seed) % 255;
-
-        if (page[0] != value || memcmp(page, page + 1, BALLOON_PAGE - 1)) {
-            g_error("address 0x%" PRIx64 ": 0x%02x, not 0x%02x", at, page[0],
-                    value);
-        }
-    }
+static void assert_equal(GMappedFile *file, const void *data, size_t size)
+{
+    g_assert_cmpuint(g_mapped_file_get_length(file), ==, size);
+    /* g_assert_cmpmem() would print all of it. */
+    g_assert_cmpint(memcmp(content(file), data, size), ==, 0);
 }
 
 /* ---- A guest ---- */
@@ -116,18 +116,57 @@ void br_assert_pattern(const uint8_t *data, uint64_t start, uint64_t size,
 #define HOLE_START (62 * MiB)
 #define HOLE_END (63 * MiB)
 
+/* What the guest gave back, and did not use again */
+static bool is_given(uint64_t addr)
+{
+    return addr >= GIVEN_START && addr < USED_END &&
+           (addr >= MIXED_END || (addr - GIVEN_START) / BALLOON_PAGE % 2);
+}
+
+/* Is @data what the memory holds from @start on, where it was filled? */
+static void assert_pattern(const uint8_t *data, uint64_t start, uint64_t size)
+{
+    uint64_t at;
+
+    for (at = start; at < start + size; at += BALLOON_PAGE) {
+        const uint8_t *page = data + (at - start);
+        uint8_t value = is_given(at) ? 0 : bg_fill_value(at, 1);
+
+        if (page[0] != value || memcmp(page, page + 1, BALLOON_PAGE - 1)) {
+            bg_fail(at, "0x%02x, not 0x%02x", page[0], value);
+        }
+    }
+}
+
+static void give_back(BGuest *g)
+{
+    uint32_t pfns[(MIXED_END - GIVEN_START) / BALLOON_PAGE / 2];
+    int i;
+
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN_START, USED_END - GIVEN_START);
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        pfns[i] = BG_PFN(GIVEN_START) + 2 * i;
+    }
+    bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        bg_fill(g, pfns[i] * BALLOON_PAGE, BALLOON_PAGE, 1);
+    }
+}
+
 typedef struct Kind {
     const char *name;
     BGBackend backend;
     bool is_template;           /* a file that is mapped privately */
+    bool all;                   /* read in all ways, not just in some */
 } Kind;
 
 static const Kind kinds[] = {
     { "anon", BG_ANON },
-    { "memfd", BG_MEMFD },
+    { "memfd", BG_MEMFD, .all = true },
     { "memfd-private", BG_PRIVATE_MEMFD },
     { "hugetlb", BG_HUGETLB },
-    { "template", BG_ANON, true },
+    { "template", BG_ANON, .is_template = true },
 };
 
 typedef struct Guest {
@@ -139,50 +178,28 @@ typedef struct Guest {
 static char *make_template(void)
 {
     char *path = hm_temp_path(hm_find_tmpfs(), "template");
-    g_autofree char *text = g_strnfill(MiB, 'x');
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    uint64_t at;
+    g_autofree char *text = g_strnfill(RAM_SIZE, 'x');
 
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
-    for (at = 0; at < RAM_SIZE; at += MiB) {
-        if (at != HOLE_START) {
-            g_assert_cmpint(pwrite(fd, text, MiB, at), ==, MiB);
-        }
-    }
-    close(fd);
+    memset(text + HOLE_START, 0, HOLE_END - HOLE_START);
+    g_assert_true(g_file_set_contents(path, text, RAM_SIZE, NULL));
     return path;
 }
 
 static Guest start_guest(const Kind *kind, bool stock)
 {
-    Guest guest = {
-        .kind = kind,
-        .file = kind->is_template ? make_template() : NULL,
-    };
-    g_autofree char *ram_file = guest.file
-        ? g_strdup_printf("%s,share=off", guest.file) : NULL;
+    char *file = kind->is_template ? make_template() : NULL;
+    g_autofree char *ram_file = g_strdup_printf("%s,share=off", file);
     BGOptions options = {
-        .backend = kind->backend,
-        .ram_file = ram_file,
+        .backend = stock ? BG_ANON : kind->backend,
+        .ram_file = file ? ram_file : NULL,
         .stock = stock,
         .no_must_tell_host = stock,
     };
-    uint32_t pfns[(MIXED_END - GIVEN_START) / BALLOON_PAGE / 2];
-    int i;
+    Guest guest = { kind, bg_start(&options), file };
 
-    guest.g = bg_start(&options);
     guest.g->options.ram_file = NULL;
-    bg_driver_start(guest.g, MUST_TELL_HOST);
     bg_fill(guest.g, BG_RAM_START, USED_END - BG_RAM_START, 1);
-    bg_request_range(guest.g, BG_INFLATE, GIVEN_START, USED_END - GIVEN_START);
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        pfns[i] = GIVEN_START / BALLOON_PAGE + 2 * i;
-    }
-    bg_request(guest.g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        bg_fill(guest.g, pfns[i] * BALLOON_PAGE, BALLOON_PAGE, 1);
-    }
+    give_back(guest.g);
     return guest;
 }
 
@@ -208,51 +225,29 @@ static uint64_t held(const Guest *guest)
     }
     g_assert_cmpint(stat(guest->file, &st), ==, 0);
     return st.st_blocks * UINT64_C(512) / BALLOON_PAGE +
-           bg_count_populated(guest->g, BG_RAM_START, USED_END - BG_RAM_START) +
-           bg_count_populated(guest->g, HOLE_START, HOLE_END - HOLE_START);
-}
-
-/* What the guest gave back, and did not use again */
-static bool is_given(uint64_t addr)
-{
-    return addr >= GIVEN_START &&
-           (addr >= MIXED_END || (addr - GIVEN_START) / BALLOON_PAGE % 2);
-}
-
-/* Is @data what the memory of @guest holds from BG_RAM_START on? */
-static void assert_content(const Guest *guest, const uint8_t *data)
-{
-    uint64_t at;
-
-    br_assert_pattern(data, BG_RAM_START, USED_END - BG_RAM_START, 1, is_given);
-    for (at = USED_END; at < RAM_SIZE; at++) {
-        bool zero = !guest->file || (at >= HOLE_START && at < HOLE_END);
-
-        if (data[at - BG_RAM_START] != (zero ? 0 : 'x')) {
-            g_error("address 0x%" PRIx64 ": 0x%02x", at,
-                    data[at - BG_RAM_START]);
-        }
-    }
+           bg_count_populated(guest->g, BG_RAM_START, USED_END - BG_RAM_START);
 }
 
 /* ---- Everything that reads ---- */
 
+/* The first ones are for all kinds of memory. */
 static const Reading readings[] = {
     { "pmemsave" },
+    { "elf", "elf" },
+    { "kdump-zlib", "kdump-zlib" },
+    /* Without paging, virtual addresses are physical. */
+    { "memsave/part", .virtual = true, .start = 9 * MiB + 100,
+      .size = 20 * MiB + 333 },
+#define SOME_READINGS 4
     /* Ends where nothing is populated, and is not aligned. */
     { "pmemsave/part", .start = 9 * MiB + 100, .size = 20 * MiB + 333 },
     /* Goes on where there is no RAM */
     { "pmemsave/beyond", .start = USED_END + 5,
       .size = RAM_SIZE - USED_END + 12345 },
-    /* Without paging, virtual addresses are physical. */
     { "memsave", .virtual = true },
-    { "memsave/part", .virtual = true, .start = 9 * MiB + 100,
-      .size = 20 * MiB + 333 },
-    { "elf", "elf" },
     { "elf/paging", "elf", .paging = true },
     { "elf/detach", "elf", .detach = true },
     { "elf/filter", "elf", .start = 9 * MiB + 4096, .size = 20 * MiB },
-    { "kdump-zlib", "kdump-zlib" },
     { "kdump-zlib/detach", "kdump-zlib", .detach = true },
     { "kdump-raw-zlib", "kdump-raw-zlib" },
     { "kdump-lzo", "kdump-lzo" },
@@ -263,81 +258,25 @@ static const Reading readings[] = {
 
 static bool can_dump(BGuest *g, const char *format)
 {
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute':"
-                           " 'query-dump-guest-memory-capability' }");
-    QDict *info = qdict_get_qdict(rsp, "return");
+    QDict *info = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-dump-guest-memory-capability' }");
     QListEntry *entry;
     bool found = false;
 
     QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "formats"), entry) {
         QString *name = qobject_to(QString, qlist_entry_obj(entry));
 
-        found = found || !strcmp(qstring_get_str(name), format);
+        found |= g_str_equal(qstring_get_str(name), format);
     }
-    qobject_unref(rsp);
+    qobject_unref(info);
     return found;
 }
 
-static char *read_to_file(const Guest *guest, const Reading *reading)
+/* What of an ELF file is the memory, from BG_RAM_START on */
+static const uint8_t *elf_memory(const uint8_t *data)
 {
-    char *path = hm_temp_path(g_get_tmp_dir(), "output");
-    g_autofree char *protocol = g_strdup_printf("%s%s",
-                                                reading->format ? "file:" : "",
-                                                path);
-
-    br_read(guest->g, reading, protocol);
-    return path;
-}
-
-static void assert_same_file(const char *name, const char *a, const char *b)
-{
-    g_autoptr(GMappedFile) file_a = br_map_file(a);
-    g_autoptr(GMappedFile) file_b = br_map_file(b);
-    const char *in_a = g_mapped_file_get_contents(file_a);
-    const char *in_b = g_mapped_file_get_contents(file_b);
-    gsize i;
-
-    g_assert_cmpuint(g_mapped_file_get_length(file_a), ==,
-                     g_mapped_file_get_length(file_b));
-    for (i = 0; i < g_mapped_file_get_length(file_a); i++) {
-        if (in_a[i] != in_b[i]) {
-            g_error("%s: 0x%02x at 0x%" G_GSIZE_MODIFIER "x, unmodified QEMU "
-                    "has 0x%02x", name, (uint8_t)in_a[i], i, (uint8_t)in_b[i]);
-        }
-    }
-}
-
-/* Does the file system of the output have holes? */
-static bool has_holes(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    struct stat st;
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, MiB), ==, 0);
-    g_assert_cmpint(fstat(fd, &st), ==, 0);
-    close(fd);
-    return !st.st_blocks;
-}
-
-/* What of the output need not be there is not, but for compressed ones. */
-static void assert_sparse(const char *path)
-{
-    struct stat st;
-
-    g_assert_cmpint(stat(path, &st), ==, 0);
-    if (has_holes(path)) {
-        g_assert_cmpuint(st.st_blocks * UINT64_C(512), <, 20 * MiB);
-    }
-}
-
-static void check_elf(const Guest *guest, const char *path)
-{
-    g_autoptr(GMappedFile) file = br_map_file(path);
-    const uint8_t *data = (uint8_t *)g_mapped_file_get_contents(file);
     const Elf64_Ehdr *header = (const Elf64_Ehdr *)data;
     const Elf64_Phdr *segment = (const Elf64_Phdr *)(data + header->e_phoff);
-    bool found = false;
     int i;
 
     g_assert_cmpint(header->e_ident[EI_CLASS], ==, ELFCLASS64);
@@ -346,75 +285,67 @@ static void check_elf(const Guest *guest, const char *path)
 
         if (segment[i].p_type == PT_LOAD && start <= BG_RAM_START &&
             start + segment[i].p_filesz >= RAM_SIZE) {
-            assert_content(guest, data + segment[i].p_offset + BG_RAM_START -
-                                  start);
-            found = true;
+            return data + segment[i].p_offset + BG_RAM_START - start;
         }
     }
-    g_assert_true(found);
+    g_assert_not_reached();
 }
 
-static void check_output(const Guest *guest, const Reading *reading,
-                         const char *path)
+static void check_content(const Guest *guest, const uint8_t *data)
 {
-    if (!reading->size && !reading->format) {
-        g_autoptr(GMappedFile) file = br_map_file(path);
+    uint64_t at;
 
-        g_assert_cmpuint(g_mapped_file_get_length(file), ==, RAM_SIZE);
-        assert_content(guest, (uint8_t *)g_mapped_file_get_contents(file) +
-                              BG_RAM_START);
+    assert_pattern(data, BG_RAM_START, USED_END - BG_RAM_START);
+    for (at = USED_END; at < RAM_SIZE; at++) {
+        bool zero = !guest->file || (at >= HOLE_START && at < HOLE_END);
+
+        if (data[at - BG_RAM_START] != (zero ? 0 : 'x')) {
+            bg_fail(at, "0x%02x", data[at - BG_RAM_START]);
+        }
     }
-    if (!reading->size && !g_strcmp0(reading->format, "elf")) {
-        check_elf(guest, path);
-    }
-    assert_sparse(path);
+}
+
+/* Does the file system of the output have holes? */
+static bool has_holes(void)
+{
+    FILE *file = tmpfile();
+    struct stat st;
+
+    g_assert_nonnull(file);
+    g_assert_cmpint(ftruncate(fileno(file), MiB), ==, 0);
+    g_assert_cmpint(fstat(fileno(file), &st), ==, 0);
+    fclose(file);
+    return !st.st_blocks;
 }
 
 static void read_one(const Guest *guest, const Guest *stock,
                      const Reading *reading)
 {
     uint64_t before = held(guest);
-    g_autofree char *path = read_to_file(guest, reading);
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
+    g_autofree char *protocol = g_strdup_printf("file:%s", path);
+    g_autoptr(GMappedFile) file = NULL;
+    struct stat st;
 
-    if (held(guest) != before) {
-        g_error("%s: %" PRIu64 " pages of the host before, %" PRIu64 " after",
-                reading->name, before, held(guest));
-    }
+    read_memory(guest->g, reading, reading->format ? protocol : path);
+    g_assert_cmpuint(held(guest), ==, before);
+    file = g_mapped_file_new(path, false, NULL);
     if (stock->g) {
-        g_autofree char *other = read_to_file(stock, reading);
+        g_autoptr(GMappedFile) other = read_to_file(stock->g, reading);
 
-        assert_same_file(reading->name, path, other);
-        unlink(other);
+        assert_equal(file, content(other), g_mapped_file_get_length(other));
     }
-    check_output(guest, reading, path);
+    if (!reading->size && !reading->format) {
+        g_assert_cmpuint(g_mapped_file_get_length(file), ==, RAM_SIZE);
+        check_content(guest, content(file) + BG_RAM_START);
+    } else if (!reading->size && g_str_equal(reading->format, "elf")) {
+        check_content(guest, elf_memory(content(file)));
+    }
+    /* What of the output need not be there is not, but for compressed ones. */
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    g_assert_true(!has_holes() || st.st_blocks * INT64_C(512) < 20 * MiB);
     unlink(path);
 }
-
-static void read_in_all_ways(const Guest *guest)
-{
-    Guest stock = { };
-    int i;
-
-    if (g_getenv(BG_STOCK_ENV)) {
-        Kind kind = *guest->kind;
-
-        /* What memory it is of is of no interest, but for what it holds. */
-        kind.backend = BG_ANON;
-        stock = start_guest(&kind, true);
-    }
-    for (i = 0; i < ARRAY_SIZE(readings); i++) {
-        const char *format = readings[i].format;
-
-        if (!format || can_dump(guest->g, format)) {
-            read_one(guest, &stock, &readings[i]);
-        }
-    }
-    if (stock.g) {
-        end_guest(&stock);
-    }
-}
-
-/* ---- Migrating what was read ---- */
 
 typedef struct Moved {
     int64_t skipped;
@@ -422,17 +353,16 @@ typedef struct Moved {
     uint64_t held;              /* pages, on the destination */
 } Moved;
 
-static Moved migrate(BGuest *g)
+static const char *const skip_balloon[] = { "skip-balloon", NULL };
+
+static Moved migrate_read(BGuest *g)
 {
-    static const char *const capabilities[] = { "skip-balloon", NULL };
-    BGOptions options = { .backend = BG_MEMFD, .capabilities = capabilities };
-    BGuest *dest = ug_start_destination(&options, false);
+    BGOptions options = { .backend = BG_MEMFD, .capabilities = skip_balloon };
+    BGuest *dest = bg_start_dest(&options);
     Moved moved;
 
     bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
+    bg_migrate(g, dest);
     moved = (Moved) {
         .skipped = bg_skip_stat(g, "skipped-pages"),
         .vetoed = bg_skip_stat(g, "vetoed-pages"),
@@ -443,52 +373,517 @@ static Moved migrate(BGuest *g)
     return moved;
 }
 
-/* As if nobody had read it */
-static void check_migration(const Guest *guest)
+/* It migrates as if nobody had read it. */
+static void test_read(gconstpointer data)
 {
-    Guest other = start_guest(guest->kind, false);
-    Moved expected = migrate(other.g);
-    Moved moved = migrate(guest->g);
+    const Kind *kind = data;
+    Guest guest, stock = { }, other;
+    Moved expected, moved;
+    int i;
 
-    g_assert_cmpint(expected.skipped, >=,
-                    (USED_END - MIXED_END) / BALLOON_PAGE);
+    if ((kind->backend == BG_HUGETLB && !bg_huge_or_skip(2 * RAM_SIZE)) ||
+        (kind->is_template && !hm_tmpfs_or_skip())) {
+        return;
+    }
+    guest = start_guest(kind, false);
+    if (g_getenv(BG_STOCK_ENV)) {
+        stock = start_guest(kind, true);
+    }
+    for (i = 0; i < (kind->all ? ARRAY_SIZE(readings) : SOME_READINGS); i++) {
+        bg_step("%s", readings[i].name);
+        if (!readings[i].format || can_dump(guest.g, readings[i].format)) {
+            read_one(&guest, &stock, &readings[i]);
+        }
+    }
+    if (stock.g) {
+        end_guest(&stock);
+    }
+    bg_step("migration");
+    other = start_guest(kind, false);
+    expected = migrate_read(other.g);
+    moved = migrate_read(guest.g);
+    g_assert_cmpint(expected.skipped, >=, BG_PFN(USED_END - MIXED_END));
     g_assert_cmpint(moved.skipped, ==, expected.skipped);
     g_assert_cmpint(moved.vetoed, ==, expected.vetoed);
     g_assert_cmpuint(moved.held, ==, expected.held);
     end_guest(&other);
+    end_guest(&guest);
 }
 
-static void test_read(gconstpointer data)
-{
-    const Kind *kind = data;
-    Guest guest;
+/* ---- Outputs that cannot have holes, or have old content ---- */
 
-    if (kind->backend == BG_HUGETLB && !g_test_subprocess()) {
-        hm_test_with_huge_pages(2 * RAM_SIZE);
-        return;
+typedef enum Output {
+    OLD_CONTENT,        /* a longer file, which keeps what lies beyond */
+    APPEND,             /* to seek does not move where it is written */
+    PIPE,
+    FIFO,               /* pmemsave, which ends where nothing is populated */
+    OUTPUTS,
+} Output;
+
+static const char *const output_names[] = {
+    "old-content", "append", "pipe", "fifo",
+};
+
+/* Returns what can be read until it ends. */
+static gpointer drain(gpointer path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    GByteArray *data = g_byte_array_new();
+    uint8_t buf[64 * 1024];
+    ssize_t n;
+
+    while ((n = read(fd, buf, sizeof(buf))) > 0) {
+        g_byte_array_append(data, buf, n);
     }
-    if (kind->is_template && !hm_tmpfs_or_skip()) {
-        return;
+    g_assert_cmpint(n, ==, 0);
+    close(fd);
+    return data;
+}
+
+static void test_output(gconstpointer opaque)
+{
+    static const Reading elf = { "elf", "elf" };
+    static const Reading pmemsave = {
+        "pmemsave", .start = BG_RAM_START, .size = USED_END - BG_RAM_START,
+    };
+    Output output = GPOINTER_TO_INT(opaque);
+    Guest guest = start_guest(&kinds[1], false);
+    BGuest *g = guest.g;
+    uint64_t before = held(&guest);
+    g_autoptr(GMappedFile) expected = read_to_file(g, output == FIFO ? &pmemsave
+                                                                     : &elf);
+    size_t size = g_mapped_file_get_length(expected);
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
+    g_autofree char *old = g_strnfill(size + MiB, 'x');
+    g_autoptr(GByteArray) data = NULL;
+    GThread *thread = NULL;
+    int fd, ends[2];
+
+    switch (output) {
+    case OLD_CONTENT:
+        g_assert_true(g_file_set_contents(path, old, size + MiB, NULL));
+        fd = open(path, O_RDWR);
+        break;
+    case APPEND:
+        fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
+        break;
+    case PIPE:
+        g_assert_true(g_unix_open_pipe(ends, FD_CLOEXEC, NULL));
+        g_free(path);
+        path = g_strdup_printf("/proc/self/fd/%d", ends[0]);
+        thread = g_thread_new("drain", drain, path);
+        fd = ends[1];
+        break;
+    default:
+        g_assert_cmpint(mkfifo(path, 0600), ==, 0);
+        thread = g_thread_new("drain", drain, path);
+        fd = -1;
     }
-    guest = start_guest(kind, false);
-    read_in_all_ways(&guest);
-    check_migration(&guest);
+    if (output == FIFO) {
+        read_memory(g, &pmemsave, path);
+    } else {
+        qtest_qmp_fds_assert_success(g->qts, &fd, 1, "{ 'execute': 'getfd',"
+                                     " 'arguments': { 'fdname': 'out' } }");
+        close(fd);
+        read_memory(g, &elf, "fd:out");
+    }
+    data = thread ? g_thread_join(thread) : drain(path);
+    if (output == PIPE) {
+        close(ends[0]);
+    }
+    if (output == OLD_CONTENT) {
+        g_assert_cmpuint(data->len, ==, size + MiB);
+        g_assert_cmpint(memcmp(data->data + size, old, MiB), ==, 0);
+        g_byte_array_set_size(data, size);
+    }
+    assert_equal(expected, data->data, data->len);
+    g_assert_cmpuint(held(&guest), ==, before);
     end_guest(&guest);
+    unlink(path);
+}
+
+/* ---- Virtual addresses ---- */
+
+/*
+ * A firmware that turns on paging, in the 16 bits in which a processor begins,
+ * writes to FLAG and does nothing any more.
+ *
+ * movl $0x10, %eax ; movl %eax, %cr4            pages of 4 MiB
+ * movl $DIRECTORY, %eax ; movl %eax, %cr3
+ * movl $0x80000001, %eax ; movl %eax, %cr0
+ * movb %al, FLAG
+ * hlt
+ */
+static const uint8_t firmware[] = {
+    0x66, 0xb8, 0x10, 0x00, 0x00, 0x00, 0x0f, 0x22, 0xe0,
+    0x66, 0xb8, 0x00, 0x00, 0x30, 0x00, 0x0f, 0x22, 0xd8,
+    0x66, 0xb8, 0x01, 0x00, 0x00, 0x80, 0x0f, 0x22, 0xc0,
+    0xa2, 0x00, 0x05,
+    0xf4,
+};
+
+#define FLAG 0x500
+#define DIRECTORY 0x300000
+#define TABLES 0x301000
+#define PRESENT_WRITABLE 3
+#define LARGE 0x80
+
+/* What is mapped there: all from BG_RAM_START on, but backwards */
+#define VIRTUAL_START UINT64_C(0x40000000)
+#define VIRTUAL_SIZE (RAM_SIZE - BG_RAM_START)
+
+static void map_backwards(BGuest *g)
+{
+    uint64_t i;
+
+    qtest_writel(g->qts, DIRECTORY, PRESENT_WRITABLE | LARGE);
+    qtest_writel(g->qts, DIRECTORY + 1023 * 4,
+                 1023U << 22 | PRESENT_WRITABLE | LARGE);
+    for (i = 0; i < VIRTUAL_SIZE / (4 * MiB); i++) {
+        qtest_writel(g->qts, DIRECTORY + (VIRTUAL_START / (4 * MiB) + i) * 4,
+                     (TABLES + i * BALLOON_PAGE) | PRESENT_WRITABLE);
+    }
+    for (i = 0; i < VIRTUAL_SIZE / BALLOON_PAGE; i++) {
+        qtest_writel(g->qts, TABLES + i * 4,
+                     (RAM_SIZE - (i + 1) * BALLOON_PAGE) | PRESENT_WRITABLE);
+    }
+}
+
+static void test_virtual(gconstpointer data)
+{
+    static const Reading reading = {
+        "memsave", .virtual = true, .start = VIRTUAL_START,
+        .size = VIRTUAL_SIZE,
+    };
+    g_autofree char *bios = bg_write_firmware(firmware, sizeof(firmware));
+    g_autofree char *args = g_strdup_printf("-accel tcg -S -bios %s", bios);
+    BGOptions options = { .backend = BG_MEMFD, .args = args };
+    g_autoptr(GMappedFile) file = NULL;
+    uint64_t before, at;
+    BGuest *g = bg_start(&options);
+
+    bg_fill(g, BG_RAM_START, RAM_SIZE - BG_RAM_START, 1);
+    map_backwards(g);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+    BG_WAIT(qtest_readb(g->qts, FLAG));
+    give_back(g);
+    before = bg_count_populated(g, 0, RAM_SIZE);
+    file = read_to_file(g, &reading);
+    g_assert_cmpuint(g_mapped_file_get_length(file), ==, VIRTUAL_SIZE);
+    for (at = 0; at < VIRTUAL_SIZE; at += BALLOON_PAGE) {
+        assert_pattern(content(file) + at, RAM_SIZE - at - BALLOON_PAGE,
+                       BALLOON_PAGE);
+    }
+    bg_assert_populated(g, 0, RAM_SIZE, before);
+    g_free(bg_qmp_error(qtest_qmp(
+        g->qts, "{ 'execute': 'memsave', 'arguments': { 'val': %" PRIu64 ","
+        " 'size': %" PRIu64 ", 'filename': '/dev/null' } }",
+        VIRTUAL_START + VIRTUAL_SIZE / 2, (uint64_t)VIRTUAL_SIZE)));
+    bg_quit(g);
+    unlink(bios);
+}
+
+/* ---- Memory that is yet to come ---- */
+
+/*
+ * On the destination of postcopy what is not populated is not zero, but on its
+ * way.
+ */
+static void test_postcopy(gconstpointer data)
+{
+    static const char *const capabilities[] = { "postcopy-ram", NULL };
+    static const Reading reading = {
+        "pmemsave", .start = BG_RAM_START + 4 * MiB, .size = 64 * BALLOON_PAGE,
+    };
+    BGOptions options = {
+        .backend = GPOINTER_TO_INT(data),
+        .capabilities = capabilities,
+    };
+    BGuest *g = bg_start_driven(&options);
+    BGuest *dest = bg_start_incoming(g);
+    g_autoptr(GMappedFile) file = NULL;
+
+    bg_fill(g, BG_RAM_START, 8 * MiB, 1);
+    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 1048576 }");
+    bg_migrate_begin(g, dest, MiB);
+    qtest_qmp_assert_success(g->qts,
+                             "{ 'execute': 'migrate-start-postcopy' }");
+    bg_wait_status(g, "postcopy-active", 60);
+    qtest_qmp_eventwait(dest->qts, "RESUME");
+    bg_assert_populated(dest, reading.start, reading.size, 0);
+    file = read_to_file(dest, &reading);
+    assert_pattern(content(file), reading.start, reading.size);
+    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
+    bg_migrate_wait(g, NULL);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* ---- File systems with small blocks ---- */
+
+#define BLOCK 1024
+#define BLOCKS_START (8 * MiB)
+#define BLOCKS_SIZE MiB
+
+static bool run(const char *format, const char *a, const char *b)
+{
+    g_autofree char *line = g_strdup_printf(format, a, b);
+    int status;
+
+    return g_spawn_command_line_sync(line, NULL, NULL, &status, NULL) &&
+           !status;
+}
+
+/* Of each page the second block is there, and the others are holes. */
+static void check_blocks(const char *path, const char *share)
+{
+    g_autofree char *ram_file = g_strdup_printf("%s,share=%s", path, share);
+    g_autofree uint8_t *expected = g_malloc0(BLOCKS_SIZE);
+    BGOptions options = { .ram_file = ram_file };
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    uint64_t at, skip;
+    BGuest *g;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
+    for (at = BLOCK; at < BLOCKS_SIZE; at += BALLOON_PAGE) {
+        memset(expected + at, 'x', BLOCK);
+        g_assert_cmpint(pwrite(fd, expected + at, BLOCK, BLOCKS_START + at),
+                        ==, BLOCK);
+    }
+    g_assert_cmpint(fsync(fd), ==, 0);
+    close(fd);
+    g = bg_start(&options);
+    for (skip = 0; skip < BALLOON_PAGE; skip += BLOCK / 2) {
+        Reading reading = {
+            .start = BLOCKS_START + skip,
+            .size = BLOCKS_SIZE - skip,
+        };
+        g_autoptr(GMappedFile) file = read_to_file(g, &reading);
+
+        assert_equal(file, expected + skip, BLOCKS_SIZE - skip);
+    }
+    bg_quit(g);
+    unlink(path);
+}
+
+/* A hole may end, and begin, within a page. */
+static void test_small_blocks(gconstpointer data)
+{
+    g_autofree char *image = hm_temp_path(g_get_tmp_dir(), "ext4");
+    g_autofree char *dir = hm_temp_path(g_get_tmp_dir(), "mnt");
+    g_autofree char *path = g_strdup_printf("%s/ram", dir);
+
+    g_assert_cmpint(mkdir(dir, 0700), ==, 0);
+    if (run("truncate -s 128M %s", image, NULL) &&
+        run("mkfs.ext4 -q -F -b 1024 %s", image, NULL) &&
+        run("mount -o loop %s %s", image, dir)) {
+        check_blocks(path, "on");
+        check_blocks(path, "off");
+        g_assert_true(run("umount %s", dir, NULL));
+    } else {
+        g_test_skip("no file system can be made and mounted");
+    }
+    rmdir(dir);
+    unlink(image);
+}
+
+/* ---- Large guests, after somebody else looked at the balloon ---- */
+
+/*
+ * Whatever populated it, nothing is lost, the map stays what it is, and the
+ * destination does not get the memory that the source has now.
+ */
+#define LARGE_SIZE (256 * MiB)
+#define LARGE_START (64 * MiB)
+#define LARGE_GIVEN (160 * MiB)
+#define LARGE_PAGES (LARGE_GIVEN / BALLOON_PAGE)
+#define HUGE_COUNT (LARGE_GIVEN / HM_HUGE_SIZE)
+
+/* Of the destination, beyond that of a guest whose balloon nobody touched */
+#define MAY_TAKE (4 * MiB)
+#define MAY_TAKE_COLLAPSED (32 * MiB)
+
+/*
+ * @ram_file: of this guest, and none that it goes to; or NULL
+ * @mixed: the guest uses one page of each huge one that it gave back, without
+ *         which the kernel would not collapse it
+ */
+static BGuest *start_large(BGBackend backend, const char *ram_file, bool mixed)
+{
+    BGOptions options = {
+        .backend = backend,
+        .ram_size = LARGE_SIZE,
+        .ram_file = ram_file,
+        .capabilities = skip_balloon,
+    };
+    BGuest *g = bg_start_driven(&options);
+    uint32_t pfns[HUGE_COUNT];
+    int i;
+
+    bg_fill(g, BG_RAM_START, 16 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, LARGE_START, LARGE_GIVEN);
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        pfns[i] = BG_PFN(LARGE_START + i * HM_HUGE_SIZE);
+    }
+    if (mixed) {
+        bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
+        for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+            bg_fill(g, pfns[i] * BALLOON_PAGE, BALLOON_PAGE, 2);
+        }
+    }
+    return g;
+}
+
+/* Returns the destination; @held is set to its memory, in bytes. */
+static BGuest *migrate_large(BGuest *g, uint64_t *held)
+{
+    BGOptions options = g->options;
+    BGuest *dest;
+
+    options.ram_file = NULL;
+    dest = bg_start_dest(&options);
+    bg_migrate(g, dest);
+    *held = bg_count_populated(dest, 0, LARGE_SIZE) * BALLOON_PAGE;
+    bg_assert_same_map(g, dest);
+    return dest;
+}
+
+/* Two migrations of @g, which has huge pages if it is @mixed; ends it */
+static void check_migrations(BGuest *g, bool mixed, uint64_t may_take)
+{
+    uint64_t pages = LARGE_PAGES - (mixed ? HUGE_COUNT : 0);
+    BGuest *usual = start_large(g->options.backend, NULL, mixed);
+    uint64_t expected, held, held_next;
+    BGuest *dest = migrate_large(usual, &expected), *next;
+
+    g_assert_cmpint(bg_skip_stat(usual, "skipped-pages"), ==, pages);
+    bg_quit(dest);
+    bg_quit(usual);
+
+    bg_allow_huge_pages(mixed);
+    dest = migrate_large(g, &held);
+    g_test_message("%" PRIu64 " of %" PRIu64 " pages skipped, %" PRIu64 " MiB "
+                   "on the destination, %" PRIu64 " if nobody looks",
+                   bg_skip_stat(g, "skipped-pages"), pages,
+                   held / MiB, expected / MiB);
+    g_assert_cmpuint(held, <=, expected + may_take);
+    next = migrate_large(dest, &held_next);
+    bg_allow_huge_pages(false);
+    bg_assert_map(dest, pages);
+    g_assert_cmpint(bg_skip_stat(dest, "skipped-pages"), ==, pages);
+    g_assert_cmpuint(held_next, <=, expected + may_take);
+    bg_assert_same_memory(g, next);
+    bg_quit(next);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+/* A migration without our capabilities, which has read all */
+static void test_cancelled(gconstpointer data)
+{
+    BGuest *g = start_large(GPOINTER_TO_INT(data), NULL, false);
+    BGOptions options = { .backend = BG_MEMFD, .ram_size = LARGE_SIZE };
+    BGuest *dest = bg_start_dest(&options);
+
+    g->options.capabilities = NULL;
+    bg_set_capability(g, "pause-before-switchover", true);
+    /* With a limit, so that little is left for after the switch-over */
+    bg_migrate_begin(g, dest, 16 * GiB);
+    bg_wait_status(g, "pre-switchover", 60);
+    g_assert_null(bg_skip_info(g));
+    bg_migrate_cancel(g, dest);
+    bg_set_capability(g, "pause-before-switchover", false);
+    g->options.capabilities = skip_balloon;
+    if (g->options.backend == BG_MEMFD) {
+        bg_assert_populated(g, LARGE_START, LARGE_GIVEN, LARGE_PAGES);
+    }
+    check_migrations(g, false, MAY_TAKE);
+}
+
+/* Have the kernel make huge pages of what the guest gave back. */
+static bool collapse(BGuest *g)
+{
+    int fd = syscall(SYS_pidfd_open, qtest_pid(g->qts), 0);
+    uint64_t at;
+    bool collapsed = fd >= 0;
+
+    for (at = 0; collapsed && at < LARGE_GIVEN; at += HM_HUGE_SIZE) {
+        struct iovec part = {
+            .iov_base = (void *)(uintptr_t)(g->hva + LARGE_START + at),
+            .iov_len = HM_HUGE_SIZE,
+        };
+
+        collapsed = syscall(SYS_process_madvise, fd, &part, 1, MADV_COLLAPSE,
+                            0) == HM_HUGE_SIZE;
+    }
+    close(fd);
+    return collapsed;
+}
+
+/*
+ * Only memory that is aligned to huge pages can have them, which a memfd of
+ * QEMU is not.  The destination may have them, too, and must not have one for
+ * the page that is in use.
+ */
+static void test_collapsed(gconstpointer data)
+{
+    BGBackend backend = GPOINTER_TO_INT(data);
+    const char *dir = hm_tmpfs_or_skip();
+    g_autofree char *path = hm_temp_path(dir ?: "", "ram");
+    g_autofree char *ram_file = g_strdup_printf("%s,align=2M", path);
+    struct stat st;
+    BGuest *g;
+
+    if (!dir) {
+        return;
+    }
+    bg_allow_huge_pages(true);
+    g = start_large(backend, backend == BG_MEMFD ? ram_file : NULL, true);
+    bg_allow_huge_pages(false);
+    if (!collapse(g)) {
+        g_test_skip("the kernel does not collapse memory of another process");
+        bg_quit(g);
+    } else {
+        if (backend == BG_MEMFD) {
+            g_assert_cmpint(stat(path, &st), ==, 0);
+            g_assert_cmpint(st.st_blocks * INT64_C(512), >=, LARGE_GIVEN);
+        } else {
+            bg_assert_populated(g, LARGE_START, LARGE_GIVEN, LARGE_PAGES);
+        }
+        check_migrations(g, true, MAY_TAKE_COLLAPSED);
+    }
+    unlink(path);
 }
 
 int main(int argc, char **argv)
 {
-    int i;
+    static const struct {
+        const char *name;
+        GTestDataFunc func;
+    } tests[] = {
+        { "postcopy", test_postcopy },
+        { "cancelled", test_cancelled },
+        { "collapsed", test_collapsed },
+    };
+    int i, k;
 
-    g_test_init(&argc, &argv, NULL);
-    br_allow_huge_pages(false);
+    bg_init(&argc, &argv);
     for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-        g_autofree char *path = g_strdup_printf("balloon-read/all/%s",
-                                                kinds[i].name);
-
-        qtest_add_data_func(path, &kinds[i], test_read);
+        bg_add_test(&kinds[i], test_read, "balloon-read/all/%s", kinds[i].name);
     }
-    add_output_tests();
-    add_populated_tests();
+    for (i = 0; i < OUTPUTS; i++) {
+        bg_add_test(GINT_TO_POINTER(i), test_output, "balloon-read/output/%s",
+                    output_names[i]);
+    }
+    bg_add_test(NULL, test_small_blocks, "balloon-read/small-blocks");
+    bg_add_test(NULL, test_virtual, "balloon-read/virtual");
+    for (i = 0; i < ARRAY_SIZE(tests); i++) {
+        for (k = BG_ANON; k <= BG_MEMFD; k++) {
+            bg_add_test(GINT_TO_POINTER(k), tests[i].func,
+                        "balloon-read/%s/%s", tests[i].name,
+                        bg_backend_name(k));
+        }
+    }
     return g_test_run();
 }

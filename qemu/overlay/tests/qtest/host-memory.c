@@ -1,5 +1,5 @@
 /*
- * What a test needs of the host's memory: huge pages, file systems
+ * Memory, as tests of all programs need it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,10 +8,19 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
+#include "qemu/bswap.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_mem.h"
+#include "standard-headers/linux/virtio_pci.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "host-memory.h"
 
 #define HUGE_SYSFS "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-#define TMPFS_MAGIC_NUMBER 0x01021994
+#define HUGETLBFS 0x958458f6
+#define TMPFS 0x01021994
 
 char *hm_temp_path(const char *dir, const char *name)
 {
@@ -26,7 +35,7 @@ const char *hm_find_tmpfs(void)
 {
     struct statfs fs;
 
-    return !statfs("/dev/shm", &fs) && fs.f_type == TMPFS_MAGIC_NUMBER &&
+    return !statfs("/dev/shm", &fs) && fs.f_type == TMPFS &&
            !access("/dev/shm", W_OK) ? "/dev/shm" : NULL;
 }
 
@@ -75,69 +84,14 @@ static uint64_t read_number(const char *path)
            ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
-static void write_number(const char *path, uint64_t value)
+static void set_huge_pages(uint64_t value)
 {
-    g_autofree char *text = g_strdup_printf("%" PRIu64 "\n", value);
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(HUGE_SYSFS "nr_hugepages", "w");
 
     if (file) {
-        fputs(text, file);
+        fprintf(file, "%" PRIu64 "\n", value);
         fclose(file);
     }
-}
-
-/*
- * What tests borrow and give back is one number of the host, and two that find
- * the same pages free would both take them.  So one at a time has huge pages.
- */
-static int lock_huge_pages(void)
-{
-    int fd = open(HUGE_SYSFS "nr_hugepages", O_RDONLY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        flock(fd, LOCK_EX);
-    }
-    return fd;
-}
-
-/* What there was before huge pages were borrowed, and the lock */
-typedef struct Loan {
-    uint64_t before;
-    int fd;
-} Loan;
-
-static void give_back_huge_pages(const Loan *loan)
-{
-    if (read_number(HUGE_SYSFS "nr_hugepages") != loan->before) {
-        write_number(HUGE_SYSFS "nr_hugepages", loan->before);
-    }
-    close(loan->fd);
-}
-
-/*
- * See to it that there are @needed huge pages until they are given back.  Skips
- * the test, and returns false, if there are not enough.
- */
-static bool borrow_huge_pages(uint64_t needed, Loan *loan)
-{
-    g_autofree char *message = NULL;
-    uint64_t unused;
-
-    loan->fd = lock_huge_pages();
-    loan->before = read_number(HUGE_SYSFS "nr_hugepages");
-    unused = read_number(HUGE_SYSFS "free_hugepages");
-    if (unused < needed) {
-        write_number(HUGE_SYSFS "nr_hugepages",
-                     loan->before + needed - unused);
-    }
-    if (read_number(HUGE_SYSFS "free_hugepages") >= needed) {
-        return true;
-    }
-    message = g_strdup_printf("fewer than %" PRIu64 " free huge pages of 2 MiB",
-                              needed);
-    give_back_huge_pages(loan);
-    g_test_skip(message);
-    return false;
 }
 
 bool hm_passes_in_subprocess(void)
@@ -148,14 +102,33 @@ bool hm_passes_in_subprocess(void)
 
 void hm_test_with_huge_pages(uint64_t bytes)
 {
-    Loan loan;
+    uint64_t needed = DIV_ROUND_UP(bytes, HM_HUGE_SIZE), before, unused;
+    g_autofree char *message = g_strdup_printf(
+        "fewer than %" PRIu64 " free huge pages of 2 MiB", needed);
+    /*
+     * What tests borrow and give back is one number of the host, and two that
+     * find the same pages free would both take them.  So one at a time has
+     * huge pages.
+     */
+    int fd = open(HUGE_SYSFS "nr_hugepages", O_RDONLY | O_CLOEXEC);
 
-    if (borrow_huge_pages(DIV_ROUND_UP(bytes, HM_HUGE_SIZE), &loan)) {
-        if (!hm_passes_in_subprocess()) {
-            g_test_fail();
-        }
-        give_back_huge_pages(&loan);
+    if (fd >= 0) {
+        flock(fd, LOCK_EX);
     }
+    before = read_number(HUGE_SYSFS "nr_hugepages");
+    unused = read_number(HUGE_SYSFS "free_hugepages");
+    if (unused < needed) {
+        set_huge_pages(before + needed - unused);
+    }
+    if (read_number(HUGE_SYSFS "free_hugepages") < needed) {
+        g_test_skip(message);
+    } else if (!hm_passes_in_subprocess()) {
+        g_test_fail();
+    }
+    if (read_number(HUGE_SYSFS "nr_hugepages") != before) {
+        set_huge_pages(before);
+    }
+    close(fd);
 }
 
 void hm_test_on_hugetlbfs(uint64_t bytes)
@@ -172,4 +145,454 @@ void hm_test_on_hugetlbfs(uint64_t bytes)
         umount(dir);
         rmdir(dir);
     }
+}
+
+/* ---- What is behind a RAM block ---- */
+
+typedef struct RamBlock {
+    char id[256];
+    uint64_t hva;
+    uint64_t size;              /* bytes that are in use */
+    bool shared;                /* a shared mapping */
+    int fd;                     /* of a file that tells holes, or -1 */
+    uint64_t fd_offset;         /* bytes */
+} RamBlock;
+
+static void close_block(gpointer data)
+{
+    RamBlock *block = data;
+
+    if (block->fd >= 0) {
+        close(block->fd);
+    }
+}
+
+/* Open the file that is mapped, by what /proc/PID/maps tells of it. */
+static int open_mapped(BGuest *g, const char *target, uint64_t inode)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd",
+                                           (int)qtest_pid(g->qts));
+    GDir *d = g_dir_open(dir, 0, NULL);
+    const char *name;
+    struct statfs fs;
+    int fd = -1;
+
+    g_assert_nonnull(d);
+    while (fd < 0 && (name = g_dir_read_name(d))) {
+        g_autofree char *path = g_strdup_printf("%s/%s", dir, name);
+        g_autofree char *link = g_file_read_link(path, NULL);
+        struct stat st;
+
+        if (!g_strcmp0(link, target) && !stat(path, &st) &&
+            st.st_ino == inode) {
+            fd = open(path, O_RDONLY);
+        }
+    }
+    g_dir_close(d);
+    /* hugetlbfs does not tell holes. */
+    if (fd >= 0 && !fstatfs(fd, &fs) && (uint32_t)fs.f_type == HUGETLBFS) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Find the mapping that a RAM block begins in, and the file behind it. */
+static void find_mapping(BGuest *g, RamBlock *block)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
+                                            (int)qtest_pid(g->qts));
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+    int i;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", 0);
+    for (i = 0; lines[i]; i++) {
+        uint64_t start, end, offset, inode;
+        char access[5];
+        int name = 0;
+
+        if (sscanf(lines[i], "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %"
+                   SCNu64 " %n", &start, &end, access, &offset, &inode,
+                   &name) >= 5 && block->hva >= start && block->hva < end) {
+            block->shared = access[3] == 's';
+            block->fd = inode ? open_mapped(g, lines[i] + name, inode) : -1;
+            block->fd_offset = offset + block->hva - start;
+            return;
+        }
+    }
+    g_error("RAM block %s is mapped nowhere", block->id);
+}
+
+static GArray *list_blocks(BGuest *g)
+{
+    GArray *blocks = g_array_new(false, true, sizeof(RamBlock));
+    QDict *rsp = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'x-query-ramblock' }");
+    g_auto(GStrv) lines = g_strsplit(
+        qdict_get_str(rsp, "human-readable-text"), "\n", -1);
+    int i;
+
+    g_array_set_clear_func(blocks, close_block);
+    for (i = 0; lines[i]; i++) {
+        RamBlock block = { };
+
+        if (sscanf(lines[i], " %255s %*u %*s 0x%*x 0x%" SCNx64 " 0x%*x 0x%"
+                   SCNx64, block.id, &block.size, &block.hva) == 3) {
+            find_mapping(g, &block);
+            g_array_append_val(blocks, block);
+        }
+    }
+    qobject_unref(rsp);
+    g_assert_cmpuint(blocks->len, >, 0);
+    return blocks;
+}
+
+static RamBlock *find_block(GArray *blocks, const char *id)
+{
+    unsigned int i;
+
+    for (i = 0; i < blocks->len; i++) {
+        RamBlock *block = &g_array_index(blocks, RamBlock, i);
+
+        if (!strcmp(block->id, id)) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+static RamBlock *get_block(GArray *blocks, const char *id)
+{
+    RamBlock *block = find_block(blocks, id);
+
+    if (!block) {
+        g_error("there is no RAM block %s", id);
+    }
+    return block;
+}
+
+static bool exists(BGuest *g, const char *id)
+{
+    g_autoptr(GArray) blocks = list_blocks(g);
+
+    return find_block(blocks, id);
+}
+
+uint64_t rb_size(BGuest *g, const char *id)
+{
+    g_autoptr(GArray) blocks = list_blocks(g);
+
+    return get_block(blocks, id)->size;
+}
+
+/* ---- Populated ---- */
+
+/* An element for each page, owned by the caller */
+static bool *populated_of(BGuest *g, const RamBlock *block)
+{
+    off_t data = block->fd_offset, end = block->fd_offset + block->size;
+    BGuest view = *g;
+    bool *populated;
+
+    if (block->fd >= 0 && block->shared) {
+        populated = g_new0(bool, block->size / BALLOON_PAGE);
+    } else {
+        /* As private memory, for the page tables to be asked */
+        view.hva = block->hva;
+        view.options.backend = BG_ANON;
+        populated = bg_populated(&view, 0, block->size);
+    }
+    while (block->fd >= 0 && data < end &&
+           (data = lseek(block->fd, data, SEEK_DATA)) >= 0 && data < end) {
+        off_t hole = MIN(lseek(block->fd, data, SEEK_HOLE), end);
+
+        memset(populated + (data - block->fd_offset) / BALLOON_PAGE, 1,
+               DIV_ROUND_UP(hole - data, BALLOON_PAGE));
+        data = hole;
+    }
+    return populated;
+}
+
+static bool *populated_of_id(BGuest *g, const char *id)
+{
+    g_autoptr(GArray) blocks = list_blocks(g);
+
+    return populated_of(g, get_block(blocks, id));
+}
+
+uint64_t rb_count_populated(BGuest *g, const char *id, uint64_t start,
+                            uint64_t length)
+{
+    g_autofree bool *populated = populated_of_id(g, id);
+    uint64_t i, n = 0;
+
+    for (i = 0; i < length / BALLOON_PAGE; i++) {
+        n += populated[start / BALLOON_PAGE + i];
+    }
+    return n;
+}
+
+/* ---- The balloon map ---- */
+
+/* An answer with all that is in the balloon of a RAM block */
+static QDict *query_map(BGuest *g, const char *id)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                           " 'arguments': { 'id': %s, 'max-runs': 65536 } }",
+                           id);
+    QDict *info;
+
+    g_assert(qdict_haskey(rsp, "return"));
+    info = qobject_to(QDict, qlist_entry_obj(qlist_first(
+        qdict_get_qlist(rsp, "return"))));
+    g_assert_false(qdict_haskey(info, "next-offset"));
+    qobject_ref(info);
+    qobject_unref(rsp);
+    return info;
+}
+
+/* An element for each page, owned by the caller */
+static bool *map_of(BGuest *g, const char *id, uint64_t *pages)
+{
+    QDict *info = query_map(g, id);
+    bool *map;
+    QListEntry *entry;
+
+    *pages = qdict_get_int(info, "size") / BALLOON_PAGE;
+    map = g_new0(bool, *pages);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "runs"), entry) {
+        QDict *run = qobject_to(QDict, qlist_entry_obj(entry));
+
+        memset(map + qdict_get_int(run, "offset") / BALLOON_PAGE, 1,
+               qdict_get_int(run, "length") / BALLOON_PAGE);
+    }
+    qobject_unref(info);
+    return map;
+}
+
+/* Is anything populated of the unit that @page lies in? */
+static bool any_populated(const bool *populated, uint64_t page, uint64_t unit)
+{
+    const uint64_t n = unit / BALLOON_PAGE;
+
+    return memchr(populated + QEMU_ALIGN_DOWN(page, n), true, n);
+}
+
+uint64_t rb_map_pages(BGuest *g, const char *id, uint64_t *populated,
+                      uint64_t unit)
+{
+    uint64_t page, pages, n = 0;
+    g_autofree bool *map = map_of(g, id, &pages);
+    g_autofree bool *found = populated ? populated_of_id(g, id) : NULL;
+
+    if (populated) {
+        *populated = 0;
+    }
+    for (page = 0; page < pages; page++) {
+        n += map[page];
+        if (map[page] && populated) {
+            *populated += any_populated(found, page, unit);
+        }
+    }
+    return n;
+}
+
+void rb_assert_map_let_go(BGuest *g, BGuest *dest, const char *id)
+{
+    uint64_t page, pages;
+    g_autofree bool *map = map_of(dest, id, &pages);
+    g_autofree bool *before = populated_of_id(g, id);
+    g_autofree bool *populated = populated_of_id(dest, id);
+
+    for (page = 0; page < pages; page++) {
+        if (map[page] && populated[page] &&
+            !any_populated(before, page, bg_target_page())) {
+            g_error("%s: page 0x%" PRIx64 " is in the balloon, and populated",
+                    id, page * BALLOON_PAGE);
+        }
+    }
+}
+
+/* ---- Content ---- */
+
+/* What is not populated is zero, and not read, for that might populate it. */
+static void read_page(BGuest *g, const RamBlock *block, bool populated,
+                      uint64_t offset, uint8_t *buf)
+{
+    memset(buf, 0, BALLOON_PAGE);
+    g_assert_true(!populated ||
+                  pread(g->mem_fd, buf, BALLOON_PAGE, block->hva + offset) ==
+                  BALLOON_PAGE);
+}
+
+uint8_t rb_byte(BGuest *g, const char *id, uint64_t offset)
+{
+    g_autoptr(GArray) blocks = list_blocks(g);
+    uint8_t page[BALLOON_PAGE];
+
+    read_page(g, get_block(blocks, id), true,
+              QEMU_ALIGN_DOWN(offset, BALLOON_PAGE), page);
+    return page[offset % BALLOON_PAGE];
+}
+
+static void assert_same_block(BGuest *a, BGuest *b, const RamBlock *in_a,
+                              const RamBlock *in_b)
+{
+    g_autofree bool *populated_a = populated_of(a, in_a);
+    g_autofree bool *populated_b = populated_of(b, in_b);
+    QDict *map_a = query_map(a, in_a->id), *map_b = query_map(b, in_b->id);
+    uint64_t page;
+
+    g_assert_cmphex(in_a->size, ==, in_b->size);
+    for (page = 0; page < in_a->size / BALLOON_PAGE; page++) {
+        uint64_t offset = page * BALLOON_PAGE;
+        uint8_t page_a[BALLOON_PAGE], page_b[BALLOON_PAGE];
+
+        if (!populated_a[page] && !populated_b[page]) {
+            continue;
+        }
+        read_page(a, in_a, populated_a[page], offset, page_a);
+        read_page(b, in_b, populated_b[page], offset, page_b);
+        if (memcmp(page_a, page_b, BALLOON_PAGE)) {
+            g_error("%s: page 0x%" PRIx64 " differs: %02x... on the source, "
+                    "%02x... on the destination", in_a->id, offset, page_a[0],
+                    page_b[0]);
+        }
+    }
+    if (!qobject_is_equal(QOBJECT(map_a), QOBJECT(map_b))) {
+        g_autoptr(GString) is = qobject_to_json(QOBJECT(map_b));
+        g_autoptr(GString) was = qobject_to_json(QOBJECT(map_a));
+
+        g_error("the balloon map is %s, and not %s", is->str, was->str);
+    }
+    qobject_unref(map_a);
+    qobject_unref(map_b);
+}
+
+void rb_assert_same(BGuest *a, BGuest *b)
+{
+    g_autoptr(GArray) in_a = list_blocks(a);
+    g_autoptr(GArray) in_b = list_blocks(b);
+    unsigned int i;
+
+    g_assert_cmpuint(in_a->len, ==, in_b->len);
+    for (i = 0; i < in_a->len; i++) {
+        RamBlock *block = &g_array_index(in_a, RamBlock, i);
+
+        assert_same_block(a, b, block, get_block(in_b, block->id));
+    }
+}
+
+/* ---- DIMMs ---- */
+
+void hm_eject_dimm(BGuest *g, bool remove)
+{
+    qtest_outl(g->qts, 0xa00, 0);
+    qtest_outb(g->qts, 0xa14, 1 << 3);
+    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    if (!remove) {
+        return;
+    }
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
+                             " 'arguments': { 'id': 'dimm-ram' } }");
+    /* The RAM block goes when the last reader of the memory map is done. */
+    BG_WAIT(!exists(g, "dimm-ram"));
+}
+
+/* ---- virtio-mem, a driver of few registers ---- */
+
+/* Where the registers are put; BAR 4 has them all */
+#define BAR4_REG 0x20
+#define BAR4 UINT64_C(0xf0000000)
+#define COMMON(field) (BAR4 + VIRTIO_PCI_COMMON_##field)
+#define CONFIG(field) (BAR4 + 0x2000 + \
+                       offsetof(struct virtio_mem_config, field))
+#define NOTIFY (BAR4 + 0x3000)
+
+/* Its one queue is in low memory, which nobody else uses. */
+#define QUEUE_SIZE 8
+#define DESC UINT64_C(0x80000)
+#define AVAIL UINT64_C(0x81000)
+#define USED UINT64_C(0x82000)
+#define REQUEST UINT64_C(0x83000)
+#define RESPONSE UINT64_C(0x84000)
+
+static void pci_write(QTestState *qts, unsigned int reg, uint32_t value)
+{
+    qtest_outl(qts, 0xcf8, 1U << 31 | VM_SLOT << 11 | reg);
+    qtest_outl(qts, 0xcfc, value);
+}
+
+static void accept_all_features(QTestState *qts)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        qtest_writel(qts, COMMON(DFSELECT), i);
+        qtest_writel(qts, COMMON(GFSELECT), i);
+        /* Of the others, those that are about rings would bind us. */
+        qtest_writel(qts, COMMON(GF), i == 0
+                     ? qtest_readl(qts, COMMON(DF)) & 0xffffff
+                     : 1 << (VIRTIO_F_VERSION_1 - 32));
+    }
+}
+
+void vm_driver_start(QTestState *qts)
+{
+    uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+    pci_write(qts, BAR4_REG, BAR4);
+    pci_write(qts, BAR4_REG + 4, 0);
+    pci_write(qts, 4, 6);
+    qtest_writeb(qts, COMMON(STATUS), 0);
+    qtest_writeb(qts, COMMON(STATUS), status);
+    accept_all_features(qts);
+    status |= VIRTIO_CONFIG_S_FEATURES_OK;
+    qtest_writeb(qts, COMMON(STATUS), status);
+    g_assert_cmphex(qtest_readb(qts, COMMON(STATUS)), ==, status);
+
+    qtest_memset(qts, DESC, 0, RESPONSE - DESC);
+    qtest_writew(qts, COMMON(Q_SELECT), 0);
+    qtest_writew(qts, COMMON(Q_SIZE), QUEUE_SIZE);
+    qtest_writeq(qts, COMMON(Q_DESCLO), DESC);
+    qtest_writeq(qts, COMMON(Q_AVAILLO), AVAIL);
+    qtest_writeq(qts, COMMON(Q_USEDLO), USED);
+    qtest_writew(qts, COMMON(Q_ENABLE), 1);
+    qtest_writeb(qts, COMMON(STATUS), status | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void write_desc(QTestState *qts, int i, uint64_t addr, uint32_t length,
+                       uint16_t flags)
+{
+    qtest_writeq(qts, DESC + i * 16, addr);
+    qtest_writel(qts, DESC + i * 16 + 8, length);
+    qtest_writew(qts, DESC + i * 16 + 12, flags);
+    qtest_writew(qts, DESC + i * 16 + 14, i + 1);
+}
+
+bool vm_plug(QTestState *qts, uint64_t addr, uint16_t blocks, bool plug)
+{
+    struct virtio_mem_req req = {
+        .type = cpu_to_le16(plug ? VIRTIO_MEM_REQ_PLUG
+                                 : VIRTIO_MEM_REQ_UNPLUG),
+        .u.plug = { cpu_to_le64(addr), cpu_to_le16(blocks) },
+    };
+    uint16_t added = qtest_readw(qts, AVAIL + 2);
+
+    qtest_memwrite(qts, REQUEST, &req, sizeof(req));
+    write_desc(qts, 0, REQUEST, sizeof(req), VRING_DESC_F_NEXT);
+    write_desc(qts, 1, RESPONSE, sizeof(struct virtio_mem_resp),
+               VRING_DESC_F_WRITE);
+    qtest_writew(qts, AVAIL + 4 + added % QUEUE_SIZE * 2, 0);
+    qtest_writew(qts, AVAIL + 2, ++added);
+    qtest_writew(qts, NOTIFY, 0);
+    BG_WAIT(qtest_readw(qts, USED + 2) == added);
+    return qtest_readw(qts, RESPONSE) == VIRTIO_MEM_RESP_ACK;
+}
+
+uint64_t vm_plugged_size(QTestState *qts)
+{
+    return qtest_readq(qts, CONFIG(plugged_size));
 }

@@ -1,6 +1,10 @@
 /*
  * A guest of any memory layout, ballooned, migrated there and back
  *
+ * An MLayout says what its memory is made of; ml_add_layouts() makes a test of
+ * it, which changes memory and balloon before and during the migrations, and
+ * looks at all that has to hold.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -8,12 +12,20 @@
 #define TESTS_MEMORY_LAYOUT_H
 
 #include "qemu/units.h"
-#include "balloon-guest.h"
+#include "host-memory.h"
 
 #define ML_PARTS_MAX 4
 
 /* In MLayout.machine, and args: a file of this QEMU's own */
 #define ML_FILE "@FILE@"
+
+/* A machine with 16 MiB of memory from a backend, and slots for DIMMs */
+#define MACHINE(machine, backend) \
+    "-machine " machine ",memory-backend=ram0 -m 16M,slots=2,maxmem=1G " \
+    "-object " backend ",id=ram0,size=16M"
+
+/* All of its memory but what the driver has */
+#define MAIN_PART .id = "ram0", .addr = 4 * MiB, .offset = 4 * MiB
 
 /*
  * A part of a RAM block to play with: ML_SLICES slices, each with a fate of
@@ -42,7 +54,7 @@ typedef struct MLayout {
     const char *dest_args;      /* for destinations, as what @prepare plugs */
     const char *device_args;    /* properties of the balloon, or NULL */
     void (*prepare)(BGuest *g); /* what to do to the source first, or NULL */
-    void (*compare)(BGuest *a, BGuest *b);  /* more to compare, or NULL */
+    void (*check)(BGuest *g);   /* more to check of both sides, or NULL */
     const char *dir;            /* where ML_FILE is; NULL: /tmp */
     uint64_t file_size;         /* bytes of it; 0: QEMU makes it, in @dir */
     bool on_hugetlbfs;          /* @dir is one */
@@ -62,54 +74,18 @@ typedef enum MLMode {
     ML_BOTH = 3,
 } MLMode;
 
-enum {
-    ML_LIVE,                    /* the guest uses it */
-    ML_SENT_TAKEN_BACK,         /* sent, given back, skipped, taken back */
-    ML_GIVEN,                   /* given back before the migration */
-    ML_TAKEN_BACK,              /* ... and half of it used again */
-    ML_LIED,                    /* ... and a page used without telling */
-    ML_GIVEN_LATER,             /* sent, or not, and then given back */
-    ML_SENT_BOTH,               /* sent, given back and taken back at once */
-    ML_SENT_LIED,               /* sent, given back, a page used */
-    ML_UNTOUCHED,
-    ML_SLICES,
-};
-
-typedef struct MLGuest {
-    BGuest *g;
-    char *file;                 /* NULL if there is none */
-    char *machine;
-    char *args;
-} MLGuest;
-
-/* Parts of skip-memory-test */
-void add_device_tests(void);
-void add_hint_tests(void);
+/* The tests that are no layouts */
+void add_more_tests(void);
 
 /**
  * ml_start: Start a source, or a destination; see bg_start()
  */
-MLGuest *ml_start(const MLayout *layout, bool incoming);
+BGuest *ml_start(const MLayout *layout, MLMode mode, bool incoming);
 
 /**
  * ml_quit: End it, and remove its file
  */
-void ml_quit(MLGuest *m);
-
-/**
- * ml_slice: Bytes of a slice of @part
- */
-uint64_t ml_slice(const MLPart *part);
-
-/**
- * ml_addr: Guest physical address of a slice of @part
- */
-uint64_t ml_addr(const MLPart *part, int slice);
-
-/**
- * ml_set_mode: Set the capabilities of @g
- */
-void ml_set_mode(BGuest *g, MLMode mode);
+void ml_quit(BGuest *g);
 
 /**
  * ml_migrate_begin: Start a migration that is not over before
@@ -128,17 +104,10 @@ void ml_migrate_wait_sent(BGuest *source);
  */
 void ml_migrate_finish(BGuest *source, BGuest *dest);
 
-
 /**
- * ml_add_layouts: Add tests that ml_run() layouts, each with both capabilities
+ * ml_add_layouts: Add a test for each layout, with both capabilities
  * @layouts: @n of them, static
  */
 void ml_add_layouts(const MLayout *layouts, int n);
-
-/**
- * ml_run: Balloon a guest of @layout, migrate it there and back, change
- * memory and balloon before and during that, and look at all that has to hold
- */
-void ml_run(const MLayout *layout, MLMode mode);
 
 #endif

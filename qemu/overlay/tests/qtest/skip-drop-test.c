@@ -7,25 +7,41 @@
 
 #include "qemu/osdep.h"
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "qemu/units.h"
 #include "qobject/qdict.h"
-#include "standard-headers/linux/virtio_balloon.h"
 #include "host-memory.h"
-#include "ram-blocks.h"
-#include "unpopulated-guest.h"
-#include "virtio-mem-guest.h"
 
-#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+#define PREFIX "skip-drop/"
+#define RAM_SIZE (64 * MiB)
+#define WAIT_SECONDS 60
 
-#define HUGE_PAGE_PAGES (HM_HUGE_SIZE / BALLOON_PAGE)
+/* Bytes per second: a page is sent ten times a second, and not more. */
+#define NEXT_TO_NOTHING 10
 
-static void set_capabilities(BGuest *g, const char *const *capabilities)
+static const char *const both[] = { "skip-balloon", "skip-unpopulated", NULL };
+
+static void quit(BGuest *g, BGuest *dest)
 {
-    for (; *capabilities; capabilities++) {
-        bg_set_capability(g, *capabilities, true);
-    }
+    bg_quit(dest);
+    bg_quit(g);
+}
+
+static int create(const char *path, uint64_t size)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, size), ==, 0);
+    return fd;
+}
+
+static void make_used_file(const char *path, uint64_t size)
+{
+    g_autofree char *text = g_strnfill(size, 'x');
+
+    g_assert_true(g_file_set_contents(path, text, size, NULL));
 }
 
 /* ---- Templates: named files that are mapped privately ---- */
@@ -54,119 +70,86 @@ static const TemplateCase template_cases[] = {
     { "disk/both", false, { "skip-balloon", "skip-unpopulated" } },
 };
 
-/* A file that is full of old content, but for a hole */
-static void make_template(const char *path)
-{
-    g_autofree char *text = g_strnfill(MiB, 'x');
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    uint64_t at;
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
-    for (at = 0; at < RAM_SIZE; at += MiB) {
-        if (at < HOLE_START || at >= HOLE_START + HOLE_SIZE) {
-            g_assert_cmpint(pwrite(fd, text, MiB, at), ==, MiB);
-        }
-    }
-    g_assert_cmpint(fsync(fd), ==, 0);
-    close(fd);
-}
-
-static uint64_t blocks_of(const char *path)
-{
-    struct stat st;
-
-    g_assert_cmpint(stat(path, &st), ==, 0);
-    return st.st_blocks;
-}
-
-static void assert_template_as_made(const char *path)
+/* Make, or check, a file that is full of old content, but for a hole. */
+static void visit_template(int fd, bool make)
 {
     g_autofree char *text = g_strnfill(MiB, 'x');
     g_autofree char *zero = g_malloc0(MiB);
     g_autofree char *content = g_malloc(MiB);
-    int fd = open(path, O_RDONLY);
     uint64_t at;
 
-    g_assert_cmpint(fd, >=, 0);
     for (at = 0; at < RAM_SIZE; at += MiB) {
         bool hole = at >= HOLE_START && at < HOLE_START + HOLE_SIZE;
 
-        g_assert_cmpint(pread(fd, content, MiB, at), ==, MiB);
-        if (memcmp(content, hole ? zero : text, MiB)) {
-            g_error("the file has changed at 0x%" PRIx64, at);
+        if (make && !hole) {
+            g_assert_cmpint(pwrite(fd, text, MiB, at), ==, MiB);
+        } else if (!make) {
+            g_assert_cmpint(pread(fd, content, MiB, at), ==, MiB);
+            g_assert_cmpmem(content, MiB, hole ? zero : text, MiB);
         }
     }
-    close(fd);
 }
 
-static bool has_capability(const TemplateCase *c, const char *name)
+static uint64_t blocks_of(int fd)
 {
-    return g_strv_contains((const char *const *)c->capabilities, name);
+    struct stat st;
+
+    g_assert_cmpint(fsync(fd), ==, 0);
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    return st.st_blocks;
 }
 
-/* What is sent before it is given back, and what comes before the migration */
-static BGuest *start_template_source(void)
-{
-    BGOptions options = { .backend = BG_ANON };
-    BGuest *g = bg_start(&options);
-
-    bg_driver_start(g, MUST_TELL_HOST);
-    ug_scatter(g);
-    bg_fill(g, LATER_START, LATER_SIZE, 6);
-    bg_request_range(g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
-    return g;
-}
-
-static void check_template(const TemplateCase *c, const char *path)
-{
-    g_autofree char *file = g_strdup_printf("%s,share=off", path);
-    BGOptions options = { .ram_file = file };
-    BGuest *g = start_template_source();
-    BGuest *dest = ug_start_destination(&options, false);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    g_autofree char *opened = g_strdup_printf("/proc/self/fd/%d", fd);
-    uint64_t blocks = blocks_of(opened);
-
-    g_assert_cmpint(fd, >=, 0);
-    if (c->unlinked) {
-        unlink(path);
-    }
-    set_capabilities(g, c->capabilities);
-    set_capabilities(dest, c->capabilities);
-    bg_set_capability(g, "pause-before-switchover", true);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    ug_wait_status(g, "pre-switchover");
-    bg_request_range(g, BG_INFLATE, LATER_START, LATER_SIZE);
-    ug_migrate_finish(g, dest);
-
-    /* To read all memory allocates some, so this comes first. */
-    g_assert_cmpuint(blocks_of(opened), ==, blocks);
-    ug_assert_same_content(g, dest);
-    assert_template_as_made(opened);
-    close(fd);
-    if (has_capability(c, "skip-balloon")) {
-        g_assert_cmpuint(bg_map_pages(dest, NULL), ==,
-                         (GIVEN_SIZE + LATER_SIZE) / BALLOON_PAGE);
-        bg_assert_same_map(g, dest);
-    }
-    bg_quit(dest);
-    bg_quit(g);
-}
-
+/* The file is as it was, whatever is told to be zero. */
 static void test_template(gconstpointer data)
 {
     const TemplateCase *c = data;
     const char *dir = c->on_tmpfs ? hm_tmpfs_or_skip() : g_get_tmp_dir();
     g_autofree char *path = NULL;
+    g_autofree char *file = NULL;
+    BGOptions options = { .capabilities = c->capabilities };
+    BGuest *g, *dest;
+    uint64_t blocks, at;
+    int fd;
 
-    if (dir) {
-        path = hm_temp_path(dir, "template");
-        make_template(path);
-        check_template(c, path);
+    if (!dir) {
+        return;
+    }
+    path = hm_temp_path(dir, "template");
+    file = g_strdup_printf("%s,share=off", path);
+    fd = create(path, RAM_SIZE);
+    visit_template(fd, true);
+    blocks = blocks_of(fd);
+    g = bg_start_driven(&options);
+    options.ram_file = file;
+    dest = bg_start_dest(&options);
+    if (c->unlinked) {
         unlink(path);
     }
+    bg_fill(g, LATER_START, LATER_SIZE, 6);
+    for (at = BG_RAM_START; at < HOLE_START; at += 3 * BALLOON_PAGE) {
+        bg_fill(g, at, BALLOON_PAGE, 1);
+    }
+    bg_request_range(g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
+    bg_set_capability(g, "pause-before-switchover", true);
+    bg_migrate_limit(g, 0);
+    bg_migrate_start(g, dest);
+    bg_wait_status(g, "pre-switchover", WAIT_SECONDS);
+    /* This was sent, and is told to be zero only now. */
+    bg_request_range(g, BG_INFLATE, LATER_START, LATER_SIZE);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'migrate-continue',"
+        " 'arguments': { 'state': 'pre-switchover' } }");
+    bg_migrate_wait(g, dest);
+
+    /* To read all memory allocates some, so this comes first. */
+    g_assert_cmpuint(blocks_of(fd), ==, blocks);
+    rb_assert_same(g, dest);
+    visit_template(fd, false);
+    g_assert_cmpuint(bg_map_pages(dest, NULL), ==,
+                     (GIVEN_SIZE + LATER_SIZE) / BALLOON_PAGE);
+    close(fd);
+    unlink(path);
+    quit(g, dest);
 }
 
 /* ---- Parts of huge pages ---- */
@@ -177,11 +160,7 @@ static void test_template(gconstpointer data)
  */
 static void test_huge_parts(void)
 {
-    static const char *const capabilities[] = {
-        "skip-balloon", "skip-unpopulated", NULL
-    };
-    BGOptions options = { .backend = BG_ANON };
-    BGOptions huge = { .backend = BG_HUGETLB };
+    BGOptions options = { .capabilities = both };
     const uint64_t pages = 4 * MiB / BALLOON_PAGE;
     g_autofree uint32_t *pfns = g_new(uint32_t, pages);
     BGuest *g, *dest;
@@ -191,23 +170,17 @@ static void test_huge_parts(void)
         hm_test_with_huge_pages(RAM_SIZE);
         return;
     }
-    g = bg_start(&options);
-    dest = ug_start_destination(&huge, false);
-    bg_driver_start(g, MUST_TELL_HOST);
+    g = bg_start_driven(&options);
+    options.backend = BG_HUGETLB;
+    dest = bg_start_dest(&options);
     for (i = 0; i < pages; i++) {
         pfns[i] = GIVEN_START / BALLOON_PAGE + 2 * i;
     }
     bg_request(g, BG_INFLATE, pfns, pages);
-    set_capabilities(g, capabilities);
-    set_capabilities(dest, capabilities);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
-    bg_assert_same_map(g, dest);
+    bg_migrate(g, dest);
     g_assert_cmpuint(bg_count_populated(dest, GIVEN_START, 8 * MiB), ==, 0);
-    ug_assert_same_content(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
+    rb_assert_same(g, dest);
+    quit(g, dest);
 }
 
 /*
@@ -216,12 +189,12 @@ static void test_huge_parts(void)
  */
 static void test_huge_halves(void)
 {
-    static const char *const capabilities[] = { "skip-balloon", NULL };
-    BGOptions options = { .backend = BG_ANON };
-    BGOptions huge = { };
+    static const char *const balloon[] = { "skip-balloon", NULL };
+    BGOptions options = { .capabilities = balloon };
     g_autofree char *dir = NULL;
     g_autofree char *path = NULL;
     BGuest *g, *dest;
+    uint64_t addr;
     bool mounted;
     void *old;
     int fd;
@@ -232,9 +205,7 @@ static void test_huge_halves(void)
     }
     dir = hm_find_hugetlbfs(&mounted);
     path = hm_temp_path(dir, "halves");
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
+    fd = create(path, RAM_SIZE);
     old = mmap(NULL, HM_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                GIVEN_START + HM_HUGE_SIZE);
     g_assert_true(old != MAP_FAILED);
@@ -242,21 +213,19 @@ static void test_huge_halves(void)
     munmap(old, HM_HUGE_SIZE);
     close(fd);
 
-    huge.ram_file = path;
-    g = bg_start(&options);
-    dest = ug_start_destination(&huge, false);
-    bg_driver_start(g, MUST_TELL_HOST);
+    g = bg_start_driven(&options);
+    options.ram_file = path;
+    dest = bg_start_dest(&options);
     bg_request_range(g, BG_INFLATE, GIVEN_START + HM_HUGE_SIZE / 2,
                      HM_HUGE_SIZE);
-    set_capabilities(g, capabilities);
-    set_capabilities(dest, capabilities);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
-    bg_assert_same_map(g, dest);
-    ug_assert_same_content(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
+    bg_migrate(g, dest);
+    rb_assert_same(g, dest);
+    /* Nobody but those who read see what a file of huge pages holds. */
+    for (addr = GIVEN_START; addr < GIVEN_START + 2 * HM_HUGE_SIZE;
+         addr += BALLOON_PAGE) {
+        g_assert_true(bg_is_zero(dest, addr));
+    }
+    quit(g, dest);
     unlink(path);
 }
 
@@ -279,31 +248,27 @@ static bool set_use_zero_page(const char *value)
  */
 static void check_no_zero_page(void)
 {
-    BGOptions options = { .backend = BG_ANON };
+    BGOptions options = { };
     BGuest *g, *dest;
 
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    g = bg_start(&options);
-    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-    dest = ug_start_destination(&options, false);
-    bg_driver_start(g, MUST_TELL_HOST);
+    g = bg_start_driven(&options);
+    bg_allow_huge_pages(true);
+    dest = bg_start_dest(&options);
     bg_fill(g, 16 * MiB, BALLOON_PAGE, 1);
     bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
+    bg_migrate(g, dest);
     g_assert_cmpint(bg_migrate_stat(g, "ram", "duplicate"), >,
                     (RAM_SIZE - 20 * MiB) / BALLOON_PAGE);
 
-    if (bg_count_populated(dest, 16 * MiB, HM_HUGE_SIZE) == HUGE_PAGE_PAGES) {
+    if (bg_count_populated(dest, 16 * MiB, HM_HUGE_SIZE) ==
+        HM_HUGE_SIZE / BALLOON_PAGE) {
         g_assert_cmpuint(bg_count_populated(dest, 18 * MiB,
                                             RAM_SIZE - 20 * MiB), ==, 0);
-        ug_assert_same_content(g, dest);
+        rb_assert_same(g, dest);
     } else {
         g_test_skip("the host gives no huge page");
     }
-    bg_quit(dest);
-    bg_quit(g);
+    quit(g, dest);
 }
 
 static void test_no_zero_page(void)
@@ -337,29 +302,15 @@ static char *trace_args(const char *log, const char *more)
 static uint64_t count_lines(const char *log, const char *what)
 {
     g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
+    const char *at;
     uint64_t n = 0;
-    int i;
 
-    if (!g_file_get_contents(log, &text, NULL, NULL)) {
-        return 0;
-    }
-    lines = g_strsplit(text, "\n", 0);
-    for (i = 0; lines[i]; i++) {
-        n += strstr(lines[i], what) != NULL;
+    if (g_file_get_contents(log, &text, NULL, NULL)) {
+        for (at = text; (at = strstr(at, what)); at++) {
+            n++;
+        }
     }
     return n;
-}
-
-/* Wait until it has written down @what @n times. */
-static void wait_lines(const char *log, const char *what, uint64_t n)
-{
-    gint64 end = ug_hang_deadline();
-
-    while (count_lines(log, what) < n) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
 }
 
 /* ---- Streams made by hand ---- */
@@ -376,77 +327,118 @@ typedef enum RecordKind {
     EMPTY,
 } RecordKind;
 
-static void put_bytes(GByteArray *a, const void *bytes, size_t size)
+/* A QEMU that loads a stream, and what the stream is made of */
+typedef struct Loader {
+    BGuest *g;
+    char *log;
+    char *path;                 /* of a file, or a socket */
+    GByteArray *stream;
+} Loader;
+
+static void put_bytes(Loader *l, const void *bytes, size_t size)
 {
-    g_byte_array_append(a, bytes, size);
+    g_byte_array_append(l->stream, bytes, size);
 }
 
-static void put_be(GByteArray *a, uint64_t value, int size)
+static void put_be(Loader *l, uint64_t value, int size)
 {
     while (size-- > 0) {
         uint8_t byte = value >> (8 * size);
 
-        put_bytes(a, &byte, 1);
+        put_bytes(l, &byte, 1);
     }
 }
 
-static void put_stream_header(GByteArray *a, BGuest *g)
-{
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'qom-get', 'arguments': {"
-                           " 'path': '/machine', 'property': 'type' } }");
-    g_autofree char *machine = g_strdup(qdict_get_str(rsp, "return"));
-
-    *strstr(machine, "-machine") = '\0';
-    qobject_unref(rsp);
-    put_bytes(a, "QEVM", 4);
-    put_be(a, 3, 4);
-    put_be(a, 7, 1);
-    put_be(a, strlen(machine), 4);
-    put_bytes(a, machine, strlen(machine));
-}
-
-static void put_section_header(GByteArray *a)
-{
-    put_be(a, 1, 1);                            /* section */
-    put_be(a, 77, 4);
-    put_bytes(a, SECTION_NAME, strlen(SECTION_NAME));
-    put_be(a, 0, 4);
-    put_be(a, SECTION_VERSION, 4);
-    put_be(a, SECTION_VERSION, 4);
-    put_be(a, FLAG_START, 4);
-    put_be(a, BALLOON_PAGE, 4);
-}
-
-static void put_record(GByteArray *a, RecordKind kind, const char *id,
+static void put_record(Loader *l, RecordKind kind, const char *id,
                        uint64_t size)
 {
-    put_be(a, kind, 1);
-    put_be(a, strlen(id), 1);
-    put_bytes(a, id, strlen(id));
-    put_be(a, size / BALLOON_PAGE, 8);
+    put_be(l, kind, 1);
+    put_be(l, strlen(id), 1);
+    put_bytes(l, id, strlen(id));
+    put_be(l, size / BALLOON_PAGE, 8);
 }
 
 /* One page of the first chunk, whose number takes two bytes */
-static void put_page(GByteArray *a, uint32_t page)
+static void put_page(Loader *l, uint32_t page)
 {
     g_assert_cmpuint(page, <, 1 << 14);
-    put_be(a, 7, 4);
-    put_bytes(a, "\0\1\0\1", 4);
-    put_be(a, (page & 0x7f) | 0x80, 1);
-    put_be(a, page >> 7, 1);
-    put_be(a, 1, 1);
+    put_be(l, 7, 4);
+    put_bytes(l, "\0\1\0\1", 4);
+    put_be(l, (page & 0x7f) | 0x80, 1);
+    put_be(l, page >> 7, 1);
+    put_be(l, 1, 1);
 }
 
-static void load(BGuest *g, const char *uri)
+/* Start one, and a stream up to the first record of our section. */
+static Loader *loader_new(const BGOptions *options)
 {
+    Loader *l = g_new0(Loader, 1);
+    g_autofree char *more = g_strdup_printf("-incoming defer %s",
+                                            options->args ?: "");
+    g_autofree char *args = NULL;
+    g_autofree char *machine = NULL;
+    BGOptions with_trace = *options;
+    QDict *rsp;
+
+    l->log = hm_temp_path(g_get_tmp_dir(), "log");
+    l->path = hm_temp_path(g_get_tmp_dir(), "stream");
+    l->stream = g_byte_array_new();
+    with_trace.args = args = trace_args(l->log, more);
+    l->g = bg_start(&with_trace);
+    rsp = qtest_qmp(l->g->qts, "{ 'execute': 'qom-get', 'arguments': {"
+                    " 'path': '/machine', 'property': 'type' } }");
+    machine = g_strdup(qdict_get_str(rsp, "return"));
+    qobject_unref(rsp);
+    *strstr(machine, "-machine") = '\0';
+
+    put_bytes(l, "QEVM", 4);
+    put_be(l, 3, 4);
+    put_be(l, 7, 1);                            /* configuration */
+    put_be(l, strlen(machine), 4);
+    put_bytes(l, machine, strlen(machine));
+    put_be(l, 1, 1);                            /* section */
+    put_be(l, 77, 4);
+    put_bytes(l, SECTION_NAME, strlen(SECTION_NAME));
+    put_be(l, 0, 4);
+    put_be(l, SECTION_VERSION, 4);
+    put_be(l, SECTION_VERSION, 4);
+    put_be(l, FLAG_START, 4);
+    put_be(l, BALLOON_PAGE, 4);
+    return l;
+}
+
+static void load_from(Loader *l, const char *kind)
+{
+    g_autofree char *uri = g_strdup_printf("%s:%s", kind, l->path);
+
     qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
+        l->g->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
         " 'uri': %s, 'exit-on-error': false } }", uri);
+}
+
+/* The section is loaded; then there is no more, where ram should be. */
+static void load_all(Loader *l)
+{
+    put_be(l, LAST, 1);
+    g_assert_true(g_file_set_contents(l->path, (char *)l->stream->data,
+                                      l->stream->len, NULL));
+    load_from(l, "file");
+    bg_wait_status(l->g, "failed", WAIT_SECONDS);
+}
+
+static void loader_free(Loader *l)
+{
+    unlink(l->path);
+    unlink(l->log);
+    g_free(l->path);
+    g_free(l->log);
+    g_byte_array_unref(l->stream);
+    g_free(l);
 }
 
 /* ---- Turns ---- */
 
-#define MANY_BLOCKS 100000
+#define MANY_RECORDS 100000
 
 /*
  * A map, or a word, in very many small records, each of which takes next to no
@@ -455,92 +447,41 @@ static void load(BGuest *g, const char *uri)
 static void test_many_records(gconstpointer data)
 {
     RecordKind kind = GPOINTER_TO_INT(data);
-    g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "stream");
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    g_autofree char *args = trace_args(log, "-incoming defer");
-    g_autoptr(GByteArray) stream = g_byte_array_new();
-    BGOptions options = { .backend = BG_ANON, .args = args };
-    BGuest *g = bg_start(&options);
+    BGOptions options = { };
+    Loader *l = loader_new(&options);
     uint64_t turns;
     uint32_t i;
 
-    put_stream_header(stream, g);
-    put_section_header(stream);
-    for (i = 0; i < MANY_BLOCKS; i++) {
-        put_record(stream, kind, "ram0", RAM_SIZE);
-        put_page(stream, 0x1000 + 2 * (i % 0x1000));
+    for (i = 0; i < MANY_RECORDS; i++) {
+        put_record(l, kind, "ram0", RAM_SIZE);
+        put_page(l, 0x1000 + 2 * (i % 0x1000));
     }
-    put_be(stream, LAST, 1);
-    g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
-                                      NULL));
-    load(g, uri);
-    ug_wait_failed(g);
-    /* The section was loaded; then there is no more, where ram should be. */
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, kind == MAP);
-    bg_quit(g);
-    g_assert_cmpuint(count_lines(log, "skip_arrival_word "), ==,
-                     kind == WORD ? MANY_BLOCKS : 0);
-    turns = count_lines(log, "skip_bql_begin arrival");
-    g_test_message("%" PRIu64 " turns for %d records", turns, MANY_BLOCKS);
-    g_assert_cmpuint(turns, ==, count_lines(log, "skip_bql_end arrival"));
+    load_all(l);
+    g_assert_cmpuint(bg_map_pages(l->g, NULL), ==, kind == MAP);
+    bg_quit(l->g);
+    g_assert_cmpuint(count_lines(l->log, "skip_arrival_word "), ==,
+                     kind == WORD ? MANY_RECORDS : 0);
+    turns = count_lines(l->log, "skip_bql_begin arrival");
+    g_test_message("%" PRIu64 " turns for %d records", turns, MANY_RECORDS);
+    g_assert_cmpuint(turns, ==, count_lines(l->log, "skip_bql_end arrival"));
     g_assert_cmpuint(turns, >=, 3);
-    g_assert_cmpuint(turns, <=, MANY_BLOCKS / 8);
-    unlink(path);
-    unlink(log);
+    g_assert_cmpuint(turns, <=, MANY_RECORDS / 8);
+    loader_free(l);
 }
-
-#define LARGE "1T"
-#define LARGE_SIZE (UINT64_C(1) << 40)
 
 /*
  * An old file of huge pages, of a terabyte, for memory of virtio-mem: nobody
  * empties that in one go.  It is sparse, so that it takes no huge page.
  */
-static void check_virtio_mem_turns(const char *dir)
-{
-    g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
-    g_autofree char *file = hm_temp_path(dir, "used");
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "stream");
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    g_autofree char *args = trace_args(log, "-incoming defer");
-    g_autofree char *machine = g_strdup_printf(
-        "-machine pc,memory-backend=ram0 -m 64M,slots=2,maxmem=2T "
-        "-cpu max,vendor=GenuineIntel,phys-bits=46 "
-        "-object memory-backend-ram,id=ram0,size=64M "
-        "-object memory-backend-file,id=vm-ram,size=" LARGE ",share=on,"
-        "reserve=off,mem-path=%s "
-        "-device virtio-mem-pci,id=vm0,addr=7,memdev=vm-ram,requested-size=0",
-        file);
-    g_autoptr(GByteArray) stream = g_byte_array_new();
-    BGOptions options = { .no_device = true, .args = args,
-                          .machine_args = machine };
-    BGuest *g = bg_start(&options);
-    uint64_t turns;
-
-    put_stream_header(stream, g);
-    put_section_header(stream);
-    put_record(stream, EMPTY, "0000:00:07.0/vm-ram", LARGE_SIZE);
-    put_be(stream, LAST, 1);
-    g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
-                                      NULL));
-    load(g, uri);
-    ug_wait_failed(g);
-    bg_quit(g);
-    g_assert_cmpuint(count_lines(log, "skip_arrival_empty 0000:00:07.0/"
-                                      "vm-ram"), ==, 1);
-    turns = count_lines(log, "skip_bql_begin arrival");
-    g_test_message("%" PRIu64 " turns for " LARGE, turns);
-    g_assert_cmpuint(turns, >=, 3);
-    unlink(path);
-    unlink(file);
-    unlink(log);
-}
-
 static void test_virtio_mem_turns(void)
 {
     g_autofree char *dir = NULL;
+    g_autofree char *file = NULL;
+    g_autofree char *machine = NULL;
+    BGOptions options = { .no_device = true };
+    uint64_t turns;
     bool mounted;
+    Loader *l;
 
     if (!g_test_subprocess()) {
         hm_test_on_hugetlbfs(0);
@@ -548,112 +489,81 @@ static void test_virtio_mem_turns(void)
     }
     dir = hm_find_hugetlbfs(&mounted);
     g_assert_false(mounted);
-    check_virtio_mem_turns(dir);
+    file = hm_temp_path(dir, "used");
+    machine = g_strdup_printf(
+        "-machine pc,memory-backend=ram0 -m 64M,slots=2,maxmem=2T "
+        "-cpu max,vendor=GenuineIntel,phys-bits=46 "
+        "-object memory-backend-ram,id=ram0,size=64M "
+        "-object memory-backend-file,id=vm-ram,size=1T,share=on,"
+        "reserve=off,mem-path=%s "
+        "-device virtio-mem-pci,id=vm0,addr=7,memdev=vm-ram,requested-size=0",
+        file);
+    options.machine_args = machine;
+    l = loader_new(&options);
+    put_record(l, EMPTY, VM_ID, TiB);
+    load_all(l);
+    bg_quit(l->g);
+    g_assert_cmpuint(count_lines(l->log, "skip_arrival_empty " VM_ID), ==, 1);
+    turns = count_lines(l->log, "skip_bql_begin arrival");
+    g_test_message("%" PRIu64 " turns for 1 TiB", turns);
+    g_assert_cmpuint(turns, >=, 3);
+    unlink(file);
+    loader_free(l);
 }
 
 /* ---- Memory of virtio-mem that cannot be discarded ---- */
 
-#define VM_BLOCK (2 * MiB)
-#define VM_BLOCKS 16
-#define VM_START (UINT64_C(4) << 30)
-#define VM_ARGS(backend) \
-    "-object " backend ",id=vm-ram,size=32M " \
-    "-device virtio-mem-pci,id=vm0,addr=7,memdev=vm-ram," \
-    "memaddr=0x100000000,block-size=2M,requested-size=32M"
-
+#define VM_BLOCKS (VM_SIZE / VM_BLOCK)
 #define RAMFS_ENV "SKIP_DROP_TEST_RAMFS"
 
-/* A source with so many blocks of virtio-mem plugged, half of all used */
-static BGuest *start_plugged(int blocks)
+/*
+ * If all of it is plugged, what the file holds need not be discarded, but is
+ * set to zero where that is told.  If a block is not, what the file holds there
+ * cannot be discarded, and would show through once it is plugged.
+ */
+static void check_ramfs(const char *name, bool used, int plugged)
 {
+    static const char *const unpopulated[] = { "skip-unpopulated", NULL };
+    g_autofree char *path = hm_temp_path(getenv(RAMFS_ENV), name);
+    g_autofree char *file = g_strdup_printf(
+        VM_ARGS("memory-backend-file,share=on,mem-path=%s",
+                "requested-size=32M"), path);
     BGOptions options = {
-        .backend = BG_ANON,
-        .no_device = true,
-        .args = VM_ARGS("memory-backend-memfd"),
+        .args = VM_ARGS("memory-backend-memfd", "requested-size=32M"),
+        .capabilities = unpopulated,
     };
-    BGuest *g = bg_start(&options);
+    BGuest *g = bg_start_driven(&options), *dest;
 
-    vm_driver_start(g->qts);
-    g_assert_true(vm_plug(g->qts, VM_START, blocks, true));
-    bg_fill(g, VM_START, VM_BLOCKS / 2 * VM_BLOCK, 9);
-    return g;
-}
-
-static BGuest *start_on_ramfs(const char *path)
-{
-    g_autofree char *backend = g_strdup_printf(
-        "memory-backend-file,share=on,mem-path=%s", path);
-    g_autofree char *args = g_strdup_printf(VM_ARGS("%s"), backend);
-    BGOptions options = { .backend = BG_ANON, .no_device = true,
-                          .args = args };
-
-    return ug_start_destination(&options, true);
-}
-
-/*
- * All of it is plugged.  What the file holds need not be discarded, but is set
- * to zero where that is told.
- */
-static void check_plugged_ramfs(const char *path)
-{
-    BGuest *g = start_plugged(VM_BLOCKS);
-    BGuest *dest = start_on_ramfs(path);
-    uint64_t at;
-
-    ug_migrate(g, dest);
-    g_assert_cmpuint(vm_plugged_size(dest->qts), ==, VM_BLOCKS * VM_BLOCK);
-    for (at = VM_START; at < VM_START + VM_BLOCKS * VM_BLOCK;
-         at += BALLOON_PAGE) {
-        g_assert_cmphex(qtest_readq(dest->qts, at), ==,
-                        qtest_readq(g->qts, at));
+    if (used) {
+        make_used_file(path, VM_SIZE);
     }
-    bg_quit(dest);
-    bg_quit(g);
-}
-
-/*
- * The last block is not plugged.  What the file holds there cannot be
- * discarded, and would show through once it is.
- */
-static void check_unplugged_ramfs(const char *path)
-{
-    BGuest *g = start_plugged(VM_BLOCKS - 1);
-    BGuest *dest = start_on_ramfs(path);
-
-    qtest_set_expected_status(dest->qts, EXIT_FAILURE);
-    bg_set_capability(g, CAPABILITY, true);
-    bg_migrate_start(g, dest);
-    ug_wait_failed(g);
-    qtest_wait_qemu(dest->qts);
-    bg_quit(dest);
-    bg_quit(g);
-}
-
-static char *make_used_file(const char *name)
-{
-    char *path = hm_temp_path(getenv(RAMFS_ENV), name);
-    g_autofree char *text = g_strnfill(VM_BLOCKS * VM_BLOCK, 'x');
-
-    g_assert_true(g_file_set_contents(path, text, VM_BLOCKS * VM_BLOCK,
-                                      NULL));
-    return path;
+    options.args = file;
+    dest = bg_start_dest(&options);
+    vm_driver_start(g->qts);
+    g_assert_true(vm_plug(g->qts, HM_HIGH_START, plugged, true));
+    bg_fill(g, HM_HIGH_START, VM_SIZE / 2, 9);
+    if (plugged == VM_BLOCKS) {
+        bg_migrate(g, dest);
+        g_assert_cmpuint(vm_plugged_size(dest->qts), ==, VM_SIZE);
+        rb_assert_same(g, dest);
+    } else {
+        qtest_set_expected_status(dest->qts, EXIT_FAILURE);
+        bg_migrate_start(g, dest);
+        bg_wait_status(g, "failed", WAIT_SECONDS);
+        qtest_wait_qemu(dest->qts);
+    }
+    quit(g, dest);
 }
 
 /* A file system that cannot punch holes */
 static void test_ramfs(void)
 {
     g_autofree char *dir = hm_temp_path(g_get_tmp_dir(), "ramfs");
-    g_autofree char *path = NULL;
 
     if (g_test_subprocess()) {
-        path = hm_temp_path(getenv(RAMFS_ENV), "empty");
-        check_plugged_ramfs(path);
-        g_free(path);
-        path = make_used_file("plugged");
-        check_plugged_ramfs(path);
-        g_free(path);
-        path = make_used_file("unplugged");
-        check_unplugged_ramfs(path);
+        check_ramfs("empty", false, VM_BLOCKS);
+        check_ramfs("plugged", true, VM_BLOCKS);
+        check_ramfs("unplugged", true, VM_BLOCKS - 1);
         return;
     }
     if (mkdir(dir, 0700) < 0 || mount("none", dir, "ramfs", 0, NULL) < 0) {
@@ -677,94 +587,67 @@ static void test_ramfs(void)
 static void test_read_only(gconstpointer data)
 {
     g_autofree char *file = hm_temp_path(g_get_tmp_dir(), "nvdimm");
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "stream");
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    g_autofree char *text = g_strnfill(READ_ONLY_SIZE, 'x');
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
     g_autofree char *args = g_strdup_printf(
-        "-incoming defer -object memory-backend-file,id=read-only,size=16M,"
+        "-object memory-backend-file,id=read-only,size=16M,"
         "share=on,readonly=on,mem-path=%s "
         "-device nvdimm,memdev=read-only,unarmed=on", file);
-    g_autofree char *after = NULL;
-    g_autoptr(GByteArray) stream = g_byte_array_new();
-    BGOptions options = { .backend = BG_ANON, .args = args,
-                          .machine_props = "nvdimm=on" };
-    BGuest *g;
+    BGOptions options = { .args = args, .machine_props = "nvdimm=on" };
+    Loader *l;
 
-    g_assert_true(g_file_set_contents(file, text, READ_ONLY_SIZE, NULL));
-    g = bg_start(&options);
-    put_stream_header(stream, g);
-    put_section_header(stream);
-    put_record(stream, GPOINTER_TO_INT(data), "read-only", READ_ONLY_SIZE);
-    put_page(stream, 1);
-    put_be(stream, LAST, 1);
-    g_assert_true(g_file_set_contents(path, (char *)stream->data, stream->len,
-                                      NULL));
-    load(g, uri);
-    ug_wait_failed(g);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
-    bg_quit(g);
+    make_used_file(file, READ_ONLY_SIZE);
+    g_assert_true(g_file_get_contents(file, &before, NULL, NULL));
+    l = loader_new(&options);
+    put_record(l, GPOINTER_TO_INT(data), "read-only", READ_ONLY_SIZE);
+    put_page(l, 1);
+    load_all(l);
+    g_assert_cmpuint(bg_map_pages(l->g, NULL), ==, 0);
+    bg_quit(l->g);
     g_assert_true(g_file_get_contents(file, &after, NULL, NULL));
-    g_assert_cmpstr(after, ==, text);
-    unlink(path);
+    g_assert_cmpmem(after, READ_ONLY_SIZE, before, READ_ONLY_SIZE);
     unlink(file);
+    loader_free(l);
 }
 
 /* ---- RAM blocks that go ---- */
 
-/* As the guest's ACPI code does */
-static void eject_dimm(BGuest *g)
+/* A guest that was asked for its DIMM, some of which is in the balloon */
+static BGuest *start_with_dimm(const BGOptions *options)
 {
-    qtest_outl(g->qts, 0xa00, 0);
-    qtest_outb(g->qts, 0xa14, 1 << 3);
-    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
-}
+    BGuest *g = bg_start_driven(options);
 
-static void remove_dimm(BGuest *g)
-{
-    gint64 end = ug_hang_deadline();
-
-    eject_dimm(g);
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
-                             " 'arguments': { 'id': 'dimm-ram' } }");
-    /* The RAM block goes when the last reader of the memory map is done. */
-    while (rb_exists(g, "dimm-ram")) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    bg_fill(g, HM_HIGH_START, 16 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, HM_HIGH_START + 32 * MiB, 16 * MiB);
+    bg_request_range(g, BG_INFLATE, 32 * MiB, 8 * MiB);
+    qtest_qmp_device_del_send(g->qts, "dimm0");
+    bg_migrate_limit(g, NEXT_TO_NOTHING);
+    return g;
 }
 
 /*
- * The guest was asked for a DIMM before the migration, and ejects it while that
- * is under way.  What the migration knew of its pages goes with it.
+ * The guest ejects a DIMM while it is being migrated.  What the migration knew
+ * of its pages goes with it.
  */
 static void test_ejected_on_source(void)
 {
-    static const char *const capabilities[] = {
-        "skip-balloon", "skip-unpopulated", NULL
-    };
     g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
-    g_autofree char *args = trace_args(log, DIMM_ARGS);
-    BGOptions options = { .backend = BG_ANON, .args = args };
-    BGuest *g = bg_start(&options);
+    g_autofree char *args = trace_args(log, HM_DIMM("memory-backend-ram"));
+    BGOptions options = { .args = args };
+    BGuest *g = start_with_dimm(&options);
     uint64_t blocks;
 
-    bg_driver_start(g, MUST_TELL_HOST);
-    bg_fill(g, DIMM_START, 16 * MiB, 1);
-    bg_request_range(g, BG_INFLATE, DIMM_START + 32 * MiB, 16 * MiB);
-    set_capabilities(g, capabilities);
-    qtest_qmp_device_del_send(g->qts, "dimm0");
-    bg_migrate_limit(g, NEXT_TO_NOTHING);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': {"
-        " 'uri': 'exec:cat > /dev/null' } }");
+    bg_set_capability(g, "skip-balloon", true);
+    bg_set_capability(g, "skip-unpopulated", true);
+    bg_migrate_uri(g, "exec:cat > /dev/null");
     bg_migrate_wait_pass(g, 1);
-    remove_dimm(g);
-    wait_lines(log, "skip_pass_pages_free", 1);
+    hm_eject_dimm(g, true);
+    BG_WAIT(count_lines(log, "skip_pass_pages_free") >= 1);
     blocks = count_lines(log, "skip_pass_pages_new");
     g_assert_cmpuint(blocks, >, 1);
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
-    ug_wait_status(g, "cancelled");
-    wait_lines(log, "skip_pass_pages_free", blocks);
+    bg_wait_status(g, "cancelled", WAIT_SECONDS);
+    BG_WAIT(count_lines(log, "skip_pass_pages_free") >= blocks);
     g_assert_cmpuint(count_lines(log, "skip_pass_pages_free"), ==, blocks);
     /* What was told is kept, but for what went. */
     g_assert_cmpuint(count_lines(log, "skip_pass_pages_new"), ==,
@@ -780,54 +663,28 @@ static void test_ejected_on_source(void)
  */
 static void test_ejected_with_map(gconstpointer data)
 {
-    bool stays = GPOINTER_TO_INT(data);
-    BGOptions options = { .backend = BG_ANON, .args = DIMM_ARGS };
-    BGuest *g = bg_start(&options);
-    BGuest *dest;
+    static const char *const balloon[] = { "skip-balloon", NULL };
+    BGOptions options = { .args = HM_DIMM("memory-backend-ram"),
+                          .capabilities = balloon };
+    BGuest *dest = bg_start_dest(&options);
+    BGuest *g = start_with_dimm(&options);
 
-    bg_driver_start(g, MUST_TELL_HOST);
-    dest = bg_start_incoming(g);
-    bg_fill(g, DIMM_START, 16 * MiB, 1);
-    bg_request_range(g, BG_INFLATE, DIMM_START + 32 * MiB, 16 * MiB);
-    bg_request_range(g, BG_INFLATE, 32 * MiB, 8 * MiB);
-    qtest_qmp_device_del_send(g->qts, "dimm0");
-    bg_set_capability(g, "skip-balloon", true);
-    bg_migrate_limit(g, NEXT_TO_NOTHING);
     bg_migrate_start(g, dest);
-    ug_wait_status(g, "active");
-    if (stays) {
-        eject_dimm(g);
-    } else {
-        remove_dimm(g);
-    }
+    bg_wait_status(g, "active", WAIT_SECONDS);
+    hm_eject_dimm(g, GPOINTER_TO_INT(data));
     bg_migrate_limit(g, 0);
     /* What was yet to be sent of it counts as if it still were. */
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters',"
-        " 'arguments': { 'downtime-limit': 2000000 } }");
+    bg_set_parameters(g, "{ 'downtime-limit': 2000000 }");
     bg_migrate_wait(g, dest);
     g_assert_cmpuint(bg_map_pages(dest, NULL), ==, 8 * MiB / BALLOON_PAGE);
-    bg_quit(dest);
-    bg_quit(g);
+    quit(g, dest);
 }
 
-static int connect_to(const char *path)
+static void send_all(int fd, Loader *l)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
-    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
-                    0);
-    return fd;
-}
-
-static void send_all(int fd, GByteArray *bytes)
-{
-    g_assert_cmpint(send(fd, bytes->data, bytes->len, MSG_NOSIGNAL), ==,
-                    bytes->len);
-    g_byte_array_set_size(bytes, 0);
+    g_assert_cmpint(send(fd, l->stream->data, l->stream->len, MSG_NOSIGNAL),
+                    ==, l->stream->len);
+    g_byte_array_set_size(l->stream, 0);
 }
 
 /*
@@ -837,70 +694,62 @@ static void send_all(int fd, GByteArray *bytes)
 static void test_gone_on_destination(gconstpointer data)
 {
     RecordKind kind = GPOINTER_TO_INT(data);
-    g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "sock");
-    g_autofree char *uri = g_strdup_printf("unix:%s", path);
-    g_autofree char *args = trace_args(log, "-incoming defer " DIMM_ARGS);
-    g_autoptr(GByteArray) stream = g_byte_array_new();
-    BGOptions options = { .backend = BG_ANON, .args = args };
-    BGuest *g = bg_start(&options);
-    int fd;
+    BGOptions options = { .args = HM_DIMM("memory-backend-ram") };
+    Loader *l = loader_new(&options);
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-    load(g, uri);
-    fd = connect_to(path);
-    put_stream_header(stream, g);
-    put_section_header(stream);
-    put_record(stream, kind, "dimm-ram", DIMM_SIZE);
-    put_page(stream, 2);
-    put_record(stream, kind, "dimm-ram", DIMM_SIZE);
-    send_all(fd, stream);
-    wait_lines(log, "qemu_loadvm_state_section_startfull", 1);
+    load_from(l, "unix");
+    g_strlcpy(addr.sun_path, l->path, sizeof(addr.sun_path));
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
+                    0);
+    put_record(l, kind, "dimm-ram", HM_DIMM_SIZE);
+    put_page(l, 2);
+    put_record(l, kind, "dimm-ram", HM_DIMM_SIZE);
+    send_all(fd, l);
+    BG_WAIT(count_lines(l->log, "qemu_loadvm_state_section_startfull") >= 1);
 
-    qtest_qmp_device_del_send(g->qts, "dimm0");
-    remove_dimm(g);
-    put_page(stream, 1);
-    put_be(stream, LAST, 1);
-    send_all(fd, stream);
-    ug_wait_failed(g);
-    g_assert_cmpuint(bg_map_pages(g, NULL), ==, 0);
+    qtest_qmp_device_del_send(l->g->qts, "dimm0");
+    hm_eject_dimm(l->g, true);
+    put_page(l, 1);
+    put_be(l, LAST, 1);
+    send_all(fd, l);
+    bg_wait_status(l->g, "failed", WAIT_SECONDS);
+    g_assert_cmpuint(bg_map_pages(l->g, NULL), ==, 0);
     close(fd);
-    bg_quit(g);
-    unlink(path);
-    unlink(log);
+    bg_quit(l->g);
+    loader_free(l);
+}
+
+static void add(const char *name, RecordKind kind, GTestDataFunc func)
+{
+    bg_add_test(GINT_TO_POINTER(kind), func, PREFIX "%s/%s", name,
+                kind == MAP ? "map" : "word");
 }
 
 int main(int argc, char **argv)
 {
+    RecordKind kind;
     int i;
 
-    g_test_init(&argc, &argv, NULL);
+    bg_init(&argc, &argv);
     for (i = 0; i < ARRAY_SIZE(template_cases); i++) {
-        g_autofree char *path = g_strdup_printf("skip-drop/template/%s",
-                                                template_cases[i].name);
-
-        qtest_add_data_func(path, &template_cases[i], test_template);
+        bg_add_test(&template_cases[i], test_template, PREFIX "template/%s",
+                    template_cases[i].name);
     }
-    qtest_add_func("skip-drop/huge-parts", test_huge_parts);
-    qtest_add_func("skip-drop/huge-halves", test_huge_halves);
-    qtest_add_func("skip-drop/no-zero-page", test_no_zero_page);
-    qtest_add_data_func("skip-drop/turns/many-records/map",
-                        GINT_TO_POINTER(MAP), test_many_records);
-    qtest_add_data_func("skip-drop/turns/many-records/word",
-                        GINT_TO_POINTER(WORD), test_many_records);
-    qtest_add_func("skip-drop/turns/virtio-mem", test_virtio_mem_turns);
-    qtest_add_func("skip-drop/virtio-mem/ramfs", test_ramfs);
-    qtest_add_data_func("skip-drop/read-only/map", GINT_TO_POINTER(MAP),
-                        test_read_only);
-    qtest_add_data_func("skip-drop/read-only/word", GINT_TO_POINTER(WORD),
-                        test_read_only);
-    qtest_add_func("skip-drop/gone/source/pages", test_ejected_on_source);
-    qtest_add_data_func("skip-drop/gone/source/map/removed",
-                        GINT_TO_POINTER(false), test_ejected_with_map);
-    qtest_add_data_func("skip-drop/gone/source/map/ejected",
-                        GINT_TO_POINTER(true), test_ejected_with_map);
-    qtest_add_data_func("skip-drop/gone/destination/map",
-                        GINT_TO_POINTER(MAP), test_gone_on_destination);
-    qtest_add_data_func("skip-drop/gone/destination/word",
-                        GINT_TO_POINTER(WORD), test_gone_on_destination);
+    qtest_add_func(PREFIX "huge-parts", test_huge_parts);
+    qtest_add_func(PREFIX "huge-halves", test_huge_halves);
+    qtest_add_func(PREFIX "no-zero-page", test_no_zero_page);
+    qtest_add_func(PREFIX "turns/virtio-mem", test_virtio_mem_turns);
+    qtest_add_func(PREFIX "virtio-mem/ramfs", test_ramfs);
+    for (kind = MAP; kind <= WORD; kind++) {
+        add("turns/many-records", kind, test_many_records);
+        add("read-only", kind, test_read_only);
+        add("gone/destination", kind, test_gone_on_destination);
+    }
+    qtest_add_func(PREFIX "gone/source/pages", test_ejected_on_source);
+    bg_add_test(GINT_TO_POINTER(true), test_ejected_with_map,
+                PREFIX "gone/source/map/removed");
+    bg_add_test(NULL, test_ejected_with_map, PREFIX "gone/source/map/ejected");
     return g_test_run();
 }

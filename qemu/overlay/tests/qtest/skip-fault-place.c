@@ -1,5 +1,6 @@
 /*
- * Faults during a migration: no space where it goes
+ * Faults during a migration: no space where it goes, and streams that end early
+ * or were changed
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,6 +8,7 @@
 #include "qemu/osdep.h"
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include "qobject/qdict.h"
 #include "skip-fault.h"
@@ -14,27 +16,29 @@
 /* ---- File systems of a limited size ---- */
 
 /*
- * A folder with a file system of its own, which nobody else sees.  NULL, and
- * the test is skipped, if that cannot be had.
+ * This process, and QEMUs that it starts from now on, see file systems that
+ * nobody else does.
+ */
+static bool apart;
+
+/*
+ * A folder with a file system of its own.  NULL, and the test is skipped, if
+ * that cannot be had.
  */
 static char *mount_small(const char *type, const char *options)
 {
-    static bool apart;
     char *dir;
 
-    if (!apart && (unshare(CLONE_NEWNS) ||
-                   mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))) {
+    if (!apart) {
         g_test_skip("file systems cannot be mounted");
         return NULL;
     }
-    apart = true;
     dir = g_dir_make_tmp("skip-fault-XXXXXX", NULL);
     g_assert_nonnull(dir);
     if (mount("none", dir, type, 0, options)) {
         g_test_skip("this file system cannot be mounted");
         rmdir(dir);
-        g_free(dir);
-        return NULL;
+        g_clear_pointer(&dir, g_free);
     }
     return dir;
 }
@@ -46,6 +50,18 @@ static void unmount(char *dir)
     g_free(dir);
 }
 
+/* The migration to @uri fails, and the guest migrates on. */
+static void fail_and_go_on(World *w, BGuest *next)
+{
+    g_autofree char *status = source_settle(w->source);
+
+    g_assert_cmpstr(status, ==, "failed");
+    assert_vm_status(w->source, "running");
+    world_check(w, w->source, false);
+    world_small_work(w);
+    world_onward(w, next, false);
+}
+
 /* ---- The destination has too little memory ---- */
 
 /* More than the guest uses, and less than it has; and less than it uses */
@@ -53,51 +69,35 @@ static void unmount(char *dir)
 #define TOO_LITTLE "size=4M"
 
 typedef struct MemoryCase {
+    const char *name;
     const char *type;           /* of the file system */
     const char *options;
     bool stock;
     bool fits;
 } MemoryCase;
 
-/* The destination was killed by the host; the source goes on. */
-static char *check_bus_error(FaultWorld *w, BGuest *dest)
-{
-    BGuest *next;
-    g_autofree char *status = NULL;
-    char *wrong = NULL;
-    int wstatus;
+static const MemoryCase memory_cases[] = {
+    { "stock", "tmpfs", ENOUGH, true, false },
+    { "enough", "tmpfs", ENOUGH, false, true },
+    { "too-little", "tmpfs", TOO_LITTLE, false, false },
+    { "enough-huge", "hugetlbfs", "pagesize=2M," ENOUGH, false, true },
+    { "too-little-huge", "hugetlbfs", "pagesize=2M," TOO_LITTLE, false,
+      false },
+};
 
-    if (!guest_reap(dest, &wstatus) || !WIFSIGNALED(wstatus) ||
-        WTERMSIG(wstatus) != SIGBUS) {
-        return g_strdup_printf("the destination ends with status 0x%x",
-                               wstatus);
-    }
-    next = dest_new(w, NULL);
-    status = source_settle(w->source);
-    if (strcmp(status, "failed")) {
-        blame(&wrong, g_strdup_printf("the source is %s", status));
-    }
-    blame(&wrong, check_vm_status(w->source, "running"));
-    if (blame(&wrong, world_check(w, w->source))) {
-        guest_quit(next);
-        return wrong;
-    }
-    world_small_work(w);
-    return world_onward(w, next);
-}
-
-static char *run_memory_case(FaultWorld *w, const MemoryCase *c,
-                             const char *dir)
+static void run_memory_case(World *w, const MemoryCase *c, const char *dir)
 {
     /* Without "reserve=off", hugetlbfs would refuse to start. */
     g_autofree char *file = g_strdup_printf("%s/ram,reserve=off", dir);
     BGuest *dest = dest_new(w, file);
     StreamRelay *relay;
-    char *wrong;
+    int status;
 
     world_prepare(w);
     if (c->fits) {
-        return world_onward(w, dest);
+        world_onward(w, dest, false);
+        world_end(w);
+        return;
     }
     /* A small buffer, so that the source notices */
     relay = relay_new(w->source, dest->socket, false);
@@ -105,94 +105,50 @@ static char *run_memory_case(FaultWorld *w, const MemoryCase *c,
     relay_until(relay, RELAY_NEVER, RELAY_HOLD);
     relay_wait(relay);
     relay_free(relay);
-    wrong = check_bus_error(w, dest);
-    return wrong;
-}
-
-static bool have_huge_pages(void)
-{
-    if (bg_free_huge_pages() >= 8) {
-        return true;
-    }
-    g_test_skip("fewer than 8 free huge pages of 2 MiB");
-    return false;
+    /* The destination was killed by the host; the source goes on. */
+    status = guest_reap(dest);
+    g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    fail_and_go_on(w, dest_new(w, NULL));
 }
 
 static void test_memory(gconstpointer data)
 {
     const MemoryCase *c = data;
-    FaultWorld *w;
-    int failed = 0;
     char *dir;
 
-    if (!strcmp(c->type, "hugetlbfs") && !have_huge_pages()) {
-        return;
-    }
-    if (c->stock && !getenv(BG_STOCK_ENV)) {
-        g_test_skip(BG_STOCK_ENV " is not set");
+    if ((c->stock && !bg_stock_or_skip()) ||
+        (!strcmp(c->type, "hugetlbfs") && !bg_huge_or_skip(16 * MiB))) {
         return;
     }
     dir = mount_small(c->type, c->options);
-    if (!dir) {
-        return;
+    if (dir) {
+        run_memory_case(world_get(BG_MEMFD, c->stock), c, dir);
+        unmount(dir);
     }
-    w = world_new(BG_MEMFD, c->stock);
-    report_case(w, c->options, run_memory_case(w, c, dir), &failed);
-    world_free(w);
-    unmount(dir);
-    finish_group(failed, 1);
 }
 
 /* ---- The disk is full ---- */
 
 /* Migrate to where it cannot go; some of it QEMU refuses at once. */
-static void save(BGuest *g, const char *uri)
+static void save(World *w, const char *uri)
 {
-    QDict *rsp;
+    BGuest *next;
 
+    bg_step("%s", uri);
+    world_prepare(w);
+    next = dest_new(w, NULL);
     if (!strcmp(uri, "fd:full")) {
         int fd = open("/dev/full", O_WRONLY);
 
         g_assert_cmpint(fd, >=, 0);
-        qtest_qmp_fds_assert_success(g->qts, &fd, 1, "{ 'execute': 'getfd',"
+        qtest_qmp_fds_assert_success(w->source->qts, &fd, 1,
+                                     "{ 'execute': 'getfd',"
                                      " 'arguments': { 'fdname': 'full' } }");
         close(fd);
     }
-    rsp = qtest_qmp(g->qts, "{ 'execute': 'migrate', 'arguments': {"
-                    " 'uri': %s } }", uri);
-    qobject_unref(rsp);
-}
-
-static char *save_and_go_on(FaultWorld *w, const char *uri)
-{
-    g_autofree char *status = NULL;
-    char *wrong = NULL;
-    BGuest *next;
-
-    world_prepare(w);
-    next = dest_new(w, NULL);
-    save(w->source, uri);
-    status = source_settle(w->source);
-    if (strcmp(status, "failed")) {
-        blame(&wrong, g_strdup_printf("the migration is %s", status));
-    } else {
-        blame(&wrong, check_vm_status(w->source, "running"));
-        blame(&wrong, world_check(w, w->source));
-    }
-    if (wrong) {
-        guest_quit(next);
-        return wrong;
-    }
-    world_small_work(w);
-    return world_onward(w, next);
-}
-
-static void save_and_report(FaultWorld *w, const char *uri, int *failed,
-                            int *n)
-{
-    g_test_message("%s", uri);
-    report_case(w, uri, save_and_go_on(w, uri), failed);
-    ++*n;
+    qobject_unref(qtest_qmp(w->source->qts, "{ 'execute': 'migrate',"
+                            " 'arguments': { 'uri': %s } }", uri));
+    fail_and_go_on(w, next);
 }
 
 static void test_dev_full(void)
@@ -201,118 +157,167 @@ static void test_dev_full(void)
         "file:/dev/full", "fd:full", "exec:cat > /dev/full",
         "unix:/dev/full",
     };
-    int failed = 0, n = 0;
-    BGBackend backend;
-    size_t i;
+    int i;
 
-    for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
-        FaultWorld *w = world_new(backend, false);
-
-        for (i = 0; i < ARRAY_SIZE(uris); i++) {
-            save_and_report(w, uris[i], &failed, &n);
-        }
-        world_free(w);
+    for (i = 0; i < 2 * ARRAY_SIZE(uris); i++) {
+        save(world_get(i % 2 ? BG_MEMFD : BG_ANON, false), uris[i / 2]);
     }
-    finish_group(failed, n);
 }
 
-/* Save to file systems of @size bytes. */
-static bool save_to_small(FaultWorld *w, uint64_t size, bool file_only,
-                          int *failed, int *n)
-{
-    g_autofree char *options = g_strdup_printf("size=%" PRIu64, size);
-    char *dir = mount_small("tmpfs", options);
-    g_autofree char *file = NULL;
-    g_autofree char *command = NULL;
-
-    if (!dir) {
-        return false;
-    }
-    file = g_strdup_printf("file:%s/vm", dir);
-    save_and_report(w, file, failed, n);
-    if (!file_only) {
-        command = g_strdup_printf("exec:cat > %s/vm", dir);
-        save_and_report(w, command, failed, n);
-    }
-    unmount(dir);
-    return true;
-}
-
-/*
- * How much is saved if the guest does nothing meanwhile?  Ends the source.
- *
- * It has migrated before, as in the cases: the machine populates some pages
- * when it starts, which a destination does not have.
- */
-static uint64_t saved_bytes(FaultWorld *w)
-{
-    g_autofree char *status = NULL;
-    StreamRelay *relay;
-    uint64_t size;
-
-    world_prepare(w);
-    g_assert_null(world_onward(w, dest_new(w, NULL)));
-    world_prepare(w);
-    relay = relay_new(w->source, NULL, true);
-    source_migrate(w, "fd:relay", false);
-    relay_until(relay, RELAY_NEVER, RELAY_HOLD);
-    g_assert_false(relay_wait(relay));
-    status = source_settle(w->source);
-    g_assert_cmpstr(status, ==, "completed");
-    size = relay_bytes(relay)->len;
-    relay_free(relay);
-    guest_quit(w->source);
-    world_lose(w);
-    return size;
-}
-
+/* In the midst of memory: more than that is used */
 static void test_disk_full(void)
 {
-    int failed = 0, n = 0;
-    BGBackend backend;
-    bool mounted = true;
+    char *dir = mount_small("tmpfs", "size=2M");
+    g_autofree char *file = g_strdup_printf("file:%s/vm", dir);
+    g_autofree char *command = g_strdup_printf("exec:cat > %s/vm", dir);
 
-    for (backend = BG_ANON; mounted && backend <= BG_MEMFD; backend++) {
-        FaultWorld *w = world_new(backend, false);
-        const uint64_t size = (saved_bytes(w) - 1) & -BALLOON_PAGE;
-        const uint64_t description = w->layout.end - w->layout.eof;
-
-        mounted = save_to_small(w, BALLOON_PAGE, false, &failed, &n) &&
-                  save_to_small(w, size / 2 & -BALLOON_PAGE, false, &failed,
-                                &n) &&
-                  /*
-                   * In the state of devices, and all but the last bytes.  (A
-                   * pipe would take those, and the source would not know that
-                   * they never reach the disk.)
-                   */
-                  save_to_small(w, (size - description) & -BALLOON_PAGE, true,
-                                &failed, &n) &&
-                  save_to_small(w, size, true, &failed, &n);
-        g_test_message("%" PRIu64 " bytes", size);
-        world_free(w);
+    if (dir) {
+        save(world_get(BG_ANON, false), file);
+        save(world_get(BG_MEMFD, false), file);
+        save(world_get(BG_ANON, false), command);
+        unmount(dir);
     }
-    finish_group(failed, n);
+}
+
+/* ---- Streams that end early, or were changed ---- */
+
+static void send_and_close(const char *path, const uint8_t *bytes,
+                           size_t size)
+{
+    int fd = relay_connect(path);
+    ssize_t n;
+
+    /* It may have seen enough. */
+    while (size && (n = send(fd, bytes, size, MSG_NOSIGNAL)) >= 0) {
+        bytes += n;
+        size -= n;
+    }
+    close(fd);
+}
+
+#define SETUP_CUTS 9
+#define FINAL_CUTS 9
+#define EOF_CUTS 4
+#define SPREAD_CUTS 6
+#define CUTS (SETUP_CUTS + FINAL_CUTS + EOF_CUTS + SPREAD_CUTS)
+
+/* In the parts that are ours, and spread over all that is needed */
+static uint64_t cut_point(const World *w, int i)
+{
+    if (i < SETUP_CUTS) {
+        return w->setup_start + (w->setup_end - w->setup_start) * i /
+                                SETUP_CUTS;
+    }
+    i -= SETUP_CUTS;
+    if (i < FINAL_CUTS) {
+        return w->final + 2 * i;
+    }
+    i -= FINAL_CUTS;
+    return i < EOF_CUTS ? w->eof - i : w->eof * (i - EOF_CUTS) / SPREAD_CUTS;
+}
+
+static void test_truncated(void)
+{
+    BGBackend backend;
+    int i;
+
+    for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
+        World *w = world_get(backend, false);
+        GByteArray *stream;
+
+        world_end(w);
+        stream = world_record(w);
+        for (i = backend; i < CUTS; i += 2) {
+            BGuest *dest = dest_new(w, NULL);
+
+            bg_step("cut at %" PRIu64, cut_point(w, i));
+            send_and_close(dest->socket, stream->data, cut_point(w, i));
+            dest_wait_failed(dest);
+        }
+        g_byte_array_free(stream, true);
+    }
+}
+
+#define CHANGES 30
+
+/* Where the last part of the section ends, its footer included */
+static uint64_t final_end(const GByteArray *stream, const World *w)
+{
+    uint8_t footer[5] = { 0x7e };
+    const uint8_t *at;
+
+    memcpy(footer + 1, stream->data + w->final + 1, 4);
+    at = memmem(stream->data + w->final, stream->len - w->final, footer,
+                sizeof(footer));
+    g_assert_nonnull(at);
+    return at + sizeof(footer) - stream->data;
+}
+
+/* Returns if the stream was loaded; the other way to end is to refuse it. */
+static bool load_changed(World *w, const char *path, const GByteArray *stream)
+{
+    BGOptions options = w->options;
+    g_autofree char *uri = g_strdup_printf("unix:%s", path);
+    BGuest *dest;
+    bool loaded;
+
+    options.args = "-incoming defer";
+    dest = bg_start(&options);
+    bg_set_capability(dest, "skip-unpopulated", true);
+    qtest_qmp_assert_success(
+        dest->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
+        " 'uri': %s, 'exit-on-error': false } }", uri);
+    send_and_close(path, stream->data, stream->len);
+    BG_WAIT(bg_has_status(dest, "completed") || bg_has_status(dest, "failed"));
+    loaded = bg_has_status(dest, "completed");
+    /* It still answers, and ends as it should. */
+    bg_map_pages(dest, NULL);
+    bg_quit(dest);
+    unlink(path);
+    return loaded;
+}
+
+static void test_changed(void)
+{
+    static const uint8_t changes[] = { 0x01, 0x80, 0xff, 0x40, 0x02 };
+    g_autofree char *path = g_strdup_printf(
+        "%s/skip-fault-%d-changed.sock", g_get_tmp_dir(), getpid());
+    World *w = world_get(BG_ANON, false);
+    GByteArray *stream;
+    int i, n_loaded = 0;
+
+    world_end(w);
+    stream = world_record(w);
+    for (i = 0; i < CHANGES; i++) {
+        uint64_t start = i % 2 ? w->final : w->setup_start;
+        uint64_t length = (i % 2 ? final_end(stream, w) : w->setup_end) -
+                          start;
+        uint64_t at = start + length * (i / 2) / (CHANGES / 2);
+        uint8_t change = changes[i % ARRAY_SIZE(changes)];
+
+        bg_step("%s part + %" PRIu64 ", changed by 0x%02x",
+                       i % 2 ? "last" : "first", at - start, change);
+        stream->data[at] ^= change;
+        n_loaded += load_changed(w, path, stream);
+        stream->data[at] ^= change;
+    }
+    g_test_message("%d of %d were loaded", n_loaded, CHANGES);
+    g_assert_cmpint(n_loaded, <, CHANGES);
+    g_byte_array_free(stream, true);
 }
 
 void add_place_tests(void)
 {
-    static const MemoryCase cases[] = {
-        { "tmpfs", ENOUGH, true, false },
-        { "tmpfs", ENOUGH, false, true },
-        { "tmpfs", TOO_LITTLE, false, false },
-        { "hugetlbfs", "pagesize=2M," ENOUGH, false, true },
-        { "hugetlbfs", "pagesize=2M," TOO_LITTLE, false, false },
-    };
-    static const char *const names[] = {
-        "skip-fault/memory/stock", "skip-fault/memory/enough",
-        "skip-fault/memory/too-little", "skip-fault/memory/enough-huge",
-        "skip-fault/memory/too-little-huge",
-    };
-    size_t i;
+    int i;
 
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        qtest_add_data_func(names[i], &cases[i], test_memory);
+    apart = !unshare(CLONE_NEWNS) &&
+            !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    for (i = 0; i < ARRAY_SIZE(memory_cases); i++) {
+        bg_add_test(&memory_cases[i], test_memory, "skip-fault/memory/%s",
+                    memory_cases[i].name);
     }
     qtest_add_func("skip-fault/dev-full", test_dev_full);
     qtest_add_func("skip-fault/disk-full", test_disk_full);
+    qtest_add_func("skip-fault/truncated", test_truncated);
+    qtest_add_func("skip-fault/changed", test_changed);
 }

@@ -1,16 +1,19 @@
 /*
  * Faults during a migration: a guest, its destinations, and what has to hold
  *
+ * A world is a guest that goes from one QEMU to the next, through all cases.
+ * Its model knows what its memory has to hold.  Each test gets it by
+ * world_get(), and each case begins with world_prepare().
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #ifndef TESTS_SKIP_FAULT_H
 #define TESTS_SKIP_FAULT_H
 
-#include "guest-model.h"
+#include "qemu/units.h"
+#include "balloon-model.h"
 #include "stream-relay.h"
-
-#define MiB (UINT64_C(1) << 20)
 
 /* What the guest does with its memory, before each migration */
 #define FAULT_RAM_SIZE (16 * MiB)
@@ -21,175 +24,83 @@
 /* When the guest works: in the middle of the first pass over memory */
 #define WORK_POINT ((RelayPoint) { RELAY_START, 3 * MiB / 2 })
 
-/* More bytes than that work makes QEMU send in the end, the guest stopped */
-#define WORK_BYTES (2 * MiB)
-
-/* Where in the stream things are, all but the first as of RELAY_START */
-typedef struct FaultLayout {
-    uint64_t setup_start;       /* first part of section skip */
+typedef struct World {
+    BGOptions options;
+    BGuest *source;             /* NULL if there is none any more */
+    BalloonModel *model;
+    /* Where things are in its stream: the first part of section skip, ... */
+    uint64_t setup_start;
     uint64_t setup_end;
     uint64_t final;             /* RELAY_FINAL */
     uint64_t eof;               /* RELAY_EOF */
     uint64_t end;
-} FaultLayout;
+} World;
 
-typedef struct FaultWorld {
-    BGOptions options;
-    BGuest *source;             /* NULL if there is none any more */
-    GuestModel *model;
-    FaultLayout layout;
-} FaultWorld;
+/* The world of a backend, whose stream has been measured */
+World *world_get(BGBackend backend, bool stock);
+void worlds_free(void);
 
-/**
- * world_new: A guest to come, and a measured stream of it
- * @stock: unmodified QEMU, which skips nothing
+/*
+ * Record the stream of a migration, and note what is where.  The source ends
+ * with it.
  */
-FaultWorld *world_new(BGBackend backend, bool stock);
+GByteArray *world_record(World *w);
 
-void world_free(FaultWorld *w);
+/* Have a running guest with the memory that each case begins with. */
+void world_prepare(World *w);
 
-/**
- * world_record: Record the stream of a migration, and note its layout; the
- * source ends with it
+/* What the guest does while it is migrated, once in a migration */
+void world_work(World *w);
+
+/* What it does after a fault */
+void world_small_work(World *w);
+
+/* End the source, if there is one. */
+void world_end(World *w);
+
+/* @dest is the running guest from now on; ends the source. */
+void world_succeed(World *w, BGuest *dest);
+
+/* @g has the memory and the map that the test knows; a destination read none */
+void world_check(World *w, BGuest *g, bool is_dest);
+
+/*
+ * Migrate the guest to @dest at once, with all checks; it is the running guest
+ * then.  With @plain both capabilities are off, which what earlier migrations
+ * have found out must have no effect on, and the guest ends.
  */
-GByteArray *world_record(FaultWorld *w);
+void world_onward(World *w, BGuest *dest, bool plain);
 
-/**
- * world_prepare: Have a running guest with the memory that each case begins
- * with
- */
-void world_prepare(FaultWorld *w);
+/* Start a destination; @ram_file is its memory, NULL: the same as the source */
+BGuest *dest_new(World *w, const char *ram_file);
 
-/**
- * world_work: What the guest does while it is migrated, once in a migration
- */
-void world_work(FaultWorld *w);
+/* Wait until @dest ends by itself, with a message, and free it. */
+void dest_wait_failed(BGuest *dest);
 
-/**
- * world_small_work: What it does after the fault
- */
-void world_small_work(FaultWorld *w);
+/* Wait until @dest runs the guest. */
+void dest_wait_completed(World *w, BGuest *dest);
 
-/**
- * world_lose: The source is dead; forget it
- */
-void world_lose(FaultWorld *w);
-
-/**
- * world_succeed: @dest is the running guest from now on; ends the source
- */
-void world_succeed(FaultWorld *w, BGuest *dest);
-
-/**
- * world_check: Has @g the memory and the map that the test knows?
- *
- * Returns: what is wrong, owned by the caller; NULL if nothing is
- */
-char *world_check(FaultWorld *w, BGuest *g);
-
-/**
- * world_check_dest: The same of a destination, which has read nothing
- */
-char *world_check_dest(FaultWorld *w, BGuest *g);
-
-/**
- * world_onward: Migrate the guest to @dest at once, with all checks; it is the
- * running guest then
- *
- * Returns: what is wrong, owned by the caller; NULL if nothing is
- */
-char *world_onward(FaultWorld *w, BGuest *dest);
-
-/**
- * world_onward_plain: The same with both capabilities off; the guest ends
- *
- * What an earlier migration has found out must not have an effect on it.
- */
-char *world_onward_plain(FaultWorld *w, BGuest *dest);
-
-/**
- * dest_new: Start a destination
- * @ram_file: what to use as its memory; NULL: the same as the source
- */
-BGuest *dest_new(FaultWorld *w, const char *ram_file);
-
-/**
- * dest_wait_failed: Wait until @dest ends by itself, with a message, and free
- * it
- *
- * Returns: what is wrong, owned by the caller; NULL if nothing is
- */
-char *dest_wait_failed(BGuest *dest);
-
-/**
- * dest_wait_completed: Wait until @dest runs the guest
- */
-char *dest_wait_completed(FaultWorld *w, BGuest *dest);
-
-/**
- * guest_quit: End a QEMU, and free it
- */
 void guest_quit(BGuest *g);
 
-/**
- * guest_kill: Kill a QEMU, without its knowing, and free it
- */
+/* Kill a QEMU, without its knowing, and free it. */
 void guest_kill(BGuest *g);
 
-/**
- * guest_reap: Wait until a QEMU has ended, and free it
- * @status: as of waitpid()
- *
- * Returns: false if it does not end; it is killed then
- */
-bool guest_reap(BGuest *g, int *status);
+/* Wait until a QEMU has ended, free it, and return its status of waitpid(). */
+int guest_reap(BGuest *g);
 
-/**
- * source_migrate: Start to migrate, all that a case needs being set
- */
-void source_migrate(FaultWorld *w, const char *uri, bool return_path);
+/* Start to migrate, all that a case needs being set. */
+void source_migrate(World *w, const char *uri, bool return_path);
 
-/**
- * source_settle: Wait until the migration has ended, in whatever way, and
- * another one may be started
- *
- * Returns: its status, owned by the caller
+/*
+ * Wait until the migration has ended, in whatever way, and another one may be
+ * started.  Returns its status, owned by the caller.
  */
 char *source_settle(BGuest *g);
 
-/**
- * vm_status: Member status of query-status, owned by the caller
- */
-char *vm_status(BGuest *g);
+/* The guest is what it has to be. */
+void assert_vm_status(BGuest *g, const char *expected);
 
-/**
- * blame: Keep the first of several things that are wrong
- *
- * Returns: true if something is wrong by now
- */
-bool blame(char **wrong, char *what);
-
-
-/**
- * check_vm_status: Is the guest what it has to be?
- *
- * Returns: what is wrong, owned by the caller; NULL if nothing is
- */
-char *check_vm_status(BGuest *g, const char *expected);
-
-/**
- * report_case: Tell of a case that failed, and clean up behind it
- * @wrong: what is wrong, taken; NULL if nothing is
- */
-void report_case(FaultWorld *w, const char *name, char *wrong, int *failed);
-
-/**
- * finish_group: Let the test fail if cases of it did
- */
-void finish_group(int failed, int n);
-
-/* Groups of cases in files of their own */
+/* No space where it goes, and streams that end early or were changed */
 void add_place_tests(void);
-void add_stream_tests(void);
 
 #endif

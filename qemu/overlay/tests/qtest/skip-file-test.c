@@ -8,35 +8,26 @@
 #include "qemu/osdep.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "qobject/qlist.h"
-#include "standard-headers/linux/virtio_balloon.h"
-#include "balloon-guest.h"
 #include "balloon-model.h"
+#include "host-memory.h"
 
-#define MUST_TELL_HOST (1u << VIRTIO_BALLOON_F_MUST_TELL_HOST)
 #define RAM_SIZE (64 * MiB)
-#define WAIT_SECONDS 60
-
-/* For memory: other file systems do not tell exactly what is populated */
-#define TMPFS "/dev/shm"
 
 /* Bytes per second: slow enough to do something meanwhile */
 #define SLOW (4 * MiB)
 
-enum {
-    BALLOON = 1,
-    UNPOPULATED = 2,
-    MAPPED = 4,
-    MULTIFD = 8,
-    DIRECT_IO = 16,
-    BACKGROUND = 32,
-    OFFSET = 64,
-    IGNORE_SHARED = 128,
-};
-
 typedef struct Case {
+    const char *name;
+    const char *capabilities[5];
+    const char *parameters;     /* JSON, or NULL */
+    const char *at;             /* where in the file it begins, or NULL */
+    bool direct_io;
+    bool stops;                 /* the guest does not work meanwhile */
+    bool shared;                /* memory that both sides have */
+    const char *props;          /* of the machine */
     BGBackend backend;
-    int flags;
 } Case;
 
 /* Where the guest's memory is used for what, in MiB */
@@ -51,80 +42,51 @@ enum {
     END = 48,
 };
 
-static char *dir;
-
-static char *path_of(const char *name)
+static bool has(const Case *c, const char *capability)
 {
-    return g_strdup_printf("%s/%s", dir, name);
+    return g_strv_contains(c->capabilities, capability);
 }
 
-static const char *const *capability_names(int flags)
-{
-    static const char *names[8];
-    int n = 0;
-
-    if (flags & BALLOON) {
-        names[n++] = "skip-balloon";
-    }
-    if (flags & UNPOPULATED) {
-        names[n++] = "skip-unpopulated";
-    }
-    if (flags & MAPPED) {
-        names[n++] = "mapped-ram";
-    }
-    if (flags & MULTIFD) {
-        names[n++] = "multifd";
-    }
-    if (flags & IGNORE_SHARED) {
-        names[n++] = "x-ignore-shared";
-    }
-    names[n] = NULL;
-    return names;
-}
-
-static void set_capabilities(BGuest *g, int flags)
-{
-    const char *const *name;
-
-    for (name = capability_names(flags); *name; name++) {
-        bg_set_capability(g, *name, true);
-    }
-    if (flags & DIRECT_IO) {
-        qtest_qmp_assert_success(
-            g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
-            " 'direct-io': true } }");
-    }
-}
-
-static BGuest *start_guest(const Case *c, const char *args)
+static BGuest *start(const Case *c, const char *ram_file, const char *args)
 {
     BGOptions options = {
         .backend = c->backend,
         .ram_size = RAM_SIZE,
+        .ram_file = ram_file,
         .args = args,
+        .machine_props = c->props,
     };
+    BGuest *g = bg_start(&options);
+    const char *const *name;
 
-    return bg_start(&options);
-}
-
-static BGuest *start_source(const Case *c, const char *args)
-{
-    BGuest *g = start_guest(c, args);
-
-    bg_driver_start(g, MUST_TELL_HOST);
-    set_capabilities(g, c->flags);
+    for (name = c->capabilities; *name; name++) {
+        bg_set_capability(g, *name, true);
+    }
+    if (c->parameters) {
+        bg_set_parameters(g, c->parameters);
+    }
     return g;
 }
 
-static void before(BalloonModel *m, BGuest *g)
+/* A guest that has used its memory; @lies: and some that it gave back, too */
+static BGuest *start_source(const Case *c, const char *ram_file, bool lies,
+                            BalloonModel **m)
 {
-    bm_fill(m, g, DATA * MiB, (UNTOUCHED - DATA) * MiB, 1);
-    bm_inflate(m, g, GIVEN_BACK * MiB, 8 * MiB);
-    bm_inflate(m, g, TAKEN_BACK * MiB, 1 * MiB);
-    bm_inflate(m, g, LIED_ABOUT * MiB, 1 * MiB);
+    BGuest *g = start(c, ram_file, NULL);
+
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    *m = bm_new(g);
+    bm_fill(*m, g, DATA * MiB, (UNTOUCHED - DATA) * MiB, 1);
+    bm_inflate(*m, g, GIVEN_BACK * MiB, 8 * MiB);
+    bm_inflate(*m, g, TAKEN_BACK * MiB, 1 * MiB);
+    bm_inflate(*m, g, LIED_ABOUT * MiB, 1 * MiB);
+    if (lies) {
+        bm_fill(*m, g, LIED_ABOUT * MiB, MiB / 2, 3);
+    }
+    return g;
 }
 
-static void meanwhile(BalloonModel *m, BGuest *g)
+static void work_meanwhile(BalloonModel *m, BGuest *g)
 {
     bm_deflate(m, g, TAKEN_BACK * MiB, 1 * MiB);
     bm_fill(m, g, TAKEN_BACK * MiB, MiB / 2, 2);
@@ -135,23 +97,25 @@ static void meanwhile(BalloonModel *m, BGuest *g)
     bm_fill(m, g, REWRITTEN * MiB, 1 * MiB, 4);
 }
 
-static void migrate(BGuest *g, const char *uri)
+static BGuest *load(const Case *c, BGuest *source, const char *ram_file,
+                    const char *uri)
 {
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
-}
+    BGuest *g = start(c, ram_file, "-incoming defer");
 
-static BGuest *load(const Case *c, BGuest *source, const char *uri)
-{
-    BGuest *g = start_guest(c, "-incoming defer");
-
-    set_capabilities(g, c->flags & ~BACKGROUND);
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
         " 'uri': %s } }", uri);
     bg_migrate_wait(g, NULL);
     memcpy(g->queue, source->queue, sizeof(g->queue));
     return g;
+}
+
+static void quit(BGuest *g, BGuest *loaded, BalloonModel *m, BalloonModel *n)
+{
+    bg_quit(loaded);
+    bg_quit(g);
+    bm_free(m);
+    bm_free(n);
 }
 
 /* Bytes that the file system has allocated for the file */
@@ -165,20 +129,6 @@ static uint64_t allocated(const char *path)
 
 /* ---- Migration to a file, and from it ---- */
 
-static void check_loaded(const Case *c, BalloonModel *m, BGuest *source,
-                         BGuest *loaded)
-{
-    /* The host may back anonymous memory by huge pages, with zeroes in them. */
-    if (c->backend == BG_MEMFD) {
-        g_assert_cmpuint(bg_count_populated(loaded, 0, RAM_SIZE), <=,
-                         bg_count_populated(source, 0, RAM_SIZE));
-    }
-    bm_check(m, loaded);
-    bg_assert_same_map(source, loaded);
-    g_assert_cmpuint(bg_count_populated(source, GIVEN_BACK * MiB, 8 * MiB), ==,
-                     0);
-}
-
 static bool can_do_direct_io(const char *path)
 {
     int fd = open(path, O_CREAT | O_RDWR | O_DIRECT, 0600);
@@ -191,36 +141,68 @@ static bool can_do_direct_io(const char *path)
     return true;
 }
 
+static void check_file(const Case *c, const char *path, const char *ram_file)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s%s", path, c->at ?: "");
+    BalloonModel *m;
+    BGuest *g = start_source(c, ram_file, c->stops, &m), *loaded;
+    uint64_t populated = 0;
+
+    if (!c->stops) {
+        bg_migrate_limit(g, SLOW);
+    }
+    bg_migrate_uri(g, uri);
+    if (!c->stops) {
+        bg_migrate_wait_pass(g, 1);
+        bg_migrate_wait_sent(g, 1 * MiB);
+        work_meanwhile(m, g);
+        bg_migrate_limit(g, 0);
+    }
+    bg_migrate_wait(g, NULL);
+    bm_migrated(m);
+    if (c->shared) {
+        populated = allocated(ram_file);
+    }
+    g_assert_cmpuint(allocated(path), <, (UNTOUCHED - DATA) * MiB);
+
+    loaded = load(c, g, ram_file, uri);
+    bg_assert_same_map(g, loaded);
+    if (c->shared) {
+        g_assert_cmpuint(bg_map_pages(loaded, NULL), ==,
+                         10 * MiB / BALLOON_PAGE);
+        g_assert_cmpuint(allocated(ram_file), <=, populated);
+        bm_read(m, loaded, DATA * MiB, (END - DATA) * MiB);
+    } else {
+        if (c->backend == BG_MEMFD) {
+            /* Anonymous memory may have huge pages, with zeroes in them. */
+            g_assert_cmpuint(bg_count_populated(loaded, 0, RAM_SIZE), <=,
+                             bg_count_populated(g, 0, RAM_SIZE));
+        } else if (c->stops) {
+            /* So has what it lied about, already. */
+            bm_note_populated(m, g);
+        }
+        bm_check(m, loaded);
+        g_assert_cmpuint(bg_count_populated(g, GIVEN_BACK * MiB, 8 * MiB), ==,
+                         0);
+    }
+    quit(g, loaded, m, NULL);
+}
+
 static void test_file(gconstpointer data)
 {
     const Case *c = data;
-    g_autofree char *path = path_of("file");
-    g_autofree char *uri = g_strdup_printf(
-        "file:%s%s", path, c->flags & OFFSET ? ",offset=0x10000" : "");
-    BGuest *source, *loaded;
-    BalloonModel *m;
+    const char *tmpfs = c->shared ? hm_tmpfs_or_skip() : g_get_tmp_dir();
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "file");
+    g_autofree char *ram_file = c->shared && tmpfs ? hm_temp_path(tmpfs, "ram")
+                                                   : NULL;
 
-    if (c->flags & DIRECT_IO && !can_do_direct_io(path)) {
-        return;
+    if (tmpfs && (!c->direct_io || can_do_direct_io(path))) {
+        check_file(c, path, ram_file);
+        unlink(path);
+        if (ram_file) {
+            unlink(ram_file);
+        }
     }
-    source = start_source(c, NULL);
-    m = bm_new(source);
-    before(m, source);
-    bg_migrate_limit(source, SLOW);
-    migrate(source, uri);
-    bg_migrate_wait_pass(source, 1);
-    bg_migrate_wait_sent(source, 1 * MiB);
-    meanwhile(m, source);
-    bg_migrate_limit(source, 0);
-    bg_migrate_wait(source, NULL);
-    bm_migrated(m);
-    g_assert_cmpuint(allocated(path), <, (UNTOUCHED - DATA) * MiB);
-    loaded = load(c, source, uri);
-    check_loaded(c, m, source, loaded);
-    unlink(path);
-    bg_quit(loaded);
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* ---- Background snapshot ---- */
@@ -229,76 +211,70 @@ static void test_file(gconstpointer data)
 static void test_background(gconstpointer data)
 {
     const Case *c = data;
-    g_autofree char *path = path_of("snapshot");
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "snapshot");
     g_autofree char *uri = g_strdup_printf("file:%s", path);
-    BGuest *source = start_source(c, NULL), *loaded;
     BalloonModel *m, *then;
+    BGuest *g = start_source(c, NULL, true, &m), *loaded;
 
-    if (!bg_set_background_snapshot(source)) {
-        bg_quit(source);
+    if (!bg_set_background_snapshot(g)) {
+        bg_quit(g);
         return;
     }
-    m = bm_new(source);
-    before(m, source);
-    bm_fill(m, source, LIED_ABOUT * MiB, MiB / 2, 3);
-    bg_migrate_limit(source, SLOW);
-    migrate(source, uri);
-    qtest_qmp_eventwait(source->qts, "RESUME");
+    bg_migrate_limit(g, SLOW);
+    bg_migrate_uri(g, uri);
+    qtest_qmp_eventwait(g->qts, "RESUME");
     then = bm_copy(m);
 
-    bm_deflate(m, source, TAKEN_BACK * MiB, 1 * MiB);
-    bm_fill(m, source, TAKEN_BACK * MiB, MiB / 2, 4);
-    bm_fill(m, source, GIVEN_BACK * MiB, MiB / 2, 5);
-    bm_fill(m, source, REWRITTEN * MiB, MiB / 2, 6);
-    bm_fill(m, source, UNTOUCHED * MiB, MiB / 2, 7);
-    bg_migrate_limit(source, 0);
-    bg_migrate_wait(source, NULL);
-    bm_read(m, source, DATA * MiB, (GIVEN_BACK - DATA) * MiB);
-    if (c->flags & BALLOON) {
+    bm_deflate(m, g, TAKEN_BACK * MiB, 1 * MiB);
+    bm_fill(m, g, TAKEN_BACK * MiB, MiB / 2, 4);
+    bm_fill(m, g, GIVEN_BACK * MiB, MiB / 2, 5);
+    bm_fill(m, g, REWRITTEN * MiB, MiB / 2, 6);
+    bm_fill(m, g, UNTOUCHED * MiB, MiB / 2, 7);
+    bg_migrate_limit(g, 0);
+    bg_migrate_wait(g, NULL);
+    bm_read(m, g, DATA * MiB, (GIVEN_BACK - DATA) * MiB);
+    if (has(c, "skip-balloon")) {
         /* Beyond the huge page that was written to */
-        g_assert_cmpuint(bg_count_populated(source, (GIVEN_BACK + 2) * MiB,
+        g_assert_cmpuint(bg_count_populated(g, (GIVEN_BACK + 2) * MiB,
                                             6 * MiB), ==, 0);
-        g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=,
+        g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), >=,
                         8 * MiB / BALLOON_PAGE);
     }
-    g_assert_cmpuint(bg_count_populated(source, (UNTOUCHED + 2) * MiB,
+    g_assert_cmpuint(bg_count_populated(g, (UNTOUCHED + 2) * MiB,
                                         (END - UNTOUCHED - 2) * MiB), ==, 0);
 
     bm_empty_balloon(then);
-    loaded = load(c, source, uri);
+    loaded = load(c, g, NULL, uri);
     bm_check(then, loaded);
     bm_read(then, loaded, DATA * MiB, (END - DATA) * MiB);
     unlink(path);
-    bg_quit(loaded);
-    bg_quit(source);
-    bm_free(then);
-    bm_free(m);
+    quit(g, loaded, m, then);
 }
 
 /* ---- Snapshots on qcow2 ---- */
 
+static bool is_concluded(BGuest *g, const char *id)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
+    bool concluded = false;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
+        QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(job, "id"), id) &&
+            !strcmp(qdict_get_str(job, "status"), "concluded")) {
+            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
+            concluded = true;
+        }
+    }
+    qobject_unref(rsp);
+    return concluded;
+}
+
 static void wait_for_job(BGuest *g, const char *id)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-    bool concluded = false;
-
-    while (!concluded) {
-        QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
-        QListEntry *entry;
-
-        QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
-            QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
-
-            if (!strcmp(qdict_get_str(job, "id"), id) &&
-                !strcmp(qdict_get_str(job, "status"), "concluded")) {
-                g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
-                concluded = true;
-            }
-        }
-        qobject_unref(rsp);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    BG_WAIT(is_concluded(g, id));
     qtest_qmp_assert_success(
         g->qts, "{ 'execute': 'job-dismiss', 'arguments': { 'id': %s } }", id);
 }
@@ -336,38 +312,36 @@ static void snapshot(BGuest *g, const char *command)
 static void test_snapshot(gconstpointer data)
 {
     const Case *c = data;
-    g_autofree char *path = path_of("disk");
-    BGuest *g = start_source(c, NULL);
-    BalloonModel *m = bm_new(g), *then;
-    uint64_t populated;
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "disk");
+    BalloonModel *m, *then;
+    BGuest *g = start_source(c, NULL, true, &m);
+    uint64_t populated = bg_count_populated(g, 0, RAM_SIZE);
+    int times;
 
     add_disk(g, path);
-    before(m, g);
-    bm_fill(m, g, LIED_ABOUT * MiB, MiB / 2, 3);
-    populated = bg_count_populated(g, 0, RAM_SIZE);
     snapshot(g, "snapshot-save");
     bm_migrated(m);
     then = bm_copy(m);
-    if (c->flags & BALLOON) {
+    if (has(c, "skip-balloon")) {
         g_assert_cmpuint(bg_count_populated(g, GIVEN_BACK * MiB, 8 * MiB), ==,
                          0);
     }
-    if (c->flags & UNPOPULATED) {
+    if (has(c, "skip-unpopulated")) {
         g_assert_cmpuint(bg_count_populated(g, 0, RAM_SIZE), <=, populated);
     }
 
-    bm_fill(m, g, DATA * MiB, 1 * MiB, 4);
-    bm_fill(m, g, GIVEN_BACK * MiB, 1 * MiB, 5);
-    bm_fill(m, g, UNTOUCHED * MiB, 1 * MiB, 6);
-    bm_inflate(m, g, REWRITTEN * MiB, 1 * MiB);
     /* What was skipped when it was saved is emptied without being asked to. */
     bg_set_capability(g, "skip-balloon", false);
     bg_set_capability(g, "skip-unpopulated", false);
-    snapshot(g, "snapshot-load");
-    if (c->flags & (BALLOON | UNPOPULATED)) {
+    for (times = 0; times < 2; times++) {
+        bm_fill(m, g, DATA * MiB, 1 * MiB, 4);
+        bm_fill(m, g, GIVEN_BACK * MiB, 1 * MiB, 5);
+        bm_fill(m, g, UNTOUCHED * MiB, 1 * MiB, 6);
+        bm_inflate(m, g, REWRITTEN * MiB, 1 * MiB);
+        snapshot(g, "snapshot-load");
         bm_check(then, g);
     }
-    if (c->flags & UNPOPULATED) {
+    if (has(c, "skip-unpopulated")) {
         g_assert_cmpuint(bg_count_populated(g, (UNTOUCHED + 2) * MiB,
                                             (END - UNTOUCHED - 2) * MiB), ==,
                          0);
@@ -379,239 +353,113 @@ static void test_snapshot(gconstpointer data)
     bm_free(m);
 }
 
-/* ---- Memory that both sides share ---- */
-
-static BGuest *start_shared(const char *ram_file, const char *args, int flags)
-{
-    BGOptions options = {
-        .backend = BG_ANON,
-        .ram_size = RAM_SIZE,
-        .ram_file = ram_file,
-        .args = args,
-    };
-    BGuest *g = bg_start(&options);
-
-    set_capabilities(g, flags);
-    return g;
-}
-
-static void set_mode(BGuest *g, const char *mode)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
-        " 'mode': %s } }", mode);
-}
-
-static void test_shared(gconstpointer data)
-{
-    const char *mode = data;
-    g_autofree char *ram_file = g_strdup_printf("%s/skip-file-%d-ram", TMPFS,
-                                                getpid());
-    g_autofree char *path = path_of("file");
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    int flags = BALLOON | UNPOPULATED | IGNORE_SHARED;
-    BGuest *source, *loaded;
-    BalloonModel *m;
-    uint64_t populated;
-
-    if (access(TMPFS, W_OK)) {
-        g_test_skip(TMPFS " is not there");
-        return;
-    }
-    source = start_shared(ram_file, NULL, flags);
-    m = bm_new(source);
-    bg_driver_start(source, MUST_TELL_HOST);
-    before(m, source);
-    bm_fill(m, source, LIED_ABOUT * MiB, MiB / 2, 3);
-    set_mode(source, mode);
-    migrate(source, uri);
-    bg_migrate_wait(source, NULL);
-    bm_migrated(m);
-    populated = allocated(ram_file);
-
-    loaded = start_shared(ram_file, "-incoming defer", flags);
-    set_mode(loaded, mode);
-    qtest_qmp_assert_success(
-        loaded->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
-        " 'uri': %s } }", uri);
-    bg_migrate_wait(loaded, NULL);
-    bg_assert_same_map(source, loaded);
-    g_assert_cmpuint(bg_map_pages(loaded, NULL), ==,
-                     10 * MiB / BALLOON_PAGE);
-    g_assert_cmpuint(allocated(ram_file), <=, populated);
-    bm_read(m, loaded, DATA * MiB, (END - DATA) * MiB);
-    unlink(ram_file);
-    unlink(path);
-    bg_quit(loaded);
-    bg_quit(source);
-    bm_free(m);
-}
+/* ---- The new process gets the very memory of the old one ---- */
 
 static QDict *unix_channel(const char *type, const char *path)
 {
-    QDict *channel = qdict_new(), *addr = qdict_new();
-
-    qdict_put_str(addr, "transport", "socket");
-    qdict_put_str(addr, "type", "unix");
-    qdict_put_str(addr, "path", path);
-    qdict_put_str(channel, "channel-type", type);
-    qdict_put(channel, "addr", addr);
-    return channel;
+    return qdict_from_jsonf_nofail(
+        "{ 'channel-type': %s, 'addr': { 'transport': 'socket',"
+        " 'type': 'unix', 'path': %s } }", type, path);
 }
 
-static void wait_for_file(const char *path)
+static void test_cpr_transfer(void)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
-
-    while (access(path, F_OK)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
-/* A QEMU that takes the memory over, and then migrates over @socket */
-static BGuest *start_transfer(const BGuest *source, const char *cpr_socket,
-                              const char *socket)
-{
+    static const Case c = {
+        .capabilities = { "skip-balloon", "skip-unpopulated" },
+        .props = "aux-ram-share=on",
+        .backend = BG_MEMFD,
+    };
+    g_autofree char *cpr_socket = hm_temp_path(g_get_tmp_dir(), "cpr");
+    g_autofree char *socket = hm_temp_path(g_get_tmp_dir(), "main");
     g_autofree char *args = g_strdup_printf(
         "-incoming '{\"channel-type\": \"cpr\", \"addr\": {"
         " \"transport\": \"socket\", \"type\": \"unix\","
         " \"path\": \"%s\" } }' -incoming unix:%s", cpr_socket, socket);
-    BGOptions options = source->options;
-    BGuest *g;
+    BGOptions options;
+    BalloonModel *m;
+    BGuest *g = start_source(&c, NULL, true, &m), *dest;
 
+    options = g->options;
     options.args = args;
     options.connect_later = true;
-    g = bg_start(&options);
-    wait_for_file(cpr_socket);
-    return g;
-}
-
-/* The new process gets the very memory of the old one. */
-static void test_cpr_transfer(void)
-{
-    g_autofree char *cpr_socket = path_of("cpr");
-    g_autofree char *socket = path_of("main");
-    BGOptions options = {
-        .backend = BG_MEMFD,
-        .ram_size = RAM_SIZE,
-        .machine_props = "aux-ram-share=on",
-    };
-    BGuest *source = bg_start(&options), *dest;
-    BalloonModel *m = bm_new(source);
-
-    bg_driver_start(source, MUST_TELL_HOST);
-    set_capabilities(source, BALLOON | UNPOPULATED);
-    before(m, source);
-    bm_fill(m, source, LIED_ABOUT * MiB, MiB / 2, 3);
-    dest = start_transfer(source, cpr_socket, socket);
-    set_mode(source, "cpr-transfer");
+    dest = bg_start(&options);
+    BG_WAIT(!access(cpr_socket, F_OK));
+    bg_set_parameters(g, "{ 'mode': 'cpr-transfer' }");
     qtest_qmp_assert_success(
-        source->qts, "{ 'execute': 'migrate', 'arguments': {"
+        g->qts, "{ 'execute': 'migrate', 'arguments': {"
         " 'channels': [ %p, %p ] } }", unix_channel("main", socket),
         unix_channel("cpr", cpr_socket));
     bg_connect(dest);
-    bg_migrate_wait(source, dest);
+    bg_migrate_wait(g, dest);
     bm_migrated(m);
-    bg_assert_same_map(source, dest);
+    bg_assert_same_map(g, dest);
     bm_check(m, dest);
-    bg_quit(dest);
-    bg_quit(source);
+    quit(g, dest, m, NULL);
     unlink(socket);
     unlink(cpr_socket);
-    bm_free(m);
-}
-
-/* Without x-ignore-shared all of the memory goes to the file. */
-static void test_cpr_reboot(gconstpointer data)
-{
-    const Case *c = data;
-    g_autofree char *path = path_of("file");
-    g_autofree char *uri = g_strdup_printf("file:%s", path);
-    BGuest *source = start_source(c, NULL), *loaded;
-    BalloonModel *m = bm_new(source);
-
-    before(m, source);
-    bm_fill(m, source, LIED_ABOUT * MiB, MiB / 2, 3);
-    set_mode(source, "cpr-reboot");
-    migrate(source, uri);
-    bg_migrate_wait(source, NULL);
-    bm_migrated(m);
-
-    loaded = start_guest(c, "-incoming defer");
-    set_capabilities(loaded, c->flags);
-    set_mode(loaded, "cpr-reboot");
-    qtest_qmp_assert_success(
-        loaded->qts, "{ 'execute': 'migrate-incoming', 'arguments': {"
-        " 'uri': %s } }", uri);
-    bg_migrate_wait(loaded, NULL);
-    if (c->backend == BG_ANON) {
-        /* What it lied about may have huge pages already. */
-        bm_note_populated(m, source);
-    }
-    check_loaded(c, m, source, loaded);
-    unlink(path);
-    bg_quit(loaded);
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* ---- All of them ---- */
 
-static void add(const char *name, BGBackend backend, int flags,
+#define B "skip-balloon"
+#define U "skip-unpopulated"
+
+static const Case file_cases[] = {
+    { "plain", { B, U } },
+    { "plain/offset", { B, U }, .at = ",offset=0x10000" },
+    { "mapped-ram/balloon", { B, "mapped-ram" } },
+    { "mapped-ram/unpopulated", { U, "mapped-ram" } },
+    { "mapped-ram/both", { B, U, "mapped-ram" } },
+    { "mapped-ram/multifd", { B, U, "mapped-ram", "multifd" } },
+    { "mapped-ram/direct-io", { B, U, "mapped-ram", "multifd" },
+      .direct_io = true, .parameters = "{ 'direct-io': true }" },
+    /* Without x-ignore-shared all of the memory goes to the file. */
+    { "cpr-reboot", { B, U }, .stops = true,
+      .parameters = "{ 'mode': 'cpr-reboot' }" },
+};
+
+static const Case shared_cases[] = {
+    { "normal", { B, U, "x-ignore-shared" }, .stops = true,
+      .parameters = "{ 'mode': 'normal' }",
+      .shared = true },
+    { "cpr-reboot", { B, U, "x-ignore-shared" }, .stops = true,
+      .parameters = "{ 'mode': 'cpr-reboot' }",
+      .shared = true },
+};
+
+static const Case snapshot_cases[] = {
+    { "balloon", { B } },
+    { "unpopulated", { U } },
+    { "both", { B, U } },
+};
+
+static void add(const char *name, const Case *cases, int n, BGBackend backend,
                 GTestDataFunc func)
 {
-    Case c = { .backend = backend, .flags = flags };
-    g_autofree char *path = g_strdup_printf(
-        "skip-file/%s/%s%s%s%s%s%s", name,
-        backend == BG_ANON ? "anon" : "memfd",
-        flags & BALLOON ? "/balloon" : "",
-        flags & UNPOPULATED ? "/unpopulated" : "",
-        flags & MULTIFD ? "/multifd" : "",
-        flags & DIRECT_IO ? "/direct-io" : "",
-        flags & OFFSET ? "/offset" : "");
+    for (; n--; cases++) {
+        Case *c = g_memdup2(cases, sizeof(*c));
 
-    qtest_add_data_func_full(path, g_memdup2(&c, sizeof(c)), func, g_free);
-}
-
-static void add_cases(BGBackend backend)
-{
-    const int both = BALLOON | UNPOPULATED;
-
-    add("plain", backend, both, test_file);
-    add("plain", backend, both | OFFSET, test_file);
-    add("mapped-ram", backend, BALLOON | MAPPED, test_file);
-    add("mapped-ram", backend, UNPOPULATED | MAPPED, test_file);
-    add("mapped-ram", backend, both | MAPPED, test_file);
-    add("mapped-ram", backend, BALLOON | MAPPED | MULTIFD, test_file);
-    add("mapped-ram", backend, both | MAPPED | MULTIFD, test_file);
-    add("mapped-ram", backend, both | MAPPED | MULTIFD | DIRECT_IO, test_file);
-    add("background", backend, BALLOON, test_background);
-    add("background", backend, UNPOPULATED, test_background);
-    add("background", backend, both, test_background);
-    add("snapshot", backend, 0, test_snapshot);
-    add("snapshot", backend, BALLOON, test_snapshot);
-    add("snapshot", backend, UNPOPULATED, test_snapshot);
-    add("snapshot", backend, both, test_snapshot);
-    add("cpr-reboot", backend, both, test_cpr_reboot);
+        c->backend = backend;
+        bg_add_test(c, func, "skip-file/%s/%s/%s", name,
+                    bg_backend_name(backend), c->name);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    int ret;
+    BGBackend backend;
 
-    g_test_init(&argc, &argv, NULL);
-    dir = g_dir_make_tmp("skip-file-XXXXXX", NULL);
-    g_assert_nonnull(dir);
-    add_cases(BG_ANON);
-    add_cases(BG_MEMFD);
-    qtest_add_data_func("skip-file/ignore-shared/normal", "normal",
-                        test_shared);
-    qtest_add_data_func("skip-file/ignore-shared/cpr-reboot", "cpr-reboot",
-                        test_shared);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
+    for (backend = BG_ANON; backend <= BG_MEMFD; backend++) {
+        add("to", file_cases, ARRAY_SIZE(file_cases), backend, test_file);
+        add("background", snapshot_cases, ARRAY_SIZE(snapshot_cases), backend,
+            test_background);
+        add("snapshot", snapshot_cases, ARRAY_SIZE(snapshot_cases), backend,
+            test_snapshot);
+    }
+    add("ignore-shared", shared_cases, ARRAY_SIZE(shared_cases), BG_ANON,
+        test_file);
     qtest_add_func("skip-file/cpr-transfer", test_cpr_transfer);
-    ret = g_test_run();
-    rmdir(dir);
-    g_free(dir);
-    return ret;
+    return g_test_run();
 }

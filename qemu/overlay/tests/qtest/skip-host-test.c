@@ -12,13 +12,8 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/units.h"
-#include "qobject/qdict.h"
-#include "balloon-guest.h"
+#include "balloon-pair.h"
 #include "host-memory.h"
-#include "standard-headers/linux/virtio_balloon.h"
-
-#define RAM_SIZE (64 * MiB)
 
 /* Sent, given back, and used again in the same migration */
 #define AGAIN_START (8 * MiB)
@@ -38,9 +33,6 @@
 
 /* Bytes per second: what is used again is sent, and the ballast is not. */
 #define SLOW (4 * MiB)
-
-/* A migration that does not come to where the test waits for it */
-#define HANG_SECONDS 60
 
 #define USED_AGAIN_SEED 77
 
@@ -79,10 +71,6 @@ static const Case cases[] = {
       1, false },
     { "hugetlb/before-6.7/pagemap-third", BG_HUGETLB, "pagemap", BEFORE_6_7,
       2, false },
-};
-
-static const char *const capabilities[] = {
-    "skip-balloon", "skip-unpopulated",
 };
 
 /* Preload the liar into the next QEMU that is started; returns its file. */
@@ -126,12 +114,11 @@ static void assert_has_lied(const Case *c, const char *path)
 
 static BGuest *start_source(const BGOptions *options)
 {
-    BGuest *g = bg_start(options);
+    BGuest *g = bp_start_source(options, false);
 
-    bg_driver_start(g, 1 << VIRTIO_BALLOON_F_MUST_TELL_HOST);
-    bg_fill(g, BALLAST_START, BALLAST_SIZE, 1);
-    bg_fill(g, GIVEN_START, GIVEN_SIZE, 2);
-    bg_fill(g, AGAIN_START, AGAIN_SIZE, 3);
+    bp_fill_ballast(g, BALLAST_START, BALLAST_SIZE, 1);
+    bp_fill_ballast(g, GIVEN_START, GIVEN_SIZE, 2);
+    bp_fill_ballast(g, AGAIN_START, AGAIN_SIZE, 3);
     bg_request_range(g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
     return g;
 }
@@ -144,63 +131,42 @@ typedef enum Moment {
     FINAL,
 } Moment;
 
-static void wait_until(BGuest *g, BGuest *dest, Moment moment)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-    unsigned int times = 0;
-    bool reached = false;
-
-    while (!reached) {
-        QDict *info = bg_query_migrate(g);
-
-        reached = moment == FINAL
-                  ? !strcmp(qdict_get_str(info, "status"), "pre-switchover")
-                  : !bg_is_zero(dest, AGAIN_START + AGAIN_SIZE - BALLOON_PAGE);
-        qobject_unref(info);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
-}
-
 /*
  * The page that is hidden is the first one of what is used again, amid a hole:
  * whoever looks for data finds it at first.  It is dirty, and all that the
- * destination has of it is what it held before it was given back.
+ * destination has of it is what it held before it was given back.  Whether the
+ * guest tells makes a difference only where QEMU looks at all memory: it lies
+ * in the other case.
  */
-static void check_source(const Case *c, const char *capability, bool tells,
-                         Moment moment)
+static void check_source(const Case *c, int ours, Moment moment)
 {
-    BGOptions options = { .backend = c->backend, .ram_size = RAM_SIZE };
+    BGOptions options = { .backend = c->backend };
     uint64_t used = AGAIN_START + 2 * MiB;
     g_autofree char *path = preload(c);
-    BGuest *g = start_source(&options);
-    BGuest *dest;
+    BPair p = { .source = start_source(&options) };
 
     do_not_preload();
-    dest = bg_start_incoming(g);
-    bg_set_capability(g, capability, true);
-    bg_set_capability(dest, capability, true);
-    bg_set_capability(g, "pause-before-switchover", true);
-    bg_migrate_limit(g, moment == LIVE ? SLOW : 0);
-    bg_migrate_start(g, dest);
-    wait_until(g, dest, moment);
-    bg_request_range(g, BG_INFLATE, AGAIN_START, AGAIN_SIZE);
-    if (tells) {
-        bg_request_range(g, BG_DEFLATE, used, 2 * MiB);
+    p.dest = bg_start_incoming(p.source);
+    bp_set_capabilities(p.source, ours);
+    bp_set_capabilities(p.dest, ours);
+    bp_begin(&p, moment == LIVE ? SLOW : 0);
+    if (moment == LIVE) {
+        bp_wait_until(!bg_is_zero(p.dest,
+                                  AGAIN_START + AGAIN_SIZE - BALLOON_PAGE));
+    } else {
+        bp_wait_status(p.source, "pre-switchover");
     }
-    bg_fill(g, used, BALLOON_PAGE, USED_AGAIN_SEED);
+    bg_request_range(p.source, BG_INFLATE, AGAIN_START, AGAIN_SIZE);
+    if (ours == BP_UNPOPULATED) {
+        bg_request_range(p.source, BG_DEFLATE, used, 2 * MiB);
+    }
+    bg_fill(p.source, used, BALLOON_PAGE, USED_AGAIN_SEED);
     tell_to_lie(c, path, used);
-    bg_migrate_limit(g, 0);
-    wait_until(g, dest, FINAL);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-continue',"
-        " 'arguments': { 'state': 'pre-switchover' } }");
-    bg_migrate_wait(g, dest);
+    bp_finish(&p);
 
     assert_has_lied(c, path);
-    bg_assert_same_memory(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
+    bg_assert_same_memory(p.source, p.dest);
+    bp_end(&p);
 }
 
 /* A file of tmpfs that holds something where the source skips */
@@ -218,42 +184,27 @@ static char *write_old_content(void)
     return path;
 }
 
-/* Of memory that is a file with a name nobody tells what is populated. */
-static void assert_same(BGuest *a, BGuest *b, uint64_t start, uint64_t size)
-{
-    g_autofree char *in_a = g_malloc(size);
-    g_autofree char *in_b = g_malloc(size);
-
-    bg_read(a, start, in_a, size);
-    bg_read(b, start, in_b, size);
-    g_assert_cmpmem(in_a, size, in_b, size);
-}
-
 /* The page that is hidden is the first one of the old content. */
-static void check_destination(const Case *c, const char *capability)
+static void check_destination(const Case *c, int ours)
 {
-    BGOptions options = { .backend = BG_MEMFD, .ram_size = RAM_SIZE };
-    BGuest *g = start_source(&options);
+    BGOptions options = { .backend = BG_MEMFD };
+    BPair p = { .source = start_source(&options) };
     g_autofree char *path = preload(c);
     g_autofree char *old = write_old_content();
-    BGuest like = { .options = options };
-    BGuest *dest;
 
-    like.options.ram_file = old;
+    options.ram_file = old;
     tell_to_lie(c, path, OLD_START);
-    dest = bg_start_incoming(&like);
+    p.dest = bp_start_destination(&options, false);
     do_not_preload();
-    bg_set_capability(g, capability, true);
-    bg_set_capability(dest, capability, true);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
+    bp_set_capabilities(p.source, ours);
+    bp_set_capabilities(p.dest, ours);
+    bp_begin(&p, 0);
+    bp_finish(&p);
 
     assert_has_lied(c, path);
-    assert_same(g, dest, BALLAST_START, BALLAST_SIZE);
-    assert_same(g, dest, GIVEN_START, RAM_SIZE - GIVEN_START);
-    bg_quit(dest);
-    bg_quit(g);
+    /* Of memory that is a file with a name nobody tells what is populated. */
+    bp_assert_same_content(p.source, p.dest);
+    bp_end(&p);
     unlink(old);
 }
 
@@ -275,14 +226,10 @@ typedef struct Hold {
 /* The hole is made once the first pages of it have been sent. */
 static void *let_go_when_sent(void *opaque)
 {
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
     Hold *hold = opaque;
     g_autofree char *held = g_strconcat(hold->path, ".held", NULL);
 
-    while (access(held, F_OK) || bg_is_zero(hold->dest, HELD_START)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    bp_wait_until(!access(held, F_OK) && !bg_is_zero(hold->dest, HELD_START));
     unlink(held);
     return NULL;
 }
@@ -292,10 +239,10 @@ static void *let_go_when_sent(void *opaque)
  * that they are populated.  The rest of them must not be read afterwards: that
  * would populate them again.
  */
-static void check_held(const char *capability)
+static void check_held(int ours)
 {
     const Case c = { .backend = BG_MEMFD, .call = "punch" };
-    BGOptions options = { .backend = c.backend, .ram_size = RAM_SIZE };
+    BGOptions options = { .backend = c.backend };
     g_autofree char *path = preload(&c);
     BGuest *g = start_source(&options);
     Hold hold = { .path = path };
@@ -304,7 +251,7 @@ static void check_held(const char *capability)
 
     do_not_preload();
     hold.dest = bg_start_incoming(g);
-    bg_set_capability(g, capability, true);
+    bp_set_capabilities(g, ours);
     bg_migrate_limit(g, SLOW);
     bg_migrate_start(g, hold.dest);
     bg_migrate_wait_sent(g, 1 * MiB);
@@ -337,7 +284,7 @@ static bool can_lie(void)
 static void test_source(const void *data)
 {
     const Case *c = data;
-    int i;
+    int ours;
 
     if (!can_lie()) {
         return;
@@ -346,33 +293,31 @@ static void test_source(const void *data)
         hm_test_with_huge_pages(2 * RAM_SIZE);
         return;
     }
-    for (i = 0; i < ARRAY_SIZE(capabilities); i++) {
-        check_source(c, capabilities[i], false, LIVE);
-        check_source(c, capabilities[i], true, LIVE);
-        check_source(c, capabilities[i], false, FINAL);
-        check_source(c, capabilities[i], true, FINAL);
+    for (ours = BP_BALLOON; ours <= BP_UNPOPULATED; ours++) {
+        check_source(c, ours, LIVE);
+        check_source(c, ours, FINAL);
     }
 }
 
 static void test_destination(const void *data)
 {
     const Case *c = data;
-    int i;
+    int ours;
 
     if (!can_lie() || !hm_tmpfs_or_skip()) {
         return;
     }
-    for (i = 0; i < ARRAY_SIZE(capabilities); i++) {
-        check_destination(c, capabilities[i]);
+    for (ours = BP_BALLOON; ours <= BP_UNPOPULATED; ours++) {
+        check_destination(c, ours);
     }
 }
 
 static void test_held(void)
 {
-    int i;
+    int ours;
 
-    for (i = 0; can_lie() && i < ARRAY_SIZE(capabilities); i++) {
-        check_held(capabilities[i]);
+    for (ours = BP_BALLOON; can_lie() && ours <= BP_UNPOPULATED; ours++) {
+        check_held(ours);
     }
 }
 

@@ -15,7 +15,6 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 #define RAM_SIZE (96 * MiB)
 
@@ -23,14 +22,8 @@
 #define RANGE_START (8 * MiB)
 #define RANGE_END (72 * MiB)
 
-#define FIRMWARE_SIZE (64 * KiB)
-#define RESET_VECTOR (FIRMWARE_SIZE - 16)
-
 /* Bytes per second: the guest lies sooner than that is over, wherever it is */
 #define SLOW (64 * KiB)
-
-/* A guest that does not come to lie has to end the test */
-#define HANG_SECONDS 120
 
 /*
  * start:  cli
@@ -57,9 +50,6 @@ static const uint8_t firmware[] = {
     0x0f, 0x00,
 };
 
-/* Where the processor begins: jmp start */
-static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
-
 /* When the guest begins to lie */
 typedef enum Moment {
     BEFORE,                     /* before the migration */
@@ -76,72 +66,37 @@ typedef enum Moment {
 typedef struct Case {
     const char *name;
     BGBackend backend;
-    bool skip_balloon;
-    bool skip_unpopulated;
-    bool multifd;
     Moment moment;
+    const char *capabilities[4];
 } Case;
 
+#define B "skip-balloon"
+#define U "skip-unpopulated"
+
 static const Case cases[] = {
-    { "balloon/anon/before", BG_ANON, true, false, false, BEFORE },
-    { "balloon/anon/during", BG_ANON, true, false, false, DURING },
-    { "balloon/memfd/before", BG_MEMFD, true, false, false, BEFORE },
-    { "balloon/memfd/during", BG_MEMFD, true, false, false, DURING },
-    { "unpopulated/anon/before", BG_ANON, false, true, false, BEFORE },
-    { "unpopulated/memfd/during", BG_MEMFD, false, true, false, DURING },
-    { "both/anon/during", BG_ANON, true, true, false, DURING },
-    { "both/memfd/before", BG_MEMFD, true, true, false, BEFORE },
-    { "both/memfd/during", BG_MEMFD, true, true, false, DURING },
-    { "both/memfd/multifd/during", BG_MEMFD, true, true, true, DURING },
-    { "balloon/memfd/converging", BG_MEMFD, true, false, false, CONVERGING },
-    { "both/anon/multifd/converging", BG_ANON, true, true, true, CONVERGING },
-    { "balloon/anon/postcopy", BG_ANON, true, false, false, POSTCOPY },
-    { "unpopulated/memfd/postcopy", BG_MEMFD, false, true, false, POSTCOPY },
-    { "both/anon/postcopy", BG_ANON, true, true, false, POSTCOPY },
-    { "both/memfd/postcopy", BG_MEMFD, true, true, false, POSTCOPY },
+    { "balloon/anon/before", BG_ANON, BEFORE, { B } },
+    { "balloon/anon/during", BG_ANON, DURING, { B } },
+    { "balloon/memfd/before", BG_MEMFD, BEFORE, { B } },
+    { "balloon/memfd/during", BG_MEMFD, DURING, { B } },
+    { "unpopulated/anon/before", BG_ANON, BEFORE, { U } },
+    { "unpopulated/memfd/during", BG_MEMFD, DURING, { U } },
+    { "both/anon/during", BG_ANON, DURING, { B, U } },
+    { "both/memfd/during", BG_MEMFD, DURING, { B, U } },
+    { "both/memfd/multifd/during", BG_MEMFD, DURING, { B, U, "multifd" } },
+    { "balloon/memfd/converging", BG_MEMFD, CONVERGING, { B } },
+    { "both/anon/multifd/converging", BG_ANON, CONVERGING,
+      { B, U, "multifd" } },
+    { "balloon/anon/postcopy", BG_ANON, POSTCOPY, { B, "postcopy-ram" } },
+    { "unpopulated/memfd/postcopy", BG_MEMFD, POSTCOPY,
+      { U, "postcopy-ram" } },
+    { "both/anon/postcopy", BG_ANON, POSTCOPY, { B, U, "postcopy-ram" } },
+    { "both/memfd/postcopy", BG_MEMFD, POSTCOPY, { B, U, "postcopy-ram" } },
 };
 
-static char *firmware_path;
-
-static void write_firmware(void)
-{
-    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
-
-    memcpy(image, firmware, sizeof(firmware));
-    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
-    firmware_path = g_strdup_printf("%s/skip-liar-%d.bin", g_get_tmp_dir(),
-                                    getpid());
-    g_assert_true(g_file_set_contents(firmware_path, (const char *)image,
-                                      FIRMWARE_SIZE, NULL));
-}
-
-static void set_capabilities(BGuest *g, const Case *c)
-{
-    bg_set_capability(g, "skip-balloon", c->skip_balloon);
-    bg_set_capability(g, "skip-unpopulated", c->skip_unpopulated);
-}
-
-static uint8_t byte_at(BGuest *g, uint64_t addr)
-{
-    uint8_t byte;
-
-    bg_read(g, addr, &byte, 1);
-    return byte;
-}
-
-static void run(BGuest *g)
+static void run_until_it_lies(BGuest *g)
 {
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
-}
-
-static void wait_until_it_lies(BGuest *g)
-{
-    gint64 end = g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
-
-    while (!byte_at(g, RANGE_END - BALLOON_PAGE)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
+    BG_WAIT(bg_byte(g, RANGE_END - BALLOON_PAGE));
 }
 
 /* The guest has said that it gave all of it back, and nothing else since. */
@@ -151,88 +106,68 @@ static void check_map(BGuest *g)
                      (RANGE_END - RANGE_START) / BALLOON_PAGE);
 }
 
-static BGuest *start_liar(const Case *c)
-{
-    static const char *const postcopy[] = { "postcopy-ram", NULL };
-    g_autofree char *args = g_strdup_printf("-accel tcg -S -bios %s",
-                                            firmware_path);
-    BGOptions options = {
-        .backend = c->backend,
-        .ram_size = RAM_SIZE,
-        .multifd = c->multifd,
-        .capabilities = c->moment == POSTCOPY ? postcopy : NULL,
-        .args = args,
-    };
-    BGuest *g = bg_start(&options);
-
-    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
-    bg_request_range(g, BG_INFLATE, RANGE_START, RANGE_END - RANGE_START);
-    check_map(g);
-    return g;
-}
-
-static BGuest *start_liar_destination(BGuest *source)
-{
-    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s",
-                                            firmware_path);
-    BGuest as = *source;
-
-    as.options.args = args;
-    return bg_start_incoming(&as);
-}
-
 /* The guest must be stopped. */
 static void check_no_write_was_lost(BGuest *g)
 {
-    uint8_t first = byte_at(g, RANGE_START);
+    uint8_t first = bg_byte(g, RANGE_START);
     uint8_t now = first;
     uint64_t addr;
 
     for (addr = RANGE_START; addr < RANGE_END; addr += BALLOON_PAGE) {
-        uint8_t byte = byte_at(g, addr);
+        uint8_t byte = bg_byte(g, addr);
 
         if (now == first && byte == (uint8_t)(first - 1)) {
             now = byte;
         }
         if (byte != now) {
-            g_test_message("page 0x%" PRIx64 " holds %u, not %u", addr, byte,
-                           now);
-            g_test_fail();
-            return;
+            bg_fail(addr, "holds %u, not %u", byte, now);
         }
     }
+}
+
+static void lie_meanwhile(BGuest *source, BGuest *dest, Moment moment)
+{
+    bg_set_capability(source, "auto-converge", moment == CONVERGING);
+    bg_migrate_begin(source, dest, SLOW);
+    bg_migrate_wait_pass(source, 1);
+    run_until_it_lies(source);
+    bg_migrate_limit(source, 1 * MiB);
+    if (moment == CONVERGING) {
+        /* The second pass has a minute to send, so the third one is not its. */
+        bg_migrate_wait_pass(source, 3);
+    } else if (moment == POSTCOPY) {
+        qtest_qmp_assert_success(
+            source->qts, "{ 'execute': 'migrate-start-postcopy' }");
+        qtest_qmp_eventwait(dest->qts, "RESUME");
+    }
+    bg_migrate_limit(source, 0);
 }
 
 static void test_liar(const void *opaque)
 {
     const Case *c = opaque;
-    BGuest *source = start_liar(c);
-    BGuest *dest = start_liar_destination(source);
+    g_autofree char *path = bg_write_firmware(firmware, sizeof(firmware));
+    g_autofree char *args = g_strdup_printf("-accel tcg -S -bios %s", path);
+    BGOptions options = {
+        .backend = c->backend,
+        .ram_size = RAM_SIZE,
+        .capabilities = c->capabilities,
+        .args = args,
+    };
+    BGuest *source = bg_start(&options), *dest;
 
-    set_capabilities(source, c);
-    set_capabilities(dest, c);
+    g_free(args);
+    options.args = args = g_strdup_printf("-accel tcg -bios %s", path);
+    dest = bg_start_dest(&options);
+    bg_driver_start(source, BG_MUST_TELL_HOST);
+    bg_request_range(source, BG_INFLATE, RANGE_START, RANGE_END - RANGE_START);
+    check_map(source);
+
     if (c->moment == BEFORE) {
-        run(source);
-        wait_until_it_lies(source);
-        bg_migrate_limit(source, 0);
-        bg_migrate_start(source, dest);
+        run_until_it_lies(source);
+        bg_migrate_begin(source, dest, 0);
     } else {
-        /* It lies for the first time while this is under way. */
-        bg_set_capability(source, "auto-converge", c->moment == CONVERGING);
-        bg_migrate_limit(source, SLOW);
-        bg_migrate_start(source, dest);
-        bg_migrate_wait_pass(source, 1);
-        run(source);
-        wait_until_it_lies(source);
-        bg_migrate_limit(source, 1 * MiB);
-        if (c->moment == CONVERGING) {
-            bg_migrate_wait_pass(source, 4);
-        } else if (c->moment == POSTCOPY) {
-            qtest_qmp_assert_success(
-                source->qts, "{ 'execute': 'migrate-start-postcopy' }");
-            qtest_qmp_eventwait(dest->qts, "RESUME");
-        }
-        bg_migrate_limit(source, 0);
+        lie_meanwhile(source, dest, c->moment);
     }
     bg_migrate_wait(source, dest);
     qtest_qmp_assert_success(dest->qts, "{ 'execute': 'stop' }");
@@ -240,26 +175,17 @@ static void test_liar(const void *opaque)
     check_map(dest);
     bg_quit(dest);
     bg_quit(source);
+    unlink(path);
 }
 
 int main(int argc, char **argv)
 {
-    int ret, i;
+    int i;
 
-    g_test_init(&argc, &argv, NULL);
-    if (!qtest_has_accel("tcg")) {
-        g_test_message("there is no TCG");
-        return g_test_run();
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
+    for (i = 0; i < ARRAY_SIZE(cases) && qtest_has_accel("tcg"); i++) {
+        bg_add_test(&cases[i], test_liar, "/skip-liar/%s", cases[i].name);
     }
-    write_firmware();
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf("/skip-liar/%s",
-                                                cases[i].name);
-
-        qtest_add_data_func(path, &cases[i], test_liar);
-    }
-    ret = g_test_run();
-    unlink(firmware_path);
-    g_free(firmware_path);
-    return ret;
+    return g_test_run();
 }

@@ -13,9 +13,6 @@
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
-#include "standard-headers/linux/virtio_balloon.h"
-
-#define RAM_SIZE (1024 * GiB)
 
 /* What the balloon leaves, and what of that is in use */
 #define LEFT (1 * GiB)
@@ -26,6 +23,9 @@
 
 #define HUGE_SIZE (2 * MiB)
 
+/* What is given back in one request */
+#define STEP (512 * MiB)
+
 /* The dirty log is armed by as much as that in one go. */
 #define CHUNK (1 * GiB)
 
@@ -35,6 +35,23 @@
 #define QEMU_ENV "QTEST_QEMU_BINARY"
 #define WITHOUT_PAGEMAP_SCAN "--run-without-pagemap-scan"
 
+typedef struct Case {
+    const char *name;
+    uint64_t ram_size;
+    BGBackend backend;
+    bool busy;                  /* the driver */
+    bool old_kernel;            /* before Linux 6.7 */
+} Case;
+
+static const Case cases[] = {
+    { "memfd", 1 * TiB, BG_MEMFD },
+    { "anon", 256 * GiB, BG_ANON },
+    { "hugetlb-busy", 256 * GiB, BG_HUGETLB, .busy = true },
+    { "anon-pagemap-read", 128 * GiB, BG_ANON, .old_kernel = true },
+    { "hugetlb-mincore", 256 * GiB, BG_HUGETLB, .busy = true,
+      .old_kernel = true },
+};
+
 /* What the test asks QEMU to write down, and where */
 static char *trace_path(const char *who)
 {
@@ -42,62 +59,36 @@ static char *trace_path(const char *who)
                            who);
 }
 
-static char *large_machine_args(const char *who)
+static BGuest *start(const Case *c, const char *who, bool incoming)
 {
+    static const char *const both[] = {
+        "skip-balloon", "skip-unpopulated", NULL
+    };
     g_autofree char *path = trace_path(who);
-
     /* A CPU that can address it, and has no hole below 1 TiB */
-    return g_strdup_printf("-cpu max,vendor=GenuineIntel,phys-bits=46 "
-                           "-trace skip_* "
-                           "-trace migration_bitmap_clear_dirty -D %s", path);
-}
-
-static BGuest *start_large(BGBackend backend)
-{
-    g_autofree char *args = large_machine_args("source");
+    g_autofree char *args = g_strdup_printf(
+        "-cpu max,vendor=GenuineIntel,phys-bits=46 -trace skip_* "
+        "-trace migration_bitmap_clear_dirty -D %s", path);
     BGOptions options = {
-        .backend = backend,
-        .ram_size = RAM_SIZE,
+        .backend = c->backend,
+        .ram_size = c->ram_size,
+        .capabilities = both,
         .args = args,
     };
-    BGuest *g = bg_start(&options);
-    const uint64_t step = 512 * MiB;
-    uint64_t at;
 
-    bg_driver_start(g, 1u << VIRTIO_BALLOON_F_MUST_TELL_HOST);
-    bg_fill(g, BG_RAM_START, USED, 1);
-    for (at = LEFT; at < RAM_SIZE; at += step) {
-        bg_inflate_unseen(g, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB,
-                          step);
-    }
-    return g;
+    return incoming ? bg_start_dest(&options) : bg_start(&options);
 }
 
-static BGuest *start_large_destination(BGuest *source)
-{
-    g_autofree char *args = large_machine_args("destination");
-    BGuest as = *source;
-
-    as.options.args = args;
-    return bg_start_incoming(&as);
-}
-
-/* What QEMU wrote down about holding the BQL, in microseconds */
-typedef struct Holds {
-    uint64_t n;
-    uint64_t longest;
-    uint64_t total;
-    /* Chunks that were armed, and how many of them by a pass with the BQL */
-    uint64_t armed;
-    uint64_t armed_with_bql;
-} Holds;
-
-static Holds read_holds(const char *who)
+/*
+ * What QEMU wrote down about holding the BQL is told, and that no chunk was
+ * armed with it.  Returns how many were.
+ */
+static uint64_t tell(const Case *c, const char *who)
 {
     g_autofree char *path = trace_path(who);
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
-    Holds holds = { 0 };
+    uint64_t n = 0, longest = 0, total = 0, armed = 0;
     bool in_pass = false;
     int i;
 
@@ -109,9 +100,9 @@ static Holds read_holds(const char *who)
         uint64_t us;
 
         if (at && sscanf(at, "skip_bql_end %*s %" SCNu64, &us) == 1) {
-            holds.n++;
-            holds.total += us;
-            holds.longest = MAX(holds.longest, us);
+            n++;
+            total += us;
+            longest = MAX(longest, us);
         }
         /* The thread that makes passes is the one that arms, too. */
         if (strstr(lines[i], "skip_bql_begin pass")) {
@@ -119,39 +110,15 @@ static Holds read_holds(const char *who)
         } else if (strstr(lines[i], "skip_bql_end pass")) {
             in_pass = false;
         } else if (strstr(lines[i], "migration_bitmap_clear_dirty ")) {
-            holds.armed++;
-            holds.armed_with_bql += in_pass;
+            armed++;
+            g_assert_false(in_pass);
         }
     }
-    return holds;
-}
-
-/* Whoever asks where a terabyte went holds up nobody for long, either. */
-static void query_map(BGuest *g)
-{
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'query-migration-map' }");
-}
-
-static int64_t total_time(BGuest *g)
-{
-    QDict *answer = bg_query_migrate(g);
-    int64_t ms = qdict_get_int(answer, "total-time");
-
-    qobject_unref(answer);
-    return ms;
-}
-
-/* Returns how many chunks were armed. */
-static uint64_t tell(const char *what, const char *who)
-{
-    Holds holds = read_holds(who);
-
     g_test_message("%s, %s: %" PRIu64 " holds of the BQL, longest %.1f ms, "
-                   "together %.1f ms", what, who, holds.n,
-                   holds.longest / 1e3, holds.total / 1e3);
-    g_assert_cmpuint(holds.n, >, 0);
-    g_assert_cmpuint(holds.armed_with_bql, ==, 0);
-    return holds.armed;
+                   "together %.1f ms", c->name, who, n, longest / 1e3,
+                   total / 1e3);
+    g_assert_cmpuint(n, >, 0);
+    return armed;
 }
 
 /*
@@ -161,19 +128,12 @@ static uint64_t tell(const char *what, const char *who)
 static void keep_busy(BGuest *g)
 {
     uint64_t requests = 0;
-    bool running = true;
 
-    while (running) {
-        QDict *info = bg_query_migrate(g);
-
-        running = strcmp(qdict_get_str(info, "status"), "pre-switchover");
-        g_assert_cmpstr(qdict_get_str(info, "status"), !=, "failed");
-        qobject_unref(info);
-        if (running) {
-            bg_request_range(g, BG_INFLATE, BUSY_START, HUGE_SIZE);
-            bg_request_range(g, BG_DEFLATE, BUSY_START, HUGE_SIZE);
-            requests += 2;
-        }
+    while (!bg_has_status(g, "pre-switchover")) {
+        bg_request_range(g, BG_INFLATE, BUSY_START, HUGE_SIZE);
+        bg_request_range(g, BG_DEFLATE, BUSY_START, HUGE_SIZE);
+        requests += 2;
+        g_assert_false(bg_has_status(g, "failed"));
     }
     g_test_message("%" PRIu64 " requests during the migration", requests);
     qtest_qmp_assert_success(
@@ -181,113 +141,80 @@ static void keep_busy(BGuest *g)
         " 'arguments': { 'state': 'pre-switchover' } }");
 }
 
-static void migrate_large(BGBackend backend, bool busy, const char *what)
+static void migrate_large(const Case *c)
 {
-    BGuest *source = start_large(backend);
-    BGuest *dest = start_large_destination(source);
+    BGuest *g = start(c, "source", false), *dest = start(c, "dest", true);
+    const int64_t pages = (c->ram_size - LEFT) / BALLOON_PAGE;
+    uint64_t at;
+    QDict *info;
 
-    bg_set_capability(source, "skip-balloon", true);
-    bg_set_capability(dest, "skip-balloon", true);
-    bg_set_capability(source, "skip-unpopulated", true);
-    bg_set_capability(dest, "skip-unpopulated", true);
-    bg_set_capability(source, "pause-before-switchover", busy);
-    bg_migrate_limit(source, 0);
-    bg_migrate_start(source, dest);
-    if (busy) {
-        keep_busy(source);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_fill(g, BG_RAM_START, USED, 1);
+    for (at = LEFT; at < c->ram_size; at += STEP) {
+        bg_inflate_unseen(g, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB, STEP);
     }
-    bg_migrate_wait(source, dest);
+    bg_set_capability(g, "pause-before-switchover", c->busy);
+    bg_migrate_begin(g, dest, 0);
+    if (c->busy) {
+        keep_busy(g);
+    }
+    bg_migrate_wait(g, dest);
 
-    g_test_message("%s: total time %" PRIi64 " ms, map %" PRIi64 " bytes",
-                   what, total_time(source),
-                   bg_skip_stat(source, "map-bytes"));
-    g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=,
-                    (RAM_SIZE - LEFT) / BALLOON_PAGE);
-    g_assert_true(busy || bg_skip_stat(source, "skipped-pages") ==
-                          (RAM_SIZE - LEFT) / BALLOON_PAGE);
-    query_map(source);
-    query_map(dest);
-    bg_assert_same_map(source, dest);
+    info = bg_query_migrate(g);
+    g_test_message("%s: %" PRIu64 " GiB, total time %" PRIi64 " ms, map %"
+                   PRIi64 " bytes", c->name, c->ram_size / GiB,
+                   qdict_get_int(info, "total-time"),
+                   bg_skip_stat(g, "map-bytes"));
+    qobject_unref(info);
+    g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), >=, pages);
+    g_assert_true(c->busy || bg_skip_stat(g, "skipped-pages") == pages);
+    /* Whoever asks where a terabyte went holds up nobody for long, either. */
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'query-migration-map' }");
+    qtest_qmp_assert_success(dest->qts,
+                             "{ 'execute': 'query-migration-map' }");
+    bg_assert_same_map(g, dest);
     g_assert_cmpuint(bg_count_populated(dest, BG_RAM_START, USED), ==,
                      USED / BALLOON_PAGE);
     bg_quit(dest);
-    bg_quit(source);
-    g_assert_cmpuint(tell(what, "source"), >=, RAM_SIZE / CHUNK);
-    tell(what, "destination");
+    bg_quit(g);
+    g_assert_cmpuint(tell(c, "source"), >=, c->ram_size / CHUNK);
+    tell(c, "dest");
 }
 
-static void test_anon(void)
+static void test_large(gconstpointer data)
 {
-    migrate_large(BG_ANON, false, "1 TiB, anonymous");
-}
-
-static void test_memfd(void)
-{
-    migrate_large(BG_MEMFD, false, "1 TiB, memfd");
-}
-
-static void migrate_large_huge(bool busy, const char *what)
-{
-    if (bg_free_huge_pages() < 2 * (USED / HUGE_SIZE + 4)) {
-        g_test_skip("there are not enough huge pages of 2 MiB");
-        return;
-    }
-    migrate_large(BG_HUGETLB, busy, what);
-}
-
-static void test_hugetlb(void)
-{
-    migrate_large_huge(false, "1 TiB, hugetlbfs");
-}
-
-static void test_hugetlb_busy(void)
-{
-    migrate_large_huge(true, "1 TiB, hugetlbfs, busy driver");
-}
-
-/* Run a program that cannot use PAGEMAP_SCAN, in place of this one. */
-static int run_without_pagemap_scan(char **argv)
-{
-    bg_forbid_pagemap_scan(ENOTTY);
-    execv(argv[0], argv);
-    perror(argv[0]);
-    return 1;
-}
-
-/* Run a test with a QEMU on a kernel before Linux 6.7. */
-static void without_pagemap_scan(void (*test)(void))
-{
+    const Case *c = data;
     g_autofree char *qemu = g_strdup(getenv(QEMU_ENV));
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *hidden = g_strdup_printf("%s %s %s", self,
                                               WITHOUT_PAGEMAP_SCAN, qemu);
 
-    g_setenv(QEMU_ENV, hidden, true);
-    test();
+    if (c->backend == BG_HUGETLB &&
+        !bg_huge_or_skip(2 * (USED + 4 * HUGE_SIZE))) {
+        return;
+    }
+    if (c->old_kernel) {
+        g_setenv(QEMU_ENV, hidden, true);
+    }
+    migrate_large(c);
     g_setenv(QEMU_ENV, qemu, true);
-}
-
-static void test_pagemap_read(void)
-{
-    without_pagemap_scan(test_anon);
-}
-
-static void test_hugetlb_mincore(void)
-{
-    without_pagemap_scan(test_hugetlb_busy);
 }
 
 int main(int argc, char **argv)
 {
+    int i;
+
+    /* A program that cannot use PAGEMAP_SCAN, in place of this one */
     if (argc > 2 && !strcmp(argv[1], WITHOUT_PAGEMAP_SCAN)) {
-        return run_without_pagemap_scan(argv + 2);
+        bg_forbid_pagemap_scan(ENOTTY);
+        execv(argv[2], argv + 2);
+        perror(argv[2]);
+        return 1;
     }
-    g_test_init(&argc, &argv, NULL);
-    qtest_add_func("/skip-scale/anon", test_anon);
-    qtest_add_func("/skip-scale/memfd", test_memfd);
-    qtest_add_func("/skip-scale/hugetlb", test_hugetlb);
-    qtest_add_func("/skip-scale/hugetlb-busy", test_hugetlb_busy);
-    qtest_add_func("/skip-scale/pagemap-read", test_pagemap_read);
-    qtest_add_func("/skip-scale/hugetlb-mincore", test_hugetlb_mincore);
+    bg_init(&argc, &argv);
+    bg_allow_huge_pages(true);
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        bg_add_test(&cases[i], test_large, "/skip-scale/%s", cases[i].name);
+    }
     return g_test_run();
 }

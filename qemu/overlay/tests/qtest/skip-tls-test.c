@@ -7,49 +7,12 @@
 #include "qemu/osdep.h"
 #include "qobject/qdict.h"
 #include "../unit/crypto-tls-x509-helpers.h"
-#include "balloon-pair.h"
+#include "skip-transport.h"
 
 #define CLIENT_NAME "skip-balloon client"
 #define SERVER_NAME "balloon.example.org"
 #define PSK_NAME "balloon"
 #define PSK PSK_NAME ":5c0ffee5ba1100a5\n"
-
-typedef enum Credentials {
-    X509,
-    PRE_SHARED_KEY,
-} Credentials;
-
-typedef struct Case {
-    const char *name;
-    Credentials credentials;
-    BPWire wire;
-    const char *const *capabilities;
-    const char *parameters;
-    uint64_t rate;              /* see BPOptions */
-} Case;
-
-typedef struct Test {
-    const Case *c;
-    BGBackend backend;
-    int skip;
-} Test;
-
-#define MULTIFD ((const char *const[]) { "multifd", NULL })
-#define RETURN_PATH ((const char *const[]) { "return-path", NULL })
-
-static const Case cases[] = {
-    { "x509/tcp", X509, BP_TCP },
-    { "x509/unix/return-path", X509, BP_UNIX, RETURN_PATH },
-    { "x509/multifd", X509, BP_TCP, MULTIFD, "{ 'multifd-channels': 2 }" },
-    { "x509/multifd/zstd", X509, BP_TCP, MULTIFD,
-      "{ 'multifd-compression': 'zstd' }", 20000 },
-    { "psk/tcp", PRE_SHARED_KEY, BP_TCP },
-    { "psk/fd", PRE_SHARED_KEY, BP_FD },
-    { "psk/multifd", PRE_SHARED_KEY, BP_CHANNELS, MULTIFD,
-      "{ 'multifd-channels': 4 }" },
-    { "psk/multifd/zero-page/none", PRE_SHARED_KEY, BP_TCP, MULTIFD,
-      "{ 'zero-page-detection': 'none' }" },
-};
 
 /* ---- The credentials, made once, all in one folder ---- */
 
@@ -115,98 +78,80 @@ static void remove_credentials(void)
 }
 
 /* Both sides prove who they are, and the destination cares who comes. */
-static void use_x509(BPair *p)
+static void use_x509(Transport *t)
 {
     const char *add = "{ 'execute': 'object-add', 'arguments': {"
                       " 'qom-type': 'tls-creds-x509', 'id': 'tls0',"
                       " 'dir': %s, 'endpoint': %s, 'verify-peer': true } }";
 
-    qtest_qmp_assert_success(p->source->qts, add, folder, "client");
-    qtest_qmp_assert_success(p->dest->qts, add, folder, "server");
+    qtest_qmp_assert_success(t->p.source->qts, add, folder, "client");
+    qtest_qmp_assert_success(t->p.dest->qts, add, folder, "server");
     qtest_qmp_assert_success(
-        p->dest->qts, "{ 'execute': 'object-add', 'arguments': {"
+        t->p.dest->qts, "{ 'execute': 'object-add', 'arguments': {"
         " 'qom-type': 'authz-simple', 'id': 'authz0', 'identity': %s } }",
         "CN=" CLIENT_NAME);
-    bp_set_parameters(p->source, "{ 'tls-creds': 'tls0',"
+    bp_set_parameters(t->p.source, "{ 'tls-creds': 'tls0',"
                       " 'tls-hostname': '" SERVER_NAME "' }");
-    bp_set_parameters(p->dest, "{ 'tls-creds': 'tls0',"
+    bp_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0',"
                       " 'tls-authz': 'authz0' }");
 }
 
-static void use_psk(BPair *p)
+static void use_psk(Transport *t)
 {
     qtest_qmp_assert_success(
-        p->source->qts, "{ 'execute': 'object-add', 'arguments': {"
+        t->p.source->qts, "{ 'execute': 'object-add', 'arguments': {"
         " 'qom-type': 'tls-creds-psk', 'id': 'tls0', 'dir': %s,"
         " 'endpoint': 'client', 'username': %s } }", folder, PSK_NAME);
     qtest_qmp_assert_success(
-        p->dest->qts, "{ 'execute': 'object-add', 'arguments': {"
+        t->p.dest->qts, "{ 'execute': 'object-add', 'arguments': {"
         " 'qom-type': 'tls-creds-psk', 'id': 'tls0', 'dir': %s,"
         " 'endpoint': 'server' } }", folder);
-    bp_set_parameters(p->source, "{ 'tls-creds': 'tls0' }");
-    bp_set_parameters(p->dest, "{ 'tls-creds': 'tls0' }");
+    bp_set_parameters(t->p.source, "{ 'tls-creds': 'tls0' }");
+    bp_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0' }");
 }
 
 /* ---- The tests ---- */
 
-static void test_case(const void *opaque)
-{
-    const Test *t = opaque;
-    BPOptions options = {
-        .backend = t->backend,
-        .skip = t->skip,
-        .wire = t->c->wire,
-        .capabilities = t->c->capabilities,
-        .parameters = t->c->parameters,
-        .first_rate = t->c->rate,
-        .rate = t->c->rate,
-    };
-    BPair *p = bp_start(&options);
-
-    if (t->c->credentials == X509) {
-        use_x509(p);
-    } else {
-        use_psk(p);
-    }
-    bp_migrate(p);
-    bp_finish(p);
-    bp_check(p);
-    bp_free(p);
-}
+static const TransportCase cases[] = {
+    { "x509/tcp", WIRE_TCP, .prepare = use_x509, .alone = true },
+    { "x509/unix/return-path", WIRE_UNIX, CAPABILITIES("return-path"),
+      .prepare = use_x509, .any_memory = true },
+    { "x509/multifd", WIRE_TCP, MULTIFD, "{ 'multifd-channels': 2 }",
+      .prepare = use_x509, .any_memory = true },
+    { "x509/multifd/zstd", WIRE_TCP, MULTIFD,
+      "{ 'multifd-compression': 'zstd' }", .prepare = use_x509, COMPRESSED,
+      .any_memory = true },
+    { "psk/tcp", WIRE_TCP, .prepare = use_psk, .any_memory = true },
+    { "psk/fd", WIRE_FD, .prepare = use_psk, .any_memory = true },
+    { "psk/multifd", WIRE_CHANNELS, MULTIFD, "{ 'multifd-channels': 4 }",
+      .prepare = use_psk, .any_memory = true },
+    { "psk/multifd/zero-page/none", WIRE_TCP, MULTIFD,
+      "{ 'zero-page-detection': 'none' }", .prepare = use_psk },
+};
 
 /* Fails if the stream were not encrypted: who has no key, cannot read it. */
 static void test_no_credentials(void)
 {
-    BPOptions options = { .skip = BP_BOTH, .wire = BP_FILE };
-    BPair *p = bp_start(&options);
-    g_autofree char *uri = g_strdup_printf("unix:%s", p->path);
+    static const TransportCase c = { .wire = WIRE_UNIX };
+    Transport *t = transport_start(&c, BG_ANON, BP_BOTH);
+    g_autofree char *uri = g_strdup_printf("unix:%s", t->path);
 
-    use_psk(p);
-    bp_set_parameters(p->dest, "{ 'tls-creds': '' }");
-    qtest_set_expected_status(p->dest->qts, EXIT_FAILURE);
+    use_psk(t);
+    bp_set_parameters(t->p.dest, "{ 'tls-creds': '' }");
+    qtest_set_expected_status(t->p.dest->qts, EXIT_FAILURE);
     qtest_qmp_assert_success(
-        p->dest->qts,
+        t->p.dest->qts,
         "{ 'execute': 'migrate-incoming', 'arguments': { 'uri': %s } }", uri);
     qtest_qmp_assert_success(
-        p->source->qts,
+        t->p.source->qts,
         "{ 'execute': 'migrate', 'arguments': { 'uri': %s } }", uri);
-    qtest_wait_qemu(p->dest->qts);
-    bp_free(p);
-}
-
-static void add_test(const Case *c, BGBackend backend, int skip)
-{
-    g_autofree char *path = bp_test_path("skip-tls", c->name, backend,
-                                         skip);
-    Test *t = g_new(Test, 1);
-
-    *t = (Test) { .c = c, .backend = backend, .skip = skip };
-    qtest_add_data_func_full(path, t, test_case, g_free);
+    qtest_wait_qemu(t->p.dest->qts);
+    transport_free(t);
 }
 
 int main(int argc, char **argv)
 {
-    int ret, i;
+    int ret;
 
     g_test_init(&argc, &argv, NULL);
     if (!qtest_has_accel("tcg")) {
@@ -215,12 +160,7 @@ int main(int argc, char **argv)
     }
     bp_init();
     make_credentials();
-    for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        add_test(&cases[i], BG_ANON, BP_BOTH);
-        add_test(&cases[i], BG_MEMFD, BP_BOTH);
-    }
-    add_test(&cases[0], BG_ANON, BP_BALLOON);
-    add_test(&cases[0], BG_MEMFD, BP_UNPOPULATED);
+    transport_add_cases("skip-tls", cases, ARRAY_SIZE(cases));
     qtest_add_func("/skip-tls/no-credentials", test_no_credentials);
     ret = g_test_run();
     remove_credentials();

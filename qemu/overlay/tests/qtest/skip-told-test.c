@@ -2,149 +2,75 @@
  * Tests of what the stream says is zero: that it is said when it is true, and
  * in the right order with the pages that are sent
  *
- * The guest of most of them writes to memory for ever, so that a migration in
- * precopy goes on, pass after pass, until the test lets it end.
- *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include "standard-headers/linux/virtio_balloon.h"
 #include "balloon-pair.h"
 #include "skip-told.h"
-#include "told-relay.h"
-#include "unpopulated-guest.h"
+#include "stream-relay.h"
 
-#define MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
+/*
+ * Bytes per second: a pass over what the guest writes to all the time, 160
+ * pages, takes more than 0.1 s; as few as QEMU lets it be, about 1.3 MB
+ */
+#define STEADY (6 * MiB)
+#define SLOW (100 * 1024)
 
-#define HANG_SECONDS 60
+/* Memory of the guest: parts, and above them what keeps a pass busy */
+#define PART_PAGES 128
+#define PART_SIZE (PART_PAGES * BALLOON_PAGE)
+#define PART(n) (8 * MiB + (n) * PART_SIZE)
+#define BALLAST_START (16 * MiB)
+#define BALLAST_SIZE (4 * MiB)
 
-/* ---- A migration that is held ---- */
+#define CAPABILITIES(...) ((const char *const[]) { __VA_ARGS__, NULL })
 
-ToldMove told_start(const BGOptions *options)
+/* A migration, and the relay that it goes through, or NULL */
+typedef struct Told {
+    BPair p;
+    StreamRelay *relay;
+} Told;
+
+static void finish(Told *t)
 {
-    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s %s",
-                                            bp_firmware(),
-                                            options->args ?: "");
-    g_autofree char *stopped = g_strdup_printf("%s -S", args);
-    BGOptions own = *options;
-    ToldMove m;
-
-    own.args = args;
-    m.source = bg_start(&own);
-    bg_driver_start(m.source, MUST_TELL_HOST);
-    own.args = stopped;
-    m.dest = ug_start_destination(&own, false);
-    m.source->options.args = m.dest->options.args = NULL;
-    return m;
+    if (t->relay) {
+        relay_set_speed(t->relay, RELAY_FREE);
+    }
+    bp_finish(&t->p);
+    bg_assert_same_memory(t->p.source, t->p.dest);
 }
 
-void told_set_bandwidth(BGuest *g, uint64_t bytes)
+static void end(Told *t)
 {
-    g_autofree char *json = g_strdup_printf("{ 'max-bandwidth': %" PRIu64 " }",
-                                            bytes);
-
-    bp_set_parameters(g, json);
-}
-
-void told_begin(ToldMove *m, uint64_t bandwidth)
-{
-    bp_wait_until_it_runs(m->source);
-    bp_set_parameters(m->source, BP_HELD);
-    told_set_bandwidth(m->source, bandwidth);
-    bg_migrate_start(m->source, m->dest);
-}
-
-void told_finish(ToldMove *m)
-{
-    bp_set_parameters(m->source, BP_RELEASED);
-    bg_migrate_wait(m->source, m->dest);
-}
-
-void told_end(ToldMove *m)
-{
-    bg_quit(m->dest);
-    bg_quit(m->source);
-}
-
-void told_fill_ballast(BGuest *g, uint64_t start, uint64_t size, uint8_t value)
-{
-    uint64_t at;
-
-    for (at = start; at < start + size; at += MiB) {
-        qtest_memset(g->qts, at, value, MiB);
+    bp_end(&t->p);
+    if (t->relay) {
+        relay_free(t->relay);
     }
 }
 
-int64_t told_passes(BGuest *g)
+/* Have the source wait in the middle of a pass. */
+static void stop(Told *t)
 {
-    return bg_migrate_stat(g, "ram", "dirty-sync-count");
+    relay_set_speed(t->relay, RELAY_STOP);
+    relay_wait_stuck(t->relay);
 }
 
-void told_wait_passes(BGuest *g, int64_t n)
+static int64_t balloon_skipped(Told *t)
 {
-    bg_migrate_wait_pass(g, told_passes(g) + n);
+    return bg_skip_stat(t->p.source, "skipped-pages");
 }
 
-/* What bg_fill() writes */
-static bool holds(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
+static void give_back(Told *t, uint64_t start, uint64_t length)
 {
-    uint64_t at;
-
-    /* To read what is not populated would populate it. */
-    if (bg_count_populated(g, start, length) < length / BALLOON_PAGE) {
-        return false;
-    }
-    for (at = start; at < start + length; at += BALLOON_PAGE) {
-        uint8_t page[BALLOON_PAGE];
-        uint8_t value = 1 + (at / BALLOON_PAGE * 7 + seed) % 255;
-
-        bg_read(g, at, page, sizeof(page));
-        if (page[0] != value || memcmp(page, page + 1, sizeof(page) - 1)) {
-            return false;
-        }
-    }
-    return true;
+    bg_request_range(t->p.source, BG_INFLATE, start, length);
 }
 
-void told_wait_content(BGuest *g, uint64_t start, uint64_t length,
-                       uint8_t seed)
+static void take_back(Told *t, uint64_t start, uint64_t length, uint8_t seed)
 {
-    gint64 end = ug_hang_deadline();
-    unsigned int times = 0;
-
-    while (!holds(g, start, length, seed)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        bg_wait_some(&times);
-    }
+    bg_request_range(t->p.source, BG_DEFLATE, start, length);
+    bg_fill(t->p.source, start, length, seed);
 }
-
-static void wait_unpopulated(BGuest *g, uint64_t start, uint64_t length)
-{
-    gint64 end = ug_hang_deadline();
-
-    while (bg_count_populated(g, start, length)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
-static void take_back(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
-{
-    bg_request_range(g, BG_DEFLATE, start, length);
-    bg_fill(g, start, length, seed);
-}
-
-/* The guest's memory, in the order of its addresses */
-#define PART(n) TOLD_PART(n)
-
-enum {
-    SAME,
-    CHANGED,
-    NOT_YET_TOLD,
-    GIVEN,
-    TAKEN,
-    };
 
 /* ---- Pass by pass ---- */
 
@@ -154,8 +80,7 @@ enum {
  * what has been skipped in this pass has not been told.
  */
 typedef struct Steps {
-    ToldMove m;
-    ToldRelay *relay;
+    Told t;
     uint64_t ballast;           /* its size in bytes */
     uint8_t n;
     uint8_t mark[BALLOON_PAGE];
@@ -163,7 +88,7 @@ typedef struct Steps {
 
 /* The page below the ballast, in which each byte is another one each time */
 #define MARK_TEXT "skip-told: all of this differs in each pass"
-#define MARK_PAGE (TOLD_BALLAST - BALLOON_PAGE)
+#define MARK_PAGE (BALLAST_START - BALLOON_PAGE)
 
 /*
  * There are two, in turn: of the one of this pass the rest is yet to be sent,
@@ -171,62 +96,47 @@ typedef struct Steps {
  */
 static void write_ballast(Steps *s)
 {
-    uint64_t start = TOLD_BALLAST + s->n % 2 * s->ballast;
+    uint64_t start = BALLAST_START + s->n % 2 * s->ballast;
     int i;
 
     for (i = 0; i < sizeof(s->mark); i++) {
         s->mark[i] = MARK_TEXT[i % sizeof(MARK_TEXT)] + s->n;
     }
     s->n++;
-    qtest_memwrite(s->m.source->qts, MARK_PAGE, s->mark, sizeof(s->mark));
-    told_fill_ballast(s->m.source, start, s->ballast, s->n);
+    qtest_memwrite(s->t.p.source->qts, MARK_PAGE, s->mark, sizeof(s->mark));
+    bp_fill_ballast(s->t.p.source, start, s->ballast, s->n);
 }
 
 /* Go on to the middle of the next pass. */
 static void step(Steps *s)
 {
     write_ballast(s);
-    told_relay_stop_at(s->relay, s->mark, sizeof(s->mark));
+    relay_wait_bytes(s->t.relay, s->mark, sizeof(s->mark), true);
+}
+
+static Steps start_steps(BGBackend backend, const char *const *capabilities,
+                         uint64_t ballast)
+{
+    BGOptions options = { .backend = backend, .capabilities = capabilities };
+    Steps s = { .t.p = bp_start(&options, NULL, false), .ballast = ballast };
+
+    s.t.relay = relay_listen(s.t.p.dest);
+    return s;
 }
 
 static void begin_steps(Steps *s)
 {
-    bp_set_parameters(s->m.source, BP_RELEASED);
-    bp_set_parameters(s->m.source, BP_HELD);
-    told_relay_stop(s->relay, true);
+    /* What is left to be sent holds it. */
+    s->t.p.runs = true;
+    bp_set_parameters(s->t.p.source, BP_RELEASED);
+    bp_set_parameters(s->t.p.source, BP_HELD);
+    relay_set_speed(s->t.relay, RELAY_STOP);
     write_ballast(s);
-    bg_migrate_start(s->m.source, s->m.dest);
-    told_relay_stop_at(s->relay, s->mark, sizeof(s->mark));
+    bg_migrate_start(s->t.p.source, s->t.p.dest);
+    relay_wait_bytes(s->t.relay, s->mark, sizeof(s->mark), true);
     /* QEMU lets a migration end that has taken less than 0.1 s. */
-    told_relay_wait_stuck(s->relay);
+    relay_wait_stuck(s->t.relay);
 }
-
-static Steps start_steps(gconstpointer data, const char *const *capabilities,
-                         uint64_t ballast)
-{
-    BGOptions options = {
-        .backend = GPOINTER_TO_INT(data),
-        .capabilities = capabilities,
-    };
-    Steps s = { .ballast = ballast };
-
-    s.m.source = bg_start(&options);
-    bg_driver_start(s.m.source, MUST_TELL_HOST);
-    s.m.dest = ug_start_destination(&options, false);
-    s.relay = told_relay_new(s.m.dest);
-    return s;
-}
-
-static void end_steps(Steps *s)
-{
-    told_relay_stop(s->relay, false);
-    told_finish(&s->m);
-    bg_assert_same_memory(s->m.source, s->m.dest);
-    told_end(&s->m);
-    told_relay_free(s->relay);
-}
-
-/* ---- xbzrle ---- */
 
 /*
  * The cache has what was sent last.  What has been told to be zero meanwhile is
@@ -235,11 +145,11 @@ static void end_steps(Steps *s)
  */
 static void test_xbzrle(gconstpointer data)
 {
-    static const char *const capabilities[] = {
-        "xbzrle", "skip-balloon", "skip-unpopulated", NULL
-    };
-    Steps s = start_steps(data, capabilities, TOLD_BALLAST_SIZE);
-    BGuest *g = s.m.source;
+    enum { SAME, CHANGED, NOT_YET_TOLD };
+    Steps s = start_steps(GPOINTER_TO_INT(data),
+                          CAPABILITIES("xbzrle", "skip-balloon",
+                                       "skip-unpopulated"), BALLAST_SIZE);
+    BGuest *g = s.t.p.source, *dest = s.t.p.dest;
     uint64_t at;
 
     bp_set_parameters(g, "{ 'xbzrle-cache-size': 33554432 }");
@@ -248,21 +158,83 @@ static void test_xbzrle(gconstpointer data)
     /* The first pass leaves the cache alone. */
     bg_fill(g, PART(SAME), 3 * PART_SIZE, 2);
     step(&s);
-    bg_request_range(g, BG_INFLATE, PART(SAME), 2 * PART_SIZE);
+    give_back(&s.t, PART(SAME), 2 * PART_SIZE);
     step(&s);
     step(&s);
-    wait_unpopulated(s.m.dest, PART(SAME), 2 * PART_SIZE);
+    bp_wait_until(!bg_count_populated(dest, PART(SAME), 2 * PART_SIZE));
 
-    take_back(g, PART(SAME), 2 * PART_SIZE, 2);
+    take_back(&s.t, PART(SAME), 2 * PART_SIZE, 2);
     for (at = PART(CHANGED); at < PART(CHANGED + 1); at += BALLOON_PAGE) {
         qtest_writeb(g->qts, at + 1000, 0xff);
     }
-    bg_request_range(g, BG_INFLATE, PART(NOT_YET_TOLD), PART_SIZE);
+    give_back(&s.t, PART(NOT_YET_TOLD), PART_SIZE);
     step(&s);
-    g_assert_cmpuint(bg_count_populated(s.m.dest, PART(NOT_YET_TOLD),
-                                        PART_SIZE), ==, PART_PAGES);
-    take_back(g, PART(NOT_YET_TOLD), PART_SIZE, 2);
-    end_steps(&s);
+    g_assert_cmpuint(bg_count_populated(dest, PART(NOT_YET_TOLD), PART_SIZE),
+                     ==, PART_PAGES);
+    take_back(&s.t, PART(NOT_YET_TOLD), PART_SIZE, 2);
+    finish(&s.t);
+    end(&s.t);
+}
+
+/*
+ * Auto-converge's timer synchronizes if 5 s, or up to 10, have passed since the
+ * last time.  QEMU sends 32 pages each 0.1 s, however low the limit is.
+ */
+#define TIMER_BALLAST (23 * MiB)
+
+/* Behind both ballasts: sent last in a pass, and right before a word */
+#define LAST_START (BALLAST_START + 2 * TIMER_BALLAST)
+
+/*
+ * A pass has skipped pages, and the bandwidth is too low for the word.  The
+ * main loop synchronizes while the migration thread sends: what is in use
+ * again by then is sent before the word, which must not name it any more, and
+ * what has been given back by then is skipped.
+ */
+static void check_timer(BGBackend backend, const char *const *capabilities)
+{
+    Steps s = start_steps(backend, capabilities, TIMER_BALLAST);
+    BGuest *g = s.t.p.source, *dest = s.t.p.dest;
+    int64_t passes, skipped;
+
+    bg_fill(g, LAST_START, PART_SIZE, 1);
+    bg_fill(g, PART(0), PART_SIZE, 1);
+    begin_steps(&s);
+    bg_fill(g, LAST_START, PART_SIZE, 2);
+    step(&s);
+    step(&s);
+    give_back(&s.t, LAST_START, PART_SIZE);
+    step(&s);
+    passes = bp_passes(g);
+    skipped = balloon_skipped(&s.t);
+    bp_set_bandwidth(g, SLOW);
+    relay_set_speed(s.t.relay, RELAY_FREE);
+    take_back(&s.t, LAST_START, PART_SIZE, 2);
+    give_back(&s.t, PART(0), PART_SIZE);
+    bg_migrate_wait_pass(g, passes + 1);
+    bp_wait_until(balloon_skipped(&s.t) >= skipped + PART_PAGES);
+    g_assert_cmpuint(bg_count_populated(dest, LAST_START, PART_SIZE), ==,
+                     PART_PAGES);
+    g_assert_cmpint(bg_migrate_stat(g, "ram", "remaining"), >, MiB);
+    g_assert_cmpint(bp_passes(g), ==, passes + 1);
+    /* There is nothing more to be sent, which ends it. */
+    bp_set_bandwidth(g, STEADY);
+    bg_migrate_wait(g, dest);
+    finish(&s.t);
+    end(&s.t);
+}
+
+static void test_auto_converge(void)
+{
+    check_timer(BG_ANON, CAPABILITIES("auto-converge", "skip-balloon",
+                                      "skip-unpopulated"));
+}
+
+/* The cache has it, and so has the destination: nothing is sent for it. */
+static void test_auto_converge_xbzrle(void)
+{
+    check_timer(BG_MEMFD, CAPABILITIES("auto-converge", "xbzrle",
+                                       "skip-balloon", "skip-unpopulated"));
 }
 
 /* ---- Postcopy ---- */
@@ -285,7 +257,7 @@ static void read_zero(BGuest *g, uint64_t start, uint64_t length)
     uint64_t at;
 
     sigaction(SIGALRM, &action, NULL);
-    alarm(HANG_SECONDS);
+    alarm(BP_HANG_SECONDS);
     for (at = start; at < start + length; at += BALLOON_PAGE) {
         g_assert_cmphex(qtest_readq(g->qts, at), ==, 0);
     }
@@ -298,120 +270,269 @@ static void read_zero(BGuest *g, uint64_t start, uint64_t length)
  */
 static void test_postcopy(gconstpointer data)
 {
-    static const char *const capabilities[] = {
-        "postcopy-ram", "skip-balloon", "skip-unpopulated", NULL
-    };
+    enum { GIVEN, TAKEN };
     BGOptions options = {
         .backend = GPOINTER_TO_INT(data),
-        .capabilities = capabilities,
+        .capabilities = CAPABILITIES("postcopy-ram", "skip-balloon",
+                                     "skip-unpopulated"),
     };
-    ToldMove m = told_start(&options);
+    Told t = { .p = bp_start(&options, NULL, true) };
+    BGuest *g = t.p.source, *dest = t.p.dest;
     int64_t passes, skipped;
 
-    bg_fill(m.source, PART(GIVEN), 2 * PART_SIZE, 1);
-    bp_set_parameters(m.source, "{ 'max-postcopy-bandwidth': 1048576 }");
-    told_begin(&m, TOLD_STEADY);
-    told_wait_content(m.dest, PART(GIVEN), 2 * PART_SIZE, 1);
-    bg_migrate_wait_pass(m.source, 2);
-    told_fill_ballast(m.source, TOLD_BALLAST, POSTCOPY_BALLAST, 2);
-    told_wait_passes(m.source, 1);
-    told_set_bandwidth(m.source, TOLD_SLOW);
+    bg_fill(g, PART(GIVEN), 2 * PART_SIZE, 1);
+    bp_set_parameters(g, "{ 'max-postcopy-bandwidth': 1048576 }");
+    bp_begin(&t.p, STEADY);
+    bp_wait_until(bp_holds(dest, PART(GIVEN), 2 * PART_SIZE, 1));
+    bg_migrate_wait_pass(g, 2);
+    bp_fill_ballast(g, BALLAST_START, POSTCOPY_BALLAST, 2);
+    bp_wait_passes(g, 1);
+    bp_set_bandwidth(g, SLOW);
 
-    passes = told_passes(m.source);
-    skipped = bg_skip_stat(m.source, "skipped-pages");
-    bg_request_range(m.source, BG_INFLATE, PART(GIVEN), 2 * PART_SIZE);
-    take_back(m.source, PART(TAKEN), PART_SIZE, 3);
-    qtest_qmp_assert_success(m.source->qts,
-                             "{ 'execute': 'migrate-start-postcopy' }");
-    ug_wait_status(m.source, "postcopy-active");
+    passes = bp_passes(g);
+    skipped = balloon_skipped(&t);
+    give_back(&t, PART(GIVEN), 2 * PART_SIZE);
+    take_back(&t, PART(TAKEN), PART_SIZE, 3);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-start-postcopy' }");
+    bp_wait_status(g, "postcopy-active");
     /* END's own, and another one of QEMU's that tells what is dirty */
-    g_assert_cmpint(told_passes(m.source), ==, passes + 2);
-    g_assert_cmpint(bg_skip_stat(m.source, "skipped-pages"), ==,
-                    skipped + PART_PAGES);
-    g_assert_cmpuint(bg_count_populated(m.source, PART(GIVEN), PART_SIZE), ==,
-                     0);
-    ug_wait_status(m.dest, "postcopy-active");
-    read_zero(m.dest, PART(GIVEN), PART_SIZE);
+    g_assert_cmpint(bp_passes(g), ==, passes + 2);
+    g_assert_cmpint(balloon_skipped(&t), ==, skipped + PART_PAGES);
+    g_assert_cmpuint(bg_count_populated(g, PART(GIVEN), PART_SIZE), ==, 0);
+    bp_wait_status(dest, "postcopy-active");
+    read_zero(dest, PART(GIVEN), PART_SIZE);
 
-    bp_set_parameters(m.source, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_migrate_wait(m.source, m.dest);
-    g_assert_true(holds(m.dest, PART(TAKEN), PART_SIZE, 3));
-    bg_assert_same_memory(m.source, m.dest);
-    told_end(&m);
+    bp_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
+    finish(&t);
+    g_assert_true(bp_holds(dest, PART(TAKEN), PART_SIZE, 3));
+    end(&t);
 }
 
-/* ---- Auto-converge ---- */
+/* ---- Multifd: what comes by a channel may overtake a word ---- */
+
+#define FLUSH "-global migration.multifd-channels=1 "\
+              "-global migration.multifd-flush-after-each-section="
 
 /*
- * Its timer synchronizes if 5 s, or up to 10, have passed since the last time.
- * QEMU sends 32 pages each 0.1 s, however low the limit is.
+ * What a pass is busy with for some seconds; and until auto-converge
+ * synchronizes, which takes it up to 10 s, and the relay sees to it that it
+ * takes longer
  */
-#define LONG_BALLAST (23 * MiB)
-
-/* Behind both ballasts: sent last in a pass, and right before a word */
-#define LAST_START (TOLD_BALLAST + 2 * LONG_BALLAST)
+#define SOME_BALLAST (8 * MiB)
+#define LONG_BALLAST (64 * MiB)
 
 /*
- * A pass has skipped pages, and the bandwidth is too low for the word.  The
- * main loop synchronizes while the migration thread sends: what is in use
- * again by then is sent before the word, which must not name it any more.
+ * In a RAM block of its own, which comes behind the main memory.  Where a pass
+ * begins, QEMU goes to the end of memory, and synchronizes the channels there
+ * if it does so after each round.  So this is sent before that.
  */
-static void check_late_word(gconstpointer data, const char *const *capabilities)
+#define BEHIND_START (DIMM_START + MiB)
+#define BEHIND(backend) "-device pc-dimm,id=dimm0,memdev=dimm-ram "\
+                        "-object " backend ",id=dimm-ram,size=32M "
+
+/* What tells a page in the stream from all others */
+#define FIRST_MARK "skip-told: at first"
+#define SECOND_MARK "skip-told: again"
+
+static void fill_with(BGuest *g, uint64_t start, const char *mark)
 {
-    Steps s = start_steps(data, capabilities, LONG_BALLAST);
-    BGuest *g = s.m.source;
+    size_t length = strlen(mark) + 1;
+    char page[BALLOON_PAGE];
+    uint64_t i;
+
+    for (i = 0; i < sizeof(page); i++) {
+        page[i] = mark[i % length];
+    }
+    for (i = 0; i < PART_PAGES; i++) {
+        qtest_memwrite(g->qts, start + i * BALLOON_PAGE, page, sizeof(page));
+    }
+}
+
+/*
+ * Capability skip-unpopulated alone, and a driver that need not tell: there is
+ * no map then, and each part of the section has a word.
+ */
+static Told start_channels(const BGOptions *flush,
+                           const char *const *capabilities)
+{
+    BGOptions options = *flush;
+    Told t;
+
+    options.ram_size = 128 * MiB;
+    options.no_must_tell_host = true;
+    options.capabilities = capabilities;
+    t.p = bp_start(&options, NULL, true);
+    t.relay = relay_listen(t.p.dest);
+    bg_fill(t.p.source, PART(0), PART_SIZE, 1);
+    fill_with(t.p.source, BEHIND_START, "something");
+    bp_fill_ballast(t.p.source, BALLAST_START, BALLAST_SIZE, 1);
+    bp_begin(&t.p, STEADY);
+    bp_wait_until(bp_holds(t.p.dest, PART(0), PART_SIZE, 1));
+    bg_migrate_wait_pass(t.p.source, 2);
+    return t;
+}
+
+static void end_channels(Told *t)
+{
+    g_autofree char *in_source = g_malloc(PART_SIZE);
+    g_autofree char *in_dest = g_malloc(PART_SIZE);
+
+    finish(t);
+    qtest_memread(t->p.source->qts, BEHIND_START, in_source, PART_SIZE);
+    qtest_memread(t->p.dest->qts, BEHIND_START, in_dest, PART_SIZE);
+    g_assert_cmpmem(in_source, PART_SIZE, in_dest, PART_SIZE);
+    end(t);
+}
+
+/*
+ * A word is late, and what is sent right behind it is not: it was written to
+ * after the pass that skipped it, and before the word.
+ */
+static void test_word_late(gconstpointer data)
+{
+    Told t = start_channels(data, CAPABILITIES("multifd", "skip-unpopulated"));
+    BGuest *g = t.p.source;
+    int64_t skipped;
+    int words;
+
+    relay_hold(t.relay, RELAY_MAIN);
+    words = relay_words(t.relay);
+    /* Give it back in a pass that takes long, which skips it. */
+    skipped = bp_skipped_pages(g);
+    stop(&t);
+    bp_fill_ballast(g, BALLAST_START, SOME_BALLAST, 2);
+    give_back(&t, BEHIND_START, PART_SIZE);
+    bp_set_bandwidth(g, SLOW);
+    relay_set_speed(t.relay, RELAY_SLOW);
+    bp_wait_until(bp_skipped_pages(g) >= skipped + PART_PAGES);
+
+    bg_request_range(g, BG_DEFLATE, BEHIND_START, PART_SIZE);
+    fill_with(g, BEHIND_START, SECOND_MARK);
+    g_assert_cmpint(relay_words(t.relay), ==, words);
+    relay_set_speed(t.relay, RELAY_FREE);
+    relay_wait_words(t.relay, words + 1);
+    bp_set_bandwidth(g, STEADY);
+    relay_wait_bytes(t.relay, SECOND_MARK, sizeof(SECOND_MARK), false);
+    relay_settle(t.relay);
+    relay_hold(t.relay, 0);
+    end_channels(&t);
+}
+
+/*
+ * The channels are late with what has been sent before the word.  QEMU
+ * synchronizes them itself whenever it has been through all of memory, so this
+ * takes a word before that: the main loop synchronizes the dirty bitmap, and an
+ * iteration ends since it took too long.
+ */
+static void test_data_late(gconstpointer data)
+{
+    Told t = start_channels(data, CAPABILITIES("multifd", "auto-converge",
+                                               "skip-unpopulated"));
+    BGuest *g = t.p.source;
     int64_t passes;
+    int words;
 
-    bg_fill(g, LAST_START, PART_SIZE, 1);
-    begin_steps(&s);
-    bg_fill(g, LAST_START, PART_SIZE, 2);
-    step(&s);
-    step(&s);
-    bg_request_range(g, BG_INFLATE, LAST_START, PART_SIZE);
-    step(&s);
-    passes = told_passes(g);
-    told_set_bandwidth(g, TOLD_SLOW);
-    told_relay_stop(s.relay, false);
-    take_back(g, LAST_START, PART_SIZE, 2);
+    /* Both have to be dirty in the same pass. */
+    stop(&t);
+    relay_hold(t.relay, RELAY_CHANNELS);
+    bp_fill_ballast(g, BALLAST_START, LONG_BALLAST, 2);
+    fill_with(g, PART(0), FIRST_MARK);
+    relay_set_speed(t.relay, RELAY_FREE);
+    relay_wait_bytes(t.relay, FIRST_MARK, sizeof(FIRST_MARK), false);
+    relay_set_speed(t.relay, RELAY_SLOW);
+    bp_set_bandwidth(g, SLOW);
+    passes = bp_passes(g);
+    give_back(&t, PART(0), PART_SIZE);
     bg_migrate_wait_pass(g, passes + 1);
-    g_assert_cmpuint(bg_count_populated(s.m.dest, LAST_START, PART_SIZE), ==,
-                     PART_PAGES);
     g_assert_cmpint(bg_migrate_stat(g, "ram", "remaining"), >, MiB);
-    /* There is nothing more to be sent, which ends it. */
-    told_set_bandwidth(g, TOLD_STEADY);
-    bg_migrate_wait(g, s.m.dest);
-    end_steps(&s);
+
+    words = relay_words(t.relay);
+    relay_set_speed(t.relay, RELAY_STOP);
+    bp_set_bandwidth(g, 0);
+    relay_wait_stuck(t.relay);
+    relay_set_speed(t.relay, RELAY_FREE);
+    relay_wait_words(t.relay, words + 1);
+    bp_set_bandwidth(g, STEADY);
+    relay_settle(t.relay);
+    relay_hold(t.relay, 0);
+    end_channels(&t);
 }
 
-static void test_auto_converge(gconstpointer data)
-{
-    static const char *const capabilities[] = {
-        "auto-converge", "skip-balloon", "skip-unpopulated", NULL
-    };
+static const BGOptions after_section = {
+    .backend = BG_ANON, .args = BEHIND("memory-backend-ram") FLUSH "on",
+};
 
-    check_late_word(data, capabilities);
+static const BGOptions after_round = {
+    .backend = BG_MEMFD, .args = BEHIND("memory-backend-memfd") FLUSH "off",
+};
+
+/* ---- How much is said with the guest stopped ---- */
+
+/* What the balloon leaves; memory above 3 GiB is mapped from 4 GiB on */
+#define LEFT (1 * GiB)
+#define LOW_RAM (3 * GiB)
+
+/* Given back in one go, but for the end of it: each is a run of the map. */
+#define STEP (512 * MiB)
+#define STEP_LEFT (2 * MiB)
+
+/*
+ * What the guest has written to last may be sent with the guest stopped, which
+ * is up to 1.3 MB, driver and all.  What there is to tell of 64 GiB may not.
+ */
+#define NEARLY "{ 'downtime-limit': 1000, "\
+               "'avail-switchover-bandwidth': 1600000 }"
+
+/* Returns bytes of ours in stop-and-copy. */
+static int64_t final_bytes(BGBackend backend, uint64_t size)
+{
+    BGOptions options = {
+        .backend = backend,
+        .ram_size = LEFT + size,
+        .capabilities = CAPABILITIES("skip-balloon", "skip-unpopulated"),
+        /* One that can address it, and has no hole below 1 TiB */
+        .args = "-cpu max,vendor=GenuineIntel,phys-bits=46",
+    };
+    Told t = { .p = bp_start(&options, NULL, true) };
+    BGuest *g = t.p.source, *dest = t.p.dest;
+    int64_t bytes;
+    uint64_t at;
+
+    t.relay = relay_listen(dest);
+    /* QEMU lets a migration end that has taken less than 0.1 s. */
+    bg_fill(g, BG_RAM_START, 2 * MiB, 1);
+    bp_begin(&t.p, STEADY);
+    bg_migrate_wait_pass(g, 2);
+    stop(&t);
+    for (at = LEFT; at < LEFT + size; at += STEP) {
+        give_back(&t, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB,
+                  STEP - STEP_LEFT);
+    }
+    /* When it goes on, the limit of the bandwidth comes before the word. */
+    bp_set_bandwidth(g, SLOW);
+    bp_set_parameters(g, NEARLY);
+    relay_set_speed(t.relay, RELAY_FREE);
+    bg_migrate_wait(g, dest);
+
+    bytes = bg_skip_stat(g, "final-map-bytes");
+    g_test_message("%" PRIu64 " GiB given back before it converged: of %"
+                   PRIi64 " bytes of ours %" PRIi64 " with the guest stopped",
+                   size / GiB, bg_skip_stat(g, "map-bytes"), bytes);
+    bg_assert_same_map(g, dest);
+    bg_assert_same_memory(g, dest);
+    end(&t);
+    return bytes;
 }
 
-/* The cache has it, and so has the destination: nothing is sent for it. */
-static void test_auto_converge_xbzrle(gconstpointer data)
+static void test_size(gconstpointer data)
 {
-    static const char *const capabilities[] = {
-        "auto-converge", "xbzrle", "skip-balloon", "skip-unpopulated", NULL
-    };
+    int64_t little = final_bytes(GPOINTER_TO_INT(data), 1 * GiB);
+    int64_t much = final_bytes(GPOINTER_TO_INT(data), 64 * GiB);
 
-    check_late_word(data, capabilities);
+    g_assert_cmpint(ABS(much - little), <=, 64);
 }
 
 /* ---- All of them ---- */
-
-static void add(const char *name, GTestDataFunc func)
-{
-    g_autofree char *anon = g_strdup_printf("/skip-told/%s/anon", name);
-    g_autofree char *memfd = g_strdup_printf("/skip-told/%s/memfd", name);
-
-    qtest_add_data_func(anon, GINT_TO_POINTER(BG_ANON), func);
-    qtest_add_data_func(memfd, GINT_TO_POINTER(BG_MEMFD), func);
-}
 
 /*
  * Those that wait for auto-converge's timer do nothing else nearly all the
@@ -421,30 +542,33 @@ static void add(const char *name, GTestDataFunc func)
 int main(int argc, char **argv)
 {
     const char *option;
-    bool timer, others;
     int ret;
 
     g_test_init(&argc, &argv, NULL);
     option = argc > 1 ? argv[1] : "";
-    timer = strcmp(option, "--no-timer");
-    others = strcmp(option, "--timer");
     if (!qtest_has_accel("tcg")) {
         g_test_message("there is no TCG");
         return g_test_run();
     }
     bp_init();
-    if (timer) {
-        add("auto-converge", test_auto_converge);
-        add("auto-converge-xbzrle", test_auto_converge_xbzrle);
-        told_add_timer_tests();
+    if (strcmp(option, "--no-timer")) {
+        qtest_add_func("/skip-told/auto-converge/anon", test_auto_converge);
+        qtest_add_func("/skip-told/auto-converge-xbzrle/memfd",
+                       test_auto_converge_xbzrle);
+        qtest_add_data_func("/skip-told/multifd/data-late/after-section",
+                            &after_section, test_data_late);
+        qtest_add_data_func("/skip-told/multifd/data-late/after-round",
+                            &after_round, test_data_late);
     }
-    if (others) {
-        add("xbzrle", test_xbzrle);
-        add("postcopy", test_postcopy);
-        told_add_channel_tests();
-        told_add_file_tests();
-        told_add_size_tests();
-        told_add_used_tests();
+    if (strcmp(option, "--timer")) {
+        bp_add_backend_tests("skip-told", "xbzrle", test_xbzrle);
+        bp_add_backend_tests("skip-told", "postcopy", test_postcopy);
+        qtest_add_data_func("/skip-told/multifd/word-late/after-section",
+                            &after_section, test_word_late);
+        qtest_add_data_func("/skip-told/multifd/word-late/after-round",
+                            &after_round, test_word_late);
+        bp_add_backend_tests("skip-told", "size", test_size);
+        told_add_old_content_tests();
     }
     ret = g_test_run();
     bp_cleanup();

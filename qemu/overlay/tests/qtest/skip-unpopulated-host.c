@@ -1,165 +1,237 @@
 /*
- * Tests of migration capability skip-unpopulated: snapshots, and swapped-out
- * memory
+ * Tests of migration capability skip-unpopulated: files, a host that does not
+ * tell, swapped-out memory, huge pages, and anything at any time
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include <sys/prctl.h>
 #include <sys/swap.h>
 #include <sys/sysinfo.h>
 #include <sys/syscall.h>
-#include "qemu/bswap.h"
-#include "qemu/cutils.h"
+#include "qobject/qlist.h"
 #include "host-memory.h"
-#include "unpopulated-guest.h"
+#include "skip-unpopulated.h"
 
-/* ---- Snapshots ---- */
-
-/* An empty image: header, refcount table, refcount block, L1 table */
-static void create_qcow2(const char *path)
+static void migrate(BPair *p)
 {
-    const int bits = 16;
-    g_autofree uint8_t *image = g_malloc0(4 << bits);
-    int i;
-
-    memcpy(image, "QFI\xfb", 4);
-    stl_be_p(image + 4, 2);
-    stl_be_p(image + 20, bits);
-    stq_be_p(image + 24, MiB);
-    stl_be_p(image + 36, 1);
-    stq_be_p(image + 40, 3 << bits);
-    stq_be_p(image + 48, 1 << bits);
-    stl_be_p(image + 56, 1);
-    stq_be_p(image + (1 << bits), 2 << bits);
-    for (i = 0; i < 4; i++) {
-        stw_be_p(image + (2 << bits) + 2 * i, 1);
-    }
-    g_assert_true(g_file_set_contents(path, (char *)image, 4 << bits, NULL));
+    bp_begin(p, 0);
+    bp_finish(p);
 }
 
-static void do_hmp(BGuest *g, const char *command)
-{
-    char *text = qtest_hmp(g->qts, "%s", command);
+/* ---- Files ---- */
 
-    g_assert_cmpstr(text, ==, "");
-    g_free(text);
+/*
+ * What nobody has written to, in a file that is full otherwise.  On disks, to
+ * write to a page may populate 2 MiB.
+ */
+#define HOLE_START (53 * MiB)
+#define HOLE_SIZE (10 * MiB)
+#define UNUSED_SIZE (HOLE_SIZE - 2 * BALLOON_PAGE)
+
+typedef struct FileCase {
+    const char *name;
+    bool tmpfs;
+    const char *share;          /* NULL: a new file without a name */
+} FileCase;
+
+static const FileCase file_cases[] = {
+    { "file/private", false, "off" },
+    { "file/private-tmpfs", true, "off" },
+    { "file/shared", false, "on" },
+    { "file/shared-tmpfs", true, "on" },
+    { "scatter/unnamed-file", false },
+    { "scatter/unnamed-tmpfs", true },
+};
+
+static void write_at(const char *path, uint64_t start, uint64_t size)
+{
+    g_autofree char *text = g_strnfill(size, 'x');
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, text, size, start), ==, size);
+    close(fd);
 }
 
-/* Options that give a guest a place for snapshots */
-static BGOptions with_snapshots(BGBackend backend, const char *path,
-                                char **args)
+/* Is a range of a file nothing but a hole? */
+static bool is_hole(const char *path, uint64_t start, uint64_t length)
 {
-    *args = g_strdup_printf("-drive if=none,id=disk,format=qcow2,file=%s",
-                            path);
-    return (BGOptions) { .backend = backend, .no_device = true,
-                         .args = *args };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t data = lseek(fd, start, SEEK_DATA);
+
+    close(fd);
+    return data < 0 || data >= start + length;
 }
 
 /*
- * Snapshots are not affected, before, between and after migrations: what was
- * not populated when one was made is zero once it is loaded.
+ * Memory that is a file which holds something, but for a hole, of which the
+ * guest uses the first and the last page
  */
-static void check_snapshot(BGuest *g)
+static void check_named_file(const FileCase *c, const char *path)
 {
-    const uint64_t at = 12 * MiB;
-    g_autofree uint8_t *before = g_malloc(RAM_SIZE);
-    g_autofree uint8_t *after = g_malloc(RAM_SIZE);
+    g_autofree char *file = g_strdup_printf("%s,share=%s", path, c->share);
+    BGOptions options = { .no_device = true, .ram_file = file };
+    BGOptions anon = { .backend = BG_ANON, .no_device = true };
+    int64_t pages = UNUSED_SIZE / BALLOON_PAGE;
+    uint8_t byte;
+    BPair p;
 
-    do_hmp(g, "savevm test");
-    bg_read(g, 0, before, RAM_SIZE);
-    bg_fill(g, at, 3 * MiB, 200);
-    qtest_memset(g->qts, BG_RAM_START, 0, MiB);
-    do_hmp(g, "loadvm test");
-    bg_read(g, 0, after, RAM_SIZE);
-    g_assert_true(buffer_is_zero(after + at, 3 * MiB));
-    g_assert_cmpint(memcmp(before, after, RAM_SIZE), ==, 0);
-    do_hmp(g, "delvm test");
-}
-
-static void test_snapshot(gconstpointer data)
-{
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "qcow2");
-    g_autofree char *args = NULL;
-    BGOptions options = with_snapshots(GPOINTER_TO_INT(data), path, &args);
-    BGOptions dest_options = { .backend = options.backend,
-                               .no_device = true };
-    BGuest *g, *dest;
-
-    create_qcow2(path);
-    g = ug_start_scattered(&options);
-    bg_set_capability(g, CAPABILITY, true);
-    check_snapshot(g);
-
-    dest = ug_start_destination(&dest_options, true);
-    ug_migrate_begin(g, dest, 0);
-    ug_wait_status(g, "pre-switchover");
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate_cancel' }");
-    ug_wait_status(g, "cancelled");
-    qtest_set_expected_status(dest->qts, EXIT_FAILURE);
-    bg_quit(dest);
-    check_snapshot(g);
-
-    dest = ug_start_destination(&dest_options, true);
-    bg_set_capability(g, "pause-before-switchover", false);
-    ug_migrate(g, dest);
-    ug_assert_same_content(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
+    write_at(path, 0, HOLE_START);
+    write_at(path, HOLE_START + HOLE_SIZE, RAM_SIZE - HOLE_START - HOLE_SIZE);
+    p = unpopulated_start(&options, &anon);
+    bp_scatter(p.source);
+    bg_fill(p.source, HOLE_START, BALLOON_PAGE, 1);
+    bg_fill(p.source, HOLE_START + HOLE_SIZE - BALLOON_PAGE, BALLOON_PAGE, 2);
+    migrate(&p);
+    if (c->tmpfs) {
+        g_assert_cmpint(bp_skipped_pages(p.source), ==, pages);
+        g_assert_true(is_hole(path, HOLE_START + BALLOON_PAGE, UNUSED_SIZE));
+        g_assert_cmpuint(bg_count_populated(p.dest, HOLE_START + BALLOON_PAGE,
+                                            UNUSED_SIZE), ==, 0);
+    } else {
+        /* It may populate neighbours of what is written to. */
+        g_assert_cmpint(bp_skipped_pages(p.source), >, pages / 2);
+        g_assert_cmpint(bp_skipped_pages(p.source), <=, pages);
+    }
+    bp_assert_same_content(p.source, p.dest);
+    bg_read(p.dest, 36 * MiB, &byte, 1);
+    g_assert_cmphex(byte, ==, 'x');
+    bp_end(&p);
     unlink(path);
 }
 
-/* A QEMU with a snapshot of memory that is filled throughout */
-static void make_full_snapshot(const BGOptions *options)
+/* On file systems that may populate more or less */
+static void check_unnamed_file(const char *dir)
 {
-    BGuest *g = bg_start(options);
+    BGOptions options = { .no_device = true, .ram_file = dir };
+    BPair p = unpopulated_start(&options, NULL);
 
-    qtest_memset(g->qts, BG_RAM_START, 'y', RAM_SIZE - BG_RAM_START);
-    do_hmp(g, "savevm full");
-    bg_quit(g);
+    bp_scatter(p.source);
+    migrate(&p);
+    g_assert_cmpint(bp_skipped_pages(p.source), >, 16 * MiB / BALLOON_PAGE);
+    g_assert_cmpint(bp_skipped_pages(p.source), <=, 56 * MiB / BALLOON_PAGE);
+    bp_assert_same_content(p.source, p.dest);
+    bp_end(&p);
 }
 
-/* A destination that loaded a snapshot before, and has the capability on */
-static void check_loaded(const BGOptions *options)
+static void test_file(gconstpointer data)
 {
-    BGOptions source_options = { .backend = options->backend,
-                                 .no_device = true };
-    g_autofree char *args = g_strdup_printf("%s -incoming defer",
-                                            options->args);
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "sock");
-    g_autofree char *uri = g_strdup_printf("unix:%s", path);
-    BGOptions loaded = *options;
-    BGuest *g = ug_start_scattered(&source_options);
-    g_autofree bool *before = ug_populated_of(g);
-    BGuest *dest;
+    const FileCase *c = data;
+    const char *dir = c->tmpfs ? hm_tmpfs_or_skip() : g_get_tmp_dir();
 
-    loaded.args = args;
-    dest = bg_start(&loaded);
-    qtest_qmp_assert_success(dest->qts, "{ 'execute': 'blockdev-set-active',"
-                             " 'arguments': { 'active': true } }");
-    do_hmp(dest, "loadvm full");
-    g_assert_false(bg_is_zero(dest, 12 * MiB));
-    bg_set_capability(dest, CAPABILITY, true);
-    dest->socket = g_strdup(path);
-    qtest_qmp_assert_success(dest->qts, "{ 'execute': 'migrate-incoming',"
-                             " 'arguments': { 'uri': %s } }", uri);
-    ug_migrate(g, dest);
-    ug_assert_populated_as_before(g, dest, before);
-    ug_assert_same_content(g, dest);
-    bg_quit(dest);
-    bg_quit(g);
+    if (dir && c->share) {
+        g_autofree char *path = hm_temp_path(dir, "ram");
+
+        check_named_file(c, path);
+    } else if (dir) {
+        check_unnamed_file(dir);
+    }
 }
 
-static void test_loaded(gconstpointer data)
-{
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "qcow2");
-    g_autofree char *args = NULL;
-    BGOptions options = with_snapshots(GPOINTER_TO_INT(data), path, &args);
+/* ---- What is left alone ---- */
 
-    create_qcow2(path);
-    make_full_snapshot(&options);
-    check_loaded(&options);
-    unlink(path);
+/* Why is RAM block @id left alone?  "" if it is not. */
+static void assert_left_alone(BGuest *g, const char *id, int64_t size,
+                              const char *expected)
+{
+    QDict *info = bg_query_migrate(g);
+    const char *reason = "";
+    int64_t told = 0;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(qdict_get_qdict(info, CAPABILITY),
+                                        "left-alone"), entry) {
+        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(value, "id"), id)) {
+            g_assert_cmpstr(reason, ==, "");
+            reason = qdict_get_str(value, "reason");
+            told = qdict_get_int(value, "size");
+        }
+    }
+    g_assert_cmpstr(reason, ==, expected);
+    g_assert_cmpint(told, ==, size);
+    qobject_unref(info);
+}
+
+/* ROMs, memory of a device; and main memory is none of these. */
+static void test_not_guest_ram(void)
+{
+    BGOptions options = { .no_device = true,
+                          .args = "-device VGA,vgamem_mb=16,addr=6" };
+    BPair p;
+
+    if (!qtest_has_device("VGA")) {
+        g_test_skip("there is no VGA");
+        return;
+    }
+    p = unpopulated_start(&options, NULL);
+    bp_scatter(p.source);
+    migrate(&p);
+    assert_left_alone(p.source, "pc.bios", 256 * KiB, "not-guest-ram");
+    assert_left_alone(p.source, "0000:00:06.0/vga.vram", 16 * MiB,
+                      "not-guest-ram");
+    assert_left_alone(p.source, "ram0", 0, "");
+    bg_assert_same_memory(p.source, p.dest);
+    bp_end(&p);
+}
+
+static void test_silent_host(void)
+{
+    BGOptions options = { .backend = BG_ANON, .no_device = true };
+    BPair p;
+
+    if (!g_test_subprocess()) {
+        g_assert_true(hm_passes_in_subprocess());
+        return;
+    }
+    bg_forbid_pagemap_scan(EIO);
+    p = unpopulated_start(&options, NULL);
+    bp_scatter(p.source);
+    migrate(&p);
+    g_assert_cmpint(bp_skipped_pages(p.source), ==, 0);
+    assert_left_alone(p.source, "ram0", RAM_SIZE, "undecided");
+    bp_assert_same_content(p.source, p.dest);
+    bp_end(&p);
+}
+
+/* A host that told at first, and then does not any more */
+static void test_falls_silent(void)
+{
+    BGOptions options = { .backend = BG_ANON, .no_device = true };
+    g_autofree char *gdb = g_find_program_in_path("gdb");
+    g_autofree char *command = NULL;
+    g_autofree char *pagemap = NULL;
+    int64_t skipped;
+    int status;
+    BPair p;
+
+    if (!gdb) {
+        g_test_skip("gdb is not installed");
+        return;
+    }
+    p = unpopulated_start(&options, NULL);
+    bp_scatter(p.source);
+    bp_begin(&p, 0);
+    bp_wait_status(p.source, "pre-switchover");
+    skipped = bp_skipped_pages(p.source);
+    g_assert_cmpint(skipped, >, 0);
+
+    pagemap = bg_find_fd(p.source, "/pagemap");
+    command = g_strdup_printf("%s -batch -nx -p %d -ex 'call (int)close(%s)'",
+                              gdb, (int)qtest_pid(p.source->qts),
+                              strrchr(pagemap, '/') + 1);
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, &status,
+                                            NULL));
+    g_assert_cmpint(status, ==, 0);
+    bg_fill(p.source, BG_RAM_START, MiB, 77);
+    bp_finish(&p);
+    g_assert_cmpint(bp_skipped_pages(p.source), ==, skipped);
+    assert_left_alone(p.source, "ram0", RAM_SIZE, "undecided");
+    bg_assert_same_memory(p.source, p.dest);
+    bp_end(&p);
 }
 
 /* ---- Swap ---- */
@@ -238,20 +310,20 @@ static bool swap_out(BGuest *g, uint64_t start, uint64_t length)
 static void check_swapped_out(BGBackend backend)
 {
     BGOptions options = { .backend = backend, .no_device = true };
-    BGuest *g = ug_start_scattered(&options);
-    BGuest *dest = ug_start_destination(&options, true);
-    g_autofree bool *before = ug_populated_of(g);
+    BPair p = unpopulated_start(&options, NULL);
+    g_autofree bool *before = NULL;
 
-    if (swap_out(g, 40 * MiB, 8 * MiB)) {
-        ug_migrate(g, dest);
-        g_assert_cmpint(ug_skipped_pages(g), ==,
-                        ug_count_unpopulated(before, RAM_SIZE));
-        ug_assert_same_content(g, dest);
+    bp_scatter(p.source);
+    before = bp_populated_of(p.source);
+    if (swap_out(p.source, 40 * MiB, 8 * MiB)) {
+        migrate(&p);
+        g_assert_cmpint(bp_skipped_pages(p.source), ==,
+                        bp_count_unpopulated(before, RAM_SIZE));
+        bg_assert_same_memory(p.source, p.dest);
     } else {
         g_test_skip("the host does not swap out when it is asked to");
     }
-    bg_quit(dest);
-    bg_quit(g);
+    bp_end(&p);
 }
 
 static void test_swapped_out(gconstpointer data)
@@ -273,11 +345,244 @@ static void test_swapped_out(gconstpointer data)
     remove_swap(path);
 }
 
+/* ---- Huge pages that come by themselves ---- */
+
+#define HUGE_START (16 * MiB)
+#define HUGE_PAGE_PAGES (HM_HUGE_SIZE / BALLOON_PAGE)
+
+/* How often the destination discarded no more than a page */
+static int count_discards(const char *log)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) pieces = NULL;
+
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    pieces = g_strsplit(text, " + 0x1000:", -1);
+    return g_strv_length(pieces) - 1;
+}
+
+/*
+ * One page of a huge page is used, so all of it is populated, and arrives as
+ * zeroes.  The destination, if its host gives a huge page there as well, leaves
+ * it whole.
+ */
+static void test_zeroes_in_huge_page(void)
+{
+    g_autofree char *log = hm_temp_path(g_get_tmp_dir(), "log");
+    g_autofree char *trace = g_strdup_printf(
+        "-trace ram_block_discard_range -D %s", log);
+    BGOptions options = { .backend = BG_ANON };
+    BGOptions traced = { .backend = BG_ANON, .args = trace };
+    bool huge;
+    BPair p;
+
+    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+    p = unpopulated_start(&options, &traced);
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    bg_fill(p.source, HUGE_START, BALLOON_PAGE, 1);
+    huge = bg_count_populated(p.source, HUGE_START, HM_HUGE_SIZE) ==
+           HUGE_PAGE_PAGES;
+    if (huge) {
+        migrate(&p);
+        bg_assert_same_memory(p.source, p.dest);
+    } else {
+        g_test_skip("the host gives no huge page");
+    }
+    bp_end(&p);
+    if (huge) {
+        g_assert_cmpint(count_discards(log), <, HUGE_PAGE_PAGES / 4);
+    }
+    unlink(log);
+}
+
+/* ---- Halves of pages of the target ---- */
+
+/* As far as the destination looks in one go */
+#define FAR (256 * MiB)
+
+/*
+ * The destination has a template, with something in the second half of a page,
+ * and far behind that in a page that is told, and nothing else is told there.
+ */
+void test_half_page(void)
+{
+    const char *dir = hm_tmpfs_or_skip();
+    const uint64_t page = bg_target_page(), at = 16 * MiB, told = at + FAR;
+    g_autofree char *path = dir ? hm_temp_path(dir, "template") : NULL;
+    g_autofree char *file = g_strdup_printf("%s,share=off", path);
+    BGOptions options = { .backend = BG_ANON, .ram_size = 2 * FAR };
+    BGOptions template = { .ram_file = file, .ram_size = 2 * FAR };
+    uint64_t i;
+    BPair p;
+
+    if (!dir) {
+        return;
+    }
+    write_at(path, at + page / 2, page / 2);
+    write_at(path, told, page);
+    g_assert_cmpint(truncate(path, 2 * FAR), ==, 0);
+    p = unpopulated_start(&options, &template);
+    g_assert_cmphex(qtest_readq(p.dest->qts, told), !=, 0);
+    bg_fill(p.source, at, FAR, 1);
+    migrate(&p);
+    for (i = told; i < told + page; i += sizeof(uint64_t)) {
+        g_assert_cmphex(qtest_readq(p.dest->qts, i), ==, 0);
+    }
+    bp_end(&p);
+    unlink(path);
+}
+
+/* ---- Anything, at any time ---- */
+
+#define ROUNDS_ENV "SKIP_UNPOPULATED_TEST_ROUNDS"
+#define RANDOM_RAM (24 * MiB)
+
+/* Left alone, so that a slow migration has something to do */
+#define RANDOM_BALLAST (RANDOM_RAM - 8 * MiB)
+#define RANDOM_PAGES ((RANDOM_BALLAST - BG_RAM_START) / BALLOON_PAGE)
+
+/* One thing that a guest, honest or not, may do */
+static void random_step(BPair *p)
+{
+    uint64_t pages = 1 + g_test_rand_int_range(0, 2) *
+                     g_test_rand_int_range(0, 512);
+    uint64_t at = BG_RAM_START + BALLOON_PAGE *
+                  g_test_rand_int_range(0, RANDOM_PAGES - pages);
+    uint64_t length = pages * BALLOON_PAGE;
+    uint8_t seed = g_test_rand_int_range(1, 256);
+    BalloonModel *m = p->model;
+    BGuest *g = p->source;
+
+    switch (g_test_rand_int_range(0, 9)) {
+    case 0:
+    case 1:
+        bm_inflate(m, g, at, length);
+        break;
+    case 2:
+        bm_report(m, g, at, length);
+        break;
+    case 3:
+        (g_test_rand_int_range(0, 2) ? bm_report : bm_inflate)(m, g, at,
+                                                               length);
+        bm_fill(m, g, at, length, seed);
+        break;
+    case 4:
+        bm_deflate(m, g, at, length);
+        break;
+    case 5:
+        bm_zero(m, g, at, length);
+        break;
+    case 6:
+        bm_change(m, g, at, length, seed);
+        break;
+    default:
+        bm_fill(m, g, at, length, seed);
+        break;
+    }
+}
+
+static void random_steps(BPair *p, int most)
+{
+    int n = g_test_rand_int_range(0, most);
+
+    while (n--) {
+        random_step(p);
+    }
+}
+
+static void random_round(int round)
+{
+    static const char *const detections[] = { "none", "legacy", "multifd" };
+    const char *detection = detections[g_test_rand_int_range(0, 3)];
+    g_autofree char *parameters = g_strdup_printf(
+        "{ 'zero-page-detection': '%s' }", detection);
+    BGOptions options = {
+        .backend = g_test_rand_int_range(0, 2) ? BG_MEMFD : BG_ANON,
+        .ram_size = RANDOM_RAM,
+        .multifd = g_test_rand_int_range(0, 2),
+        .device_args = "free-page-reporting=on",
+        .args = g_test_rand_int_range(0, 2)
+                ? "-global migration.x-clear-bitmap-shift=6" : NULL,
+    };
+    int ours = g_test_rand_int_range(0, 2) ? BP_BOTH : BP_UNPOPULATED;
+    bool converge = g_test_rand_int_range(0, 2);
+    bool xbzrle = !options.multifd && g_test_rand_int_range(0, 2);
+    bool huge = !g_test_rand_int_range(0, 4);
+    bool paused = g_test_rand_int_range(0, 2);
+    uint64_t bandwidth = MiB << g_test_rand_int_range(0, 7);
+    g_autofree bool *populated = NULL;
+    BPair p;
+
+    g_test_message("round %d: %s%s%s%s%s%s%s%s, detection %s, %" PRIu64
+                   " MiB/s", round,
+                   options.backend == BG_MEMFD ? "memfd" : "anon",
+                   ours == BP_BOTH ? ", both" : "",
+                   options.multifd ? ", multifd" : "",
+                   options.args ? ", small windows" : "",
+                   converge ? ", auto-converge" : "", xbzrle ? ", xbzrle" : "",
+                   huge ? ", huge" : "", paused ? ", paused" : "", detection,
+                   bandwidth / MiB);
+    prctl(PR_SET_THP_DISABLE, !huge, 0, 0, 0);
+    p = bp_start(&options, NULL, false);
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    p.model = bm_new(p.source);
+    bp_set_capabilities(p.source, ours);
+    bp_set_capabilities(p.dest, ours);
+    bg_set_capability(p.source, "auto-converge", converge);
+    bg_set_capability(p.source, "xbzrle", xbzrle);
+    bp_set_parameters(p.source, parameters);
+    bm_fill(p.model, p.source, RANDOM_BALLAST, RANDOM_RAM - RANDOM_BALLAST, 7);
+    random_steps(&p, 40);
+    bp_begin(&p, bandwidth);
+    random_steps(&p, 60);
+    bg_migrate_limit(p.source, 0);
+    if (paused) {
+        bp_wait_status(p.source, "pre-switchover");
+        random_steps(&p, 30);
+    }
+    bp_finish(&p);
+    populated = bp_populated_of(p.source);
+    /* With huge pages, a neighbour may have populated a page of zeroes. */
+    if (!huge) {
+        bp_assert_populated_as_before(p.dest, populated);
+    }
+    /* What was handed to a thread of multifd is read even if discarded then. */
+    bm_note_populated(p.model, p.source);
+    bm_check(p.model, p.source);
+    if (huge) {
+        bm_note_populated(p.model, p.dest);
+    }
+    bm_check(p.model, p.dest);
+    bp_end(&p);
+}
+
+static void test_random(void)
+{
+    const char *text = g_getenv(ROUNDS_ENV);
+    int rounds = text ? atoi(text) : 25;
+    int i;
+
+    for (i = 0; i < rounds; i++) {
+        random_round(i);
+    }
+}
+
 /* ---- All of these ---- */
 
 void add_host_tests(void)
 {
-    ug_add_backend_tests("used/loaded", test_loaded);
-    ug_add_backend_tests("snapshot", test_snapshot);
-    ug_add_backend_tests("swapped-out", test_swapped_out);
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(file_cases); i++) {
+        g_autofree char *path = g_strdup_printf(PROGRAM "/%s",
+                                                file_cases[i].name);
+
+        qtest_add_data_func(path, &file_cases[i], test_file);
+    }
+    qtest_add_func(PROGRAM "/alone/not-guest-ram", test_not_guest_ram);
+    qtest_add_func(PROGRAM "/alone/silent-host", test_silent_host);
+    qtest_add_func(PROGRAM "/alone/falls-silent", test_falls_silent);
+    bp_add_backend_tests(PROGRAM, "swapped-out", test_swapped_out);
+    qtest_add_func(PROGRAM "/zeroes-in-huge-page", test_zeroes_in_huge_page);
+    qtest_add_func(PROGRAM "/random", test_random);
 }

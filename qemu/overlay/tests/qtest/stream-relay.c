@@ -5,20 +5,62 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "qemu/bswap.h"
 #include "stream-relay.h"
 
-/* Bytes looked at in one go */
-#define CHUNK 4096
+#define LINKS_MAX 9
+#define CHUNK (64 * 1024)
 
 /* What setsockopt() is asked for; the kernel doubles it */
 #define SMALL_BUFFER 4096
 #define LARGE_BUFFER (200 * 1024)
 
+/* As much of each connection each time, if it is to be slow */
+#define TRICKLE (32 * 1024)
+#define TRICKLE_US (10 * 1000)
+
 #define WAIT_SECONDS 60
-#define PATTERN_MAX 24
+
+/*
+ * As long nothing has moved, whoever can go on has done so.  If that is wrong
+ * on a machine that is very busy, a test may miss a fault, but never finds one
+ * that is not there.
+ */
+#define SETTLED_US (200 * 1000)
+#define LOOK_US (5 * 1000)
+
+/* The first bytes of a channel of multifd, and not of the main one */
+#define MULTIFD_MAGIC 0x11223344u
+
+/* A section begins, with its number and its name; goes on; and ends */
+#define SECTION_START 1
+#define SECTION_PART 2
+#define SECTION_END 3
+static const char section_name[] = "\4skip";
+
+/* What is looked for in the stream, beside the anchors */
+#define WORD RELAY_ANCHORS
+#define PATTERNS (RELAY_ANCHORS + 1)
+#define PATTERN_SIZE 17
+
+typedef struct Pattern {
+    bool known;
+    uint8_t bytes[PATTERN_SIZE];
+    bool any[PATTERN_SIZE];     /* it does not matter what this byte is */
+} Pattern;
+
+/* End of state, then the section that describes it, of any length */
+static const Pattern eof_pattern = {
+    .known = true,
+    .bytes = "\0\6----{\"configura",
+    .any = { [2] = true, true, true, true },
+};
 
 typedef enum RelayState {
     STATE_HELD,
@@ -26,302 +68,443 @@ typedef enum RelayState {
     STATE_ENDED,
 } RelayState;
 
-/* Bytes to be found in the stream, but for those whose mask is 0 */
-typedef struct Pattern {
-    size_t size;
-    uint8_t bytes[PATTERN_MAX];
-    uint8_t mask[PATTERN_MAX];
-} Pattern;
+/* A connection of the source, and its other half */
+typedef struct Link {
+    int in;
+    int out;                    /* -1: record only */
+    bool ended;                 /* nothing more comes in */
+    GByteArray *bytes;          /* all that came in */
+    size_t written;             /* how much of it has been written */
+    size_t limit;               /* and may be */
+    size_t searched[PATTERNS];  /* up to here there is no such pattern */
+    size_t sought;              /* and not what a test waits for */
+} Link;
 
 struct StreamRelay {
     GThread *thread;
-    GMutex lock;                /* protects state, and what is told the relay */
+    GMutex lock;                /* protects all below */
     GCond cond;
-    RelayState state;
+    int wake;                   /* has the thread look again */
+    bool quit;
+    RelayState state;           /* of a single stream; or it is running */
+    Link link[LINKS_MAX];
+    int links;
+    Pattern pattern[PATTERNS];
+
+    /* A single stream */
+    bool single;
     RelayPoint point;
     RelayDeed deed;
     bool reached;
-    bool quit;
-    int source_fd;
-    int dest_fd;                /* -1: record only */
-    /* The thread's, until it has ended */
-    GByteArray *seen;
-    GByteArray *ahead;          /* read, but not let through yet */
     int64_t mark[RELAY_ANCHORS];
-    Pattern final;
+
+    /* Any number of connections */
+    int listen_fd;
+    char *dest_path;
+    RelaySpeed speed;
+    int hold;
+    int words;
+    const void *seek;           /* what a test waits for */
+    size_t seek_size;
+    bool seek_stop;
 };
 
-static const char section_name[] = "\4skip";
-
-/* End of state, then the section that describes it, of any length */
-static const Pattern eof_pattern = {
-    .size = 17,
-    .bytes = "\0\6----{\"configura",
-    .mask = "\1\1\0\0\0\0\1\1\1\1\1\1\1\1\1\1\1",
-};
-
-/*
- * Find the last part of the section as soon as its number is known: number,
- * version 2, some flags, pages of 4096 bytes.
- */
-static void learn_final_pattern(StreamRelay *r)
+static bool is_main(const Link *l)
 {
-    static const uint8_t header[] = "\0\0\0\2\0\0\0-\0\0\x10\0";
-    static const uint8_t mask[] = "\1\1\1\1\1\1\1\0\1\1\1\1";
+    return l->bytes->len < 4 || ldl_be_p(l->bytes->data) != MULTIFD_MAGIC;
+}
+
+/* ---- What the stream says ---- */
+
+/* A part of the section: version 2, flags, pages of 4096 bytes */
+static Pattern part_pattern(uint8_t type, const uint8_t *number)
+{
+    static const uint8_t header[12] = { 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0x10 };
+    Pattern p = { .known = true, .bytes = { type } };
+
+    memcpy(p.bytes + 1, number, 4);
+    memcpy(p.bytes + 5, header, sizeof(header));
+    p.any[12] = type == SECTION_END;
+    return p;
+}
+
+/* The number of the section is known once it begins. */
+static void learn_patterns(StreamRelay *r, const Link *l)
+{
     const uint8_t *name;
 
-    if (r->final.size || !r->seen->len || r->seen->len > 16 * CHUNK) {
+    if (r->pattern[WORD].known || !l->bytes->len || l->bytes->len > 2 * CHUNK) {
         return;
     }
-    name = memmem(r->seen->data, r->seen->len, section_name,
-                  sizeof(section_name) - 1);
-    if (name) {
-        r->final.bytes[0] = 3;
-        memcpy(r->final.bytes + 1, name - 4, 4);
-        memcpy(r->final.bytes + 5, header, 12);
-        memset(r->final.mask, 1, 5);
-        memcpy(r->final.mask + 5, mask, 12);
-        r->final.size = 17;
+    name = memmem(l->bytes->data, l->bytes->len, section_name,
+                  strlen(section_name));
+    if (name && name - l->bytes->data >= 5 && name[-5] == SECTION_START) {
+        r->pattern[WORD] = part_pattern(SECTION_PART, name - 4);
+        r->pattern[RELAY_FINAL] = part_pattern(SECTION_END, name - 4);
     }
 }
 
 /*
- * Where in @buf does the pattern begin, or may it begin, if more bytes were
- * there?  @size if nowhere.
+ * Where does the pattern begin, or may it begin, if more bytes were there?
+ * Behind all of them if nowhere.
  */
-static size_t find_pattern(const Pattern *p, const uint8_t *buf, size_t size,
+static size_t find_pattern(const Pattern *p, const Link *l, size_t from,
                            bool *whole)
 {
-    size_t i, j;
+    const uint8_t *bytes = l->bytes->data;
+    size_t size = l->bytes->len, i, j;
 
-    for (i = 0; i < size; i++) {
-        for (j = 0; j < p->size && i + j < size; j++) {
-            if (p->mask[j] && p->bytes[j] != buf[i + j]) {
+    *whole = false;
+    for (i = from; i < size; i++) {
+        for (j = 0; j < PATTERN_SIZE && i + j < size; j++) {
+            if (!p->any[j] && p->bytes[j] != bytes[i + j]) {
                 break;
             }
         }
-        if (j == p->size || i + j == size) {
-            *whole = j == p->size;
-            return i;
+        if (j == PATTERN_SIZE || i + j == size) {
+            *whole = j == PATTERN_SIZE;
+            break;
         }
     }
-    return size;
+    return i;
 }
 
-/* How many of the next @size bytes may be let through at once? */
-static size_t look_for_mark(StreamRelay *r, RelayAnchor anchor,
-                            const Pattern *p, const uint8_t *buf, size_t size)
+static bool is_sought(const StreamRelay *r, int i)
 {
-    bool whole = false;
-    size_t at;
-
-    if (!p->size || r->mark[anchor] >= 0) {
-        return size;
-    }
-    at = find_pattern(p, buf, size, &whole);
-    if (at < size && whole) {
-        r->mark[anchor] = r->seen->len + at;
-        return size;
-    }
-    return at;
+    return r->pattern[i].known &&
+           (r->single ? i != WORD && r->mark[i] < 0 : i == WORD);
 }
 
-/* How many bytes are there until the point? */
-static uint64_t until_point(StreamRelay *r)
+static void look_for_patterns(StreamRelay *r, Link *l)
 {
-    uint64_t position;
+    bool whole;
+    int i;
 
-    if (r->point.offset == UINT64_MAX || r->mark[r->point.anchor] < 0) {
-        return UINT64_MAX;
-    }
-    position = r->mark[r->point.anchor] + r->point.offset;
-    g_assert_cmpuint(position, >=, r->seen->len);
-    return position - r->seen->len;
-}
+    learn_patterns(r, l);
+    for (i = 0; i < PATTERNS; i++) {
+        while (is_sought(r, i)) {
+            size_t at = find_pattern(&r->pattern[i], l, l->searched[i],
+                                     &whole);
 
-static void shut_down(StreamRelay *r)
-{
-    shutdown(r->source_fd, SHUT_RDWR);
-    if (r->dest_fd >= 0) {
-        shutdown(r->dest_fd, SHUT_RDWR);
-    }
-}
-
-static void close_ends(StreamRelay *r)
-{
-    close(r->source_fd);
-    r->source_fd = -1;
-    if (r->dest_fd >= 0) {
-        close(r->dest_fd);
-        r->dest_fd = -1;
-    }
-}
-
-/* The point is reached.  Returns false if the stream has ended here. */
-static bool do_deed(StreamRelay *r)
-{
-    bool go_on;
-
-    g_mutex_lock(&r->lock);
-    r->reached = true;
-    switch (r->deed) {
-    case RELAY_HOLD:
-        r->state = STATE_HELD;
-        g_cond_broadcast(&r->cond);
-        while (r->state == STATE_HELD) {
-            g_cond_wait(&r->cond, &r->lock);
+            l->searched[i] = at;
+            if (!whole) {
+                break;
+            }
+            l->searched[i] += PATTERN_SIZE;
+            if (i != WORD) {
+                r->mark[i] = at;
+                break;
+            }
+            r->words++;
+            if (r->hold & RELAY_MAIN && l->limit == SIZE_MAX &&
+                at >= l->written) {
+                /* Behind the record that the channels are synchronized */
+                l->limit = at + PATTERN_SIZE + 1;
+            }
         }
-        break;
-    case RELAY_CLOSE:
-        close_ends(r);
+    }
+}
+
+static void look_for_what_is_waited_for(StreamRelay *r, Link *l)
+{
+    const uint8_t *bytes = l->bytes->data;
+    const uint8_t *found;
+
+    if (!r->seek || !l->bytes->len) {
+        return;
+    }
+    found = memmem(bytes + l->sought, l->bytes->len - l->sought, r->seek,
+                   r->seek_size);
+    l->sought = found ? found - bytes + r->seek_size
+                      : MAX(l->sought + r->seek_size, l->bytes->len) -
+                        r->seek_size;
+    if (found) {
+        r->seek = NULL;
+        r->speed = r->seek_stop ? RELAY_STOP : r->speed;
+    }
+}
+
+/* How far may the stream get? */
+static size_t limit_of(const StreamRelay *r, const Link *l)
+{
+    if (!r->single) {
+        return l->limit;
+    }
+    return r->point.offset == UINT64_MAX || r->mark[r->point.anchor] < 0
+           ? SIZE_MAX : r->mark[r->point.anchor] + r->point.offset;
+}
+
+/* What may turn out to be where the stream is held stays here. */
+static size_t may_be_written(const StreamRelay *r, const Link *l)
+{
+    size_t end = MIN(l->bytes->len, limit_of(r, l));
+    int i;
+
+    for (i = 0; !l->ended && is_main(l) && i < PATTERNS; i++) {
+        if (is_sought(r, i) && (r->single || r->hold & RELAY_MAIN)) {
+            end = MIN(end, l->searched[i]);
+        }
+    }
+    return MAX(end, l->written) - l->written;
+}
+
+/* ---- The thread ---- */
+
+static void shut_down(Link *l)
+{
+    shutdown(l->in, SHUT_RDWR);
+    shutdown(l->out, SHUT_RDWR);
+}
+
+static void close_ends(Link *l)
+{
+    if (l->in >= 0) {
+        close(l->in);
+    }
+    if (l->out >= 0) {
+        close(l->out);
+    }
+    l->in = l->out = -1;
+}
+
+/* Nothing more is going to be read from either end. */
+static void end_link(StreamRelay *r, Link *l)
+{
+    shut_down(l);
+    l->ended = true;
+    l->written = l->bytes->len;
+    if (r->single) {
         r->state = STATE_ENDED;
-        break;
-    case RELAY_SHUTDOWN:
-        shut_down(r);
-        r->state = STATE_ENDED;
-        break;
     }
-    go_on = r->state == STATE_RUNNING && !r->quit;
-    g_mutex_unlock(&r->lock);
-    return go_on;
 }
 
-static bool send_all(int fd, const uint8_t *buf, size_t size)
+static void add_link(StreamRelay *r, int in, int out)
 {
-    while (size) {
-        ssize_t n = send(fd, buf, size, MSG_NOSIGNAL);
-
-        if (n < 0) {
-            return false;
-        }
-        buf += n;
-        size -= n;
-    }
-    return true;
-}
-
-/* How many of these bytes, the next ones, are to be let through now? */
-static size_t may_pass(StreamRelay *r, const uint8_t *buf, size_t size)
-{
-    size_t n;
-
-    learn_final_pattern(r);
-    n = look_for_mark(r, RELAY_FINAL, &r->final, buf, size);
-    return MIN(n, look_for_mark(r, RELAY_EOF, &eof_pattern, buf, size));
-}
-
-/*
- * Let bytes through, up to the point.  Returns false at the end.
- *
- * Bytes that may be the beginning of a mark wait in r->ahead for those that
- * follow, since the source may be waiting for its buffer to be empty.
- */
-static bool forward(StreamRelay *r)
-{
-    uint8_t buf[PATTERN_MAX + CHUNK];
-    size_t ahead = r->ahead->len;
-    ssize_t size;
-    size_t n, taken;
-
-    if (ahead) {
-        memcpy(buf, r->ahead->data, ahead);
-    }
-    size = recv(r->source_fd, buf + ahead, CHUNK, MSG_PEEK);
-    if (size <= 0 && !ahead) {
-        return false;
-    }
-    n = size > 0 ? may_pass(r, buf, ahead + size) : ahead;
-    taken = n > ahead ? n - ahead : 0;
-    if (!n) {
-        taken = size;
-        g_assert_cmpuint(ahead + taken, <, PATTERN_MAX);
-    }
-    n = MIN(n, until_point(r));
-    taken = n ? MIN(taken, n > ahead ? n - ahead : 0) : taken;
-    if (taken) {
-        g_assert_cmpint(recv(r->source_fd, buf + ahead, taken, 0), ==, taken);
-    }
-    g_byte_array_set_size(r->ahead, 0);
-    g_byte_array_append(r->ahead, buf + n, ahead + taken - n);
-    g_byte_array_append(r->seen, buf, n);
-    return r->dest_fd < 0 || send_all(r->dest_fd, buf, n);
-}
-
-/* What the destination says.  Returns false if it has gone. */
-static bool forward_back(StreamRelay *r)
-{
-    uint8_t buf[CHUNK];
-    ssize_t size = recv(r->dest_fd, buf, sizeof(buf), 0);
-
-    if (size <= 0) {
-        return false;
-    }
-    send_all(r->source_fd, buf, size);
-    return true;
-}
-
-static bool is_to_quit(StreamRelay *r)
-{
-    bool quit;
-
-    g_mutex_lock(&r->lock);
-    quit = r->quit;
-    g_mutex_unlock(&r->lock);
-    return quit;
-}
-
-static bool step(StreamRelay *r)
-{
-    struct pollfd fds[2] = {
-        { .fd = r->source_fd, .events = POLLIN },
-        { .fd = r->dest_fd, .events = POLLIN },
+    g_assert_cmpint(r->links, <, LINKS_MAX);
+    r->link[r->links++] = (Link) {
+        .in = in,
+        .out = out,
+        .bytes = g_byte_array_new(),
+        .limit = SIZE_MAX,
     };
+}
 
-    if (!until_point(r)) {
-        return do_deed(r);
+/* May more of it be read?  A single stream is not read ahead. */
+static bool may_be_read(const StreamRelay *r, const Link *l)
+{
+    return !l->ended && (r->single ? !may_be_written(r, l)
+                                   : r->speed != RELAY_STOP);
+}
+
+static void take_bytes(StreamRelay *r, Link *l)
+{
+    size_t size = r->speed == RELAY_SLOW ? TRICKLE : CHUNK;
+    size_t before = l->bytes->len;
+    ssize_t n;
+
+    g_byte_array_set_size(l->bytes, before + size);
+    n = recv(l->in, l->bytes->data + before, size, MSG_PEEK | MSG_DONTWAIT);
+    g_byte_array_set_size(l->bytes, before + MAX(n, 0));
+    if (n <= 0) {
+        l->ended = !n || (errno != EAGAIN && errno != EINTR);
+        return;
     }
-    if (poll(fds, 2, -1) < 0) {
-        return errno == EINTR;
+    if (is_main(l)) {
+        look_for_patterns(r, l);
     }
-    if (fds[1].revents && !forward_back(r)) {
-        return false;
+    look_for_what_is_waited_for(r, l);
+    /* What is behind the point stays unread. */
+    if (r->single && l->bytes->len > limit_of(r, l)) {
+        g_byte_array_set_size(l->bytes, MAX(limit_of(r, l), before));
     }
-    return !fds[0].revents || forward(r);
+    n = l->bytes->len - before;
+    if (n) {
+        g_assert_cmpint(recv(l->in, l->bytes->data + before, n, 0), ==, n);
+    }
+}
+
+static void give_bytes(StreamRelay *r, Link *l)
+{
+    size_t size = may_be_written(r, l);
+    ssize_t n = size && l->out >= 0
+                ? send(l->out, l->bytes->data + l->written, size,
+                       MSG_DONTWAIT | MSG_NOSIGNAL) : size;
+
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        end_link(r, l);
+        return;
+    }
+    l->written += MAX(n, 0);
+    if (l->ended && l->written == l->bytes->len) {
+        r->single ? end_link(r, l) : (void)shutdown(l->out, SHUT_WR);
+    }
+}
+
+/* What the destination says */
+static void take_bytes_back(StreamRelay *r, Link *l)
+{
+    uint8_t buf[4096];
+    ssize_t n = recv(l->out, buf, sizeof(buf), MSG_DONTWAIT);
+
+    if (n > 0) {
+        n = send(l->in, buf, n, MSG_NOSIGNAL);
+    } else if (!n || (errno != EAGAIN && errno != EINTR)) {
+        end_link(r, l);
+    }
+}
+
+static void do_deed(StreamRelay *r, Link *l)
+{
+    r->reached = true;
+    if (r->deed == RELAY_HOLD) {
+        r->state = STATE_HELD;
+        return;
+    }
+    r->deed == RELAY_CLOSE ? close_ends(l) : shut_down(l);
+    r->state = STATE_ENDED;
+}
+
+static void serve_link(StreamRelay *r, Link *l, bool in, bool back)
+{
+    if (back) {
+        take_bytes_back(r, l);
+    }
+    if (in && r->state == STATE_RUNNING && may_be_read(r, l)) {
+        take_bytes(r, l);
+    }
+    if (r->state == STATE_RUNNING) {
+        give_bytes(r, l);
+    }
+    if (r->state == STATE_RUNNING && l->written == limit_of(r, l) &&
+        r->single) {
+        do_deed(r, l);
+    }
+}
+
+/* Returns how many there are: two, and two of each link. */
+static int what_to_wait_for(const StreamRelay *r, struct pollfd *fds)
+{
+    int n = 0, i;
+
+    fds[n++] = (struct pollfd) { .fd = r->wake, .events = POLLIN };
+    fds[n++] = (struct pollfd) { .fd = r->listen_fd, .events = POLLIN };
+    for (i = 0; r->state == STATE_RUNNING && i < r->links; i++) {
+        const Link *l = &r->link[i];
+        bool full = may_be_written(r, l);
+
+        fds[n++] = (struct pollfd) {
+            .fd = may_be_read(r, l) ? l->in : -1,
+            .events = POLLIN,
+        };
+        fds[n++] = (struct pollfd) {
+            .fd = l->ended && l->written == l->bytes->len ? -1 : l->out,
+            .events = full ? POLLIN | POLLOUT : POLLIN,
+        };
+    }
+    return n;
 }
 
 static void *relay_thread(void *opaque)
 {
     StreamRelay *r = opaque;
+    struct pollfd fds[2 + 2 * LINKS_MAX];
+    uint64_t count;
 
-    while (!is_to_quit(r) && step(r)) {
-        continue;
-    }
     g_mutex_lock(&r->lock);
-    if (r->state != STATE_ENDED) {
-        shut_down(r);
-        r->state = STATE_ENDED;
+    while (!r->quit && r->state != STATE_ENDED) {
+        int n = what_to_wait_for(r, fds), i;
+        bool slow = r->speed == RELAY_SLOW;
+
+        g_mutex_unlock(&r->lock);
+        poll(fds, n, -1);
+        if (slow) {
+            g_usleep(TRICKLE_US);
+        }
+        g_mutex_lock(&r->lock);
+        if (fds[0].revents) {
+            g_assert_cmpint(read(r->wake, &count, sizeof(count)), ==,
+                            sizeof(count));
+        }
+        if (fds[1].revents) {
+            add_link(r, accept(r->listen_fd, NULL, NULL),
+                     relay_connect(r->dest_path));
+        }
+        for (i = 0; i < r->links && r->state == STATE_RUNNING; i++) {
+            const struct pollfd *fd = &fds[2 + 2 * i];
+            bool known = 2 + 2 * i < n;
+
+            serve_link(r, &r->link[i], known && fd[0].revents,
+                       known && fd[1].revents & ~POLLOUT);
+        }
+        g_cond_broadcast(&r->cond);
     }
-    g_cond_broadcast(&r->cond);
     g_mutex_unlock(&r->lock);
     return NULL;
 }
 
-int relay_connect(const char *path)
+/* ---- What a test does ---- */
+
+static struct sockaddr_un unix_address(const char *path)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpuint(g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)),
+                     <, sizeof(addr.sun_path));
+    return addr;
+}
+
+int relay_connect(const char *path)
+{
+    struct sockaddr_un addr = unix_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpuint(g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)),
-                     <, sizeof(addr.sun_path));
     g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
                     0);
     return fd;
 }
 
-StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy)
+static StreamRelay *new_relay(RelayState state)
 {
     StreamRelay *r = g_new0(StreamRelay, 1);
+
+    g_mutex_init(&r->lock);
+    g_cond_init(&r->cond);
+    r->wake = eventfd(0, EFD_CLOEXEC);
+    g_assert_cmpint(r->wake, >=, 0);
+    r->listen_fd = -1;
+    r->mark[RELAY_FINAL] = r->mark[RELAY_EOF] = -1;
+    r->pattern[RELAY_EOF] = eof_pattern;
+    r->state = state;
+    return r;
+}
+
+static void lock(StreamRelay *r)
+{
+    g_mutex_lock(&r->lock);
+}
+
+static void unlock(StreamRelay *r)
+{
+    uint64_t one = 1;
+
+    g_mutex_unlock(&r->lock);
+    g_assert_cmpint(write(r->wake, &one, sizeof(one)), ==, sizeof(one));
+}
+
+static gint64 deadline(void)
+{
+    return g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+}
+
+static void wait_for_change(StreamRelay *r, gint64 end)
+{
+    g_assert_true(g_cond_wait_until(&r->cond, &r->lock, end));
+}
+
+StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy)
+{
+    StreamRelay *r = new_relay(STATE_HELD);
     int size = roomy ? LARGE_BUFFER : SMALL_BUFFER;
     int fds[2];
 
@@ -333,44 +516,75 @@ StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy)
                                  "{ 'execute': 'getfd', 'arguments': {"
                                  " 'fdname': 'relay' } }");
     close(fds[1]);
-
-    g_mutex_init(&r->lock);
-    g_cond_init(&r->cond);
-    r->source_fd = fds[0];
-    r->dest_fd = dest_socket ? relay_connect(dest_socket) : -1;
-    r->seen = g_byte_array_new();
-    r->ahead = g_byte_array_new();
-    r->mark[RELAY_FINAL] = r->mark[RELAY_EOF] = -1;
-    r->state = STATE_RUNNING;
-    r->deed = RELAY_HOLD;
+    r->single = true;
+    add_link(r, fds[0], dest_socket ? relay_connect(dest_socket) : -1);
     r->thread = g_thread_new("relay", relay_thread, r);
-    g_assert_true(relay_wait(r));
     return r;
+}
+
+StreamRelay *relay_listen(BGuest *dest)
+{
+    StreamRelay *r = new_relay(STATE_RUNNING);
+    struct sockaddr_un addr;
+
+    r->dest_path = dest->socket;
+    dest->socket = g_strdup_printf("%s.relay", r->dest_path);
+    addr = unix_address(dest->socket);
+    r->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(r->listen_fd, >=, 0);
+    g_assert_cmpint(bind(r->listen_fd, (struct sockaddr *)&addr,
+                         sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(r->listen_fd, LINKS_MAX), ==, 0);
+    r->thread = g_thread_new("relay", relay_thread, r);
+    return r;
+}
+
+void relay_free(StreamRelay *r)
+{
+    int i;
+
+    lock(r);
+    r->quit = true;
+    unlock(r);
+    g_thread_join(r->thread);
+    for (i = 0; i < r->links; i++) {
+        shut_down(&r->link[i]);
+        close_ends(&r->link[i]);
+        g_byte_array_free(r->link[i].bytes, true);
+    }
+    if (r->dest_path) {
+        close(r->listen_fd);
+        unlink(r->dest_path);
+        g_free(r->dest_path);
+    }
+    close(r->wake);
+    g_mutex_clear(&r->lock);
+    g_cond_clear(&r->cond);
+    g_free(r);
 }
 
 void relay_until(StreamRelay *r, RelayPoint at, RelayDeed deed)
 {
-    g_mutex_lock(&r->lock);
+    lock(r);
     g_assert_cmpint(r->state, ==, STATE_HELD);
     r->point = at;
     r->deed = deed;
     r->reached = false;
     r->state = STATE_RUNNING;
-    g_cond_broadcast(&r->cond);
-    g_mutex_unlock(&r->lock);
+    unlock(r);
 }
 
 bool relay_wait(StreamRelay *r)
 {
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    gint64 end = deadline();
     bool held;
 
-    g_mutex_lock(&r->lock);
+    lock(r);
     while (r->state == STATE_RUNNING) {
-        g_assert_true(g_cond_wait_until(&r->cond, &r->lock, end));
+        wait_for_change(r, end);
     }
     held = r->state == STATE_HELD;
-    g_mutex_unlock(&r->lock);
+    unlock(r);
     return held;
 }
 
@@ -378,16 +592,16 @@ bool relay_reached(StreamRelay *r)
 {
     bool reached;
 
-    g_mutex_lock(&r->lock);
+    lock(r);
     reached = r->reached;
-    g_mutex_unlock(&r->lock);
+    unlock(r);
     return reached;
 }
 
 const GByteArray *relay_bytes(StreamRelay *r)
 {
     g_assert_cmpint(r->state, ==, STATE_ENDED);
-    return r->seen;
+    return r->link[0].bytes;
 }
 
 int64_t relay_mark(StreamRelay *r, RelayAnchor anchor)
@@ -396,23 +610,116 @@ int64_t relay_mark(StreamRelay *r, RelayAnchor anchor)
     return r->mark[anchor];
 }
 
-void relay_free(StreamRelay *r)
+void relay_set_speed(StreamRelay *r, RelaySpeed speed)
 {
+    lock(r);
+    r->speed = speed;
+    unlock(r);
+}
+
+void relay_hold(StreamRelay *r, int what)
+{
+    int i;
+
+    lock(r);
+    r->hold = what;
+    for (i = 0; i < r->links; i++) {
+        Link *l = &r->link[i];
+
+        l->limit = what & RELAY_CHANNELS && !is_main(l) ? l->bytes->len
+                                                        : SIZE_MAX;
+    }
+    unlock(r);
+}
+
+int relay_words(StreamRelay *r)
+{
+    int words;
+
+    lock(r);
+    words = r->words;
+    unlock(r);
+    return words;
+}
+
+void relay_wait_words(StreamRelay *r, int n)
+{
+    gint64 end = deadline();
+
+    lock(r);
+    while (r->words < n) {
+        wait_for_change(r, end);
+    }
+    unlock(r);
+}
+
+void relay_wait_bytes(StreamRelay *r, const void *bytes, size_t size,
+                      bool stop)
+{
+    gint64 end = deadline();
+    int i;
+
+    lock(r);
+    r->seek = bytes;
+    r->seek_size = size;
+    r->seek_stop = stop;
+    r->speed = stop ? RELAY_FREE : r->speed;
+    for (i = 0; i < r->links; i++) {
+        look_for_what_is_waited_for(r, &r->link[i]);
+    }
+    unlock(r);
+    lock(r);
+    while (r->seek) {
+        wait_for_change(r, end);
+    }
+    unlock(r);
+}
+
+/* What the destination has taken, or with @in what the source has to give */
+static uint64_t progress(StreamRelay *r, bool in)
+{
+    uint64_t sum = 0;
+    int i;
+
     g_mutex_lock(&r->lock);
-    r->quit = true;
-    if (r->state != STATE_ENDED) {
-        shut_down(r);
-        r->state = STATE_RUNNING;
-        g_cond_broadcast(&r->cond);
+    for (i = 0; i < r->links; i++) {
+        int queued = 0;
+
+        if (in) {
+            ioctl(r->link[i].in, FIONREAD, &queued);
+            sum += queued;
+        } else {
+            ioctl(r->link[i].out, SIOCOUTQ, &queued);
+            sum += r->link[i].written - queued;
+        }
     }
     g_mutex_unlock(&r->lock);
-    g_thread_join(r->thread);
-    if (r->source_fd >= 0) {
-        close_ends(r);
+    return sum;
+}
+
+static void wait_without_progress(StreamRelay *r, bool in)
+{
+    uint64_t before = progress(r, in);
+    gint64 end = deadline();
+    int still = 0;
+
+    while (still < SETTLED_US) {
+        uint64_t now;
+
+        g_usleep(LOOK_US);
+        now = progress(r, in);
+        still = now == before ? still + LOOK_US : 0;
+        before = now;
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
-    g_byte_array_free(r->seen, true);
-    g_byte_array_free(r->ahead, true);
-    g_mutex_clear(&r->lock);
-    g_cond_clear(&r->cond);
-    g_free(r);
+}
+
+void relay_settle(StreamRelay *r)
+{
+    wait_without_progress(r, false);
+}
+
+void relay_wait_stuck(StreamRelay *r)
+{
+    wait_without_progress(r, true);
 }

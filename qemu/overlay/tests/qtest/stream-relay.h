@@ -1,9 +1,15 @@
 /*
  * A relay between the source and the destination of a migration
  *
- * It lets through as many bytes as it is told to, and then holds the stream
- * or cuts it.  The source's end has a small buffer, so that the source cannot
- * be far ahead of what the destination has got.
+ * There are two kinds of it.  One has a single stream, lets through as many
+ * bytes as it is told to, and then holds the stream or cuts it.  The source's
+ * end has a small buffer, so that the source cannot be far ahead of what the
+ * destination has got.
+ *
+ * The other one listens in place of the destination, and each connection of the
+ * source, such as multifd's, gets one to the destination.  What the source
+ * writes is kept until the destination may have it, so that the channels, or
+ * the main one, can be as late as a test wants while the source goes on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,6 +18,22 @@
 #define TESTS_STREAM_RELAY_H
 
 #include "balloon-guest.h"
+
+typedef struct StreamRelay StreamRelay;
+
+/**
+ * relay_free: Cut what still goes on, and free the relay
+ */
+void relay_free(StreamRelay *relay);
+
+/**
+ * relay_connect: Connect to where a destination listens
+ *
+ * Returns: the socket
+ */
+int relay_connect(const char *path);
+
+/* ---- A single stream ---- */
 
 /* What positions in the stream are counted from */
 typedef enum RelayAnchor {
@@ -34,8 +56,6 @@ typedef enum RelayDeed {
     RELAY_CLOSE,                /* close both ends, with bytes unread */
     RELAY_SHUTDOWN,             /* shut both ends down */
 } RelayDeed;
-
-typedef struct StreamRelay StreamRelay;
 
 /**
  * relay_new: Make a relay that holds the stream at its first byte
@@ -77,16 +97,67 @@ const GByteArray *relay_bytes(StreamRelay *relay);
  */
 int64_t relay_mark(StreamRelay *relay, RelayAnchor anchor);
 
-/**
- * relay_free: Cut the stream if it still goes on, and free the relay
- */
-void relay_free(StreamRelay *relay);
+/* ---- Any number of connections ---- */
+
+typedef enum RelaySpeed {
+    RELAY_FREE,
+    RELAY_SLOW,                 /* read 3 MiB a second of each at most */
+    RELAY_STOP,                 /* do not even read: the source has to wait */
+} RelaySpeed;
+
+enum {
+    /* What comes in by multifd's channels from now on */
+    RELAY_CHANNELS = 1,
+    /*
+     * The main channel, from the word in the next part of section "skip" on,
+     * with the guest running.  What comes before the word, that the channels
+     * are synchronized, gets through.
+     */
+    RELAY_MAIN = 2,
+};
 
 /**
- * relay_connect: Connect to where a destination listens
- *
- * Returns: the socket
+ * relay_listen: Listen in place of the destination
+ * @dest: the relay takes its place: dest->socket is where it listens then
  */
-int relay_connect(const char *path);
+StreamRelay *relay_listen(BGuest *dest);
+
+void relay_set_speed(StreamRelay *relay, RelaySpeed speed);
+
+/**
+ * relay_hold: Keep what the source writes from the destination
+ * @what: RELAY_CHANNELS or RELAY_MAIN; 0 lets all through again
+ */
+void relay_hold(StreamRelay *relay, int what);
+
+/**
+ * relay_words: How many parts of section "skip" has the source written,
+ * without the guest stopped?
+ */
+int relay_words(StreamRelay *relay);
+
+/**
+ * relay_wait_words: Wait until it has written @n
+ */
+void relay_wait_words(StreamRelay *relay, int n);
+
+/**
+ * relay_wait_bytes: Wait until the source has written @bytes, in any channel,
+ * after what was waited for before
+ * @stop: stop as soon as it has
+ */
+void relay_wait_bytes(StreamRelay *relay, const void *bytes, size_t size,
+                      bool stop);
+
+/**
+ * relay_settle: Wait until the destination has taken all that it is going to
+ * take, while something is being held
+ */
+void relay_settle(StreamRelay *relay);
+
+/**
+ * relay_wait_stuck: Wait until the source has to wait for the relay
+ */
+void relay_wait_stuck(StreamRelay *relay);
 
 #endif
