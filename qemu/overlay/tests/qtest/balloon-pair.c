@@ -383,8 +383,9 @@ void bp_assert_populated_as_before(BGuest *g, const bool *before)
 
     for (i = 0; i < g->options.ram_size / BALLOON_PAGE; i++) {
         if (after[i] && !any_of_page(before, i)) {
-            g_error("address 0x%" PRIx64 " is populated on the %s",
-                    i * BALLOON_PAGE, g->socket ? "destination" : "source");
+            g_error("address 0x%" PRIx64 " is populated in process %d, and was "
+                    "not before on the source", i * BALLOON_PAGE,
+                    (int)qtest_pid(g->qts));
         }
     }
 }

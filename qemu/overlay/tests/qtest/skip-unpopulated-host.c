@@ -1,15 +1,12 @@
 /*
  * Tests of migration capability skip-unpopulated: files, a host that does not
- * tell, swapped-out memory, huge pages, and anything at any time
+ * tell, huge pages, and anything at any time
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include <sys/prctl.h>
-#include <sys/swap.h>
-#include <sys/sysinfo.h>
-#include <sys/syscall.h>
 #include "qobject/qlist.h"
 #include "host-memory.h"
 #include "skip-unpopulated.h"
@@ -232,117 +229,6 @@ static void test_falls_silent(void)
     assert_left_alone(p.source, "ram0", RAM_SIZE, "undecided");
     bg_assert_same_memory(p.source, p.dest);
     bp_end(&p);
-}
-
-/* ---- Swap ---- */
-
-#define SWAP_SIZE (32 * MiB)
-
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
-
-/* The host may have filled what there is. */
-static bool have_swap(void)
-{
-    struct sysinfo info;
-
-    g_assert_cmpint(sysinfo(&info), ==, 0);
-    return (uint64_t)info.freeswap * info.mem_unit >= SWAP_SIZE / 2;
-}
-
-/* Add a swap file.  Returns NULL if that cannot be done. */
-static char *add_swap(void)
-{
-    char *path = hm_temp_path(g_get_tmp_dir(), "swap");
-    g_autofree uint8_t *data = g_malloc0(SWAP_SIZE);
-    uint32_t version = 1, last_page = SWAP_SIZE / 4096 - 1;
-
-    memcpy(data + 1024, &version, sizeof(version));
-    memcpy(data + 1028, &last_page, sizeof(last_page));
-    memcpy(data + 4086, "SWAPSPACE2", 10);
-    g_assert_true(g_file_set_contents(path, (char *)data, SWAP_SIZE, NULL));
-    chmod(path, 0600);
-    if (swapon(path, 0) < 0) {
-        unlink(path);
-        g_free(path);
-        return NULL;
-    }
-    return path;
-}
-
-static void remove_swap(char *path)
-{
-    if (path) {
-        swapoff(path);
-        unlink(path);
-        g_free(path);
-    }
-}
-
-static uint64_t pages_swapped_out(void)
-{
-    g_autofree char *text = NULL;
-    char *at;
-
-    g_assert_true(g_file_get_contents("/proc/vmstat", &text, NULL, NULL));
-    at = strstr(text, "\npswpout ");
-    return at ? g_ascii_strtoull(at + strlen("\npswpout "), NULL, 10) : 0;
-}
-
-/* Have the host swap out memory of the guest; returns false if it does not. */
-static bool swap_out(BGuest *g, uint64_t start, uint64_t length)
-{
-    struct iovec iov = {
-        .iov_base = (void *)(uintptr_t)(g->hva + start),
-        .iov_len = length,
-    };
-    uint64_t before = pages_swapped_out();
-    int fd = syscall(SYS_pidfd_open, qtest_pid(g->qts), 0);
-    bool done;
-
-    g_assert_cmpint(fd, >=, 0);
-    done = syscall(SYS_process_madvise, fd, &iov, 1, MADV_PAGEOUT, 0) > 0;
-    close(fd);
-    return done && pages_swapped_out() >= before + length / BALLOON_PAGE / 2;
-}
-
-static void check_swapped_out(BGBackend backend)
-{
-    BGOptions options = { .backend = backend, .no_device = true };
-    BPair p = unpopulated_start(&options, NULL);
-    g_autofree bool *before = NULL;
-
-    bp_scatter(p.source);
-    before = bp_populated_of(p.source);
-    if (swap_out(p.source, 40 * MiB, 8 * MiB)) {
-        migrate(&p);
-        g_assert_cmpint(bp_skipped_pages(p.source), ==,
-                        bp_count_unpopulated(before, RAM_SIZE));
-        bg_assert_same_memory(p.source, p.dest);
-    } else {
-        g_test_skip("the host does not swap out when it is asked to");
-    }
-    bp_end(&p);
-}
-
-static void test_swapped_out(gconstpointer data)
-{
-    char *path;
-
-    if (g_test_subprocess()) {
-        check_swapped_out(GPOINTER_TO_INT(data));
-        return;
-    }
-    path = have_swap() ? NULL : add_swap();
-    if (!have_swap()) {
-        g_test_skip("there is no swap, and none can be added");
-        return;
-    }
-    if (!hm_passes_in_subprocess()) {
-        g_test_fail();
-    }
-    remove_swap(path);
 }
 
 /* ---- Huge pages that come by themselves ---- */
@@ -582,7 +468,6 @@ void add_host_tests(void)
     qtest_add_func(PROGRAM "/alone/not-guest-ram", test_not_guest_ram);
     qtest_add_func(PROGRAM "/alone/silent-host", test_silent_host);
     qtest_add_func(PROGRAM "/alone/falls-silent", test_falls_silent);
-    bp_add_backend_tests(PROGRAM, "swapped-out", test_swapped_out);
     qtest_add_func(PROGRAM "/zeroes-in-huge-page", test_zeroes_in_huge_page);
     qtest_add_func(PROGRAM "/random", test_random);
 }
