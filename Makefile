@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu bench install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu mutants bench install clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         build everything, then migrate a ballooned guest with and without skip-balloon'
 	@echo 'make test         build everything, then run the tests'
 	@echo "make test-qemu    QEMU's own tests, in the unmodified build, in ours, and in ours with both capabilities on"
+	@echo "make mutants      break QEMU in each of the ways of tests/mutants, and see that a test fails; MUTANTS=\"NAME...\""
 	@echo 'make bench        measure ours against unmodified QEMU, draw build/bench/report.html; BENCH="--profile full"'
 	@echo 'make qemu         QEMU with skip-balloon: build/bin/qemu-system-x86_64'
 	@echo 'make qemu-stock   the same QEMU without it: build/bin/qemu-system-x86_64-stock'
@@ -66,6 +67,10 @@ test: setup
 test-qemu:
 	@qemu/build.sh own_tests
 	@tests/qemu-own/run
+
+# Not part of `make test`: it takes half an hour.
+mutants: qemu-tests qemu-stock program
+	@scripts/mutants.sh $(MUTANTS)
 
 bench: qemu qemu-stock guest program
 	@scripts/bench.sh $(BENCH)

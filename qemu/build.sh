@@ -27,7 +27,7 @@ TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloo
     tests/qtest/skip-scale-test tests/qtest/skip-liar-test
     tests/qtest/skip-postcopy-test tests/qtest/skip-file-test tests/qtest/skip-memory-test tests/qtest/skip-fault-test
     tests/qtest/skip-transport-test tests/qtest/skip-tls-test tests/qtest/skip-rollout-test tests/qtest/skip-record-test
-    tests/qtest/skip-host-test tests/qtest/skip-drop-test tests/qtest/skip-vhost-test tests/qtest/skip-told-test
+    tests/qtest/skip-host-test tests/qtest/skip-inject-test tests/qtest/skip-mutants-test tests/qtest/skip-drop-test tests/qtest/skip-vhost-test tests/qtest/skip-told-test
     tests/qtest/qmp-cmd-test
     tests/unit/test-balloon-codec tests/unit/test-balloon-codec-corpus)
 
