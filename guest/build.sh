@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The test guest: Debian's cloud kernel and an initramfs of one static program and the modules that it loads.
-# Makes build/guest/{vmlinuz,initramfs.cpio.gz,kernel.version}.
+# Makes build/guest/{vmlinuz,vmlinux,initramfs.cpio.gz,kernel.version}.
 #
 # SKIP_BALLOON_KERNEL=linux-image-....deb|DIRECTORY takes that kernel; the directory is an unpacked package (boot, lib).
 
@@ -13,7 +13,7 @@ OUT=$BUILD/guest
 # Wanted, as far as they are modules in this kernel; what they depend on comes along.
 MODULES=(virtio_pci virtio_blk virtio_balloon)
 
-need_packages build-essential dpkg-dev cpio xz-utils
+need_packages build-essential dpkg-dev cpio xz-utils zstd
 
 mkdir -p "$OUT"
 exec 8>"$OUT/lock"
@@ -33,6 +33,7 @@ kernel_open "$source" "$OUT/kernel"
 initramfs_begin "$OUT/initramfs" "${MODULES[@]}"
 logged guest-init gcc -static -O2 -Wall -Wextra -Werror -o "$OUT/initramfs/init" "$ROOT"/guest/*.c
 cp "$VMLINUZ" "$OUT/vmlinuz"
+vmlinux_of "$VMLINUZ" "$OUT/vmlinux"
 printf '%s\n' "${VMLINUZ##*/vmlinuz-}" >"$OUT/kernel.version"
 initramfs_end "$OUT/initramfs" "$OUT/initramfs.cpio.gz"
 printf '%s\n' "$inputs" >"$OUT/inputs"

@@ -32,6 +32,23 @@ kernel_open() {
     [[ -n $VMLINUZ ]] || die "no boot/vmlinuz-* in $1" "Is it a linux-image package? (not -unsigned's debug symbols, not headers)"
 }
 
+# vmlinux_of VMLINUZ FILE: what is packed in it ("The Linux/x86 Boot Protocol": setup_sects, payload_offset and _length),
+# which QEMU loads as it is. To unpack itself takes an emulated processor a second.
+vmlinux_of() {
+    local sectors offset length unpack
+    read -r sectors < <(od -An -tu1 -j 0x1f1 -N 1 "$1")
+    read -r offset length < <(od -An -tu4 -j 0x248 -N 8 "$1")
+    offset=$(((sectors + 1) * 512 + offset))
+    for unpack in zstd xz gzip; do
+        # The last four bytes say how long the rest is when it is unpacked.
+        if head -c $((offset + length - 4)) "$1" | tail -c +$((offset + 1)) | "$unpack" -qdc >"$2" 2>/dev/null; then
+            return
+        fi
+    done
+    # Packed in another way; then it does that itself.
+    cp "$1" "$2"
+}
+
 # module NAME: path of its file, nothing if it is built in or absent. File names may have - where module names have _.
 module() { find "$KERNEL" -path "*/lib/modules/*" -name "${1//[-_]/[-_]}.ko*" -print -quit; }
 

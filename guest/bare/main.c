@@ -138,7 +138,7 @@ static void use_before_giving(uint32_t page)
     }
     pages_check(page);
     if (pages_is_zero(page)) {
-        pages_fill(page);
+        pages_patch(page);
     }
 }
 
@@ -266,7 +266,7 @@ static void write_stretch(Stretch stretch)
         }
         if (kind == 0) {
             pages_clear(page);
-        } else if (kind < 4 || pages_is_vague(page)) {
+        } else if (kind == 1 || pages_is_vague(page)) {
             pages_fill(page);
         } else {
             pages_patch(page);

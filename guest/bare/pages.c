@@ -8,6 +8,12 @@
 #include "serial.h"
 
 #define WORDS (PAGE_SIZE / sizeof(uint32_t))
+/*
+ * How many words are read of most pages, and of how many pages one is read
+ * whole: a prime, so that each round over all memory takes others.
+ */
+#define SAMPLE 16
+#define CHECKS_TO_WHOLE 7
 
 typedef struct Page {
     uint32_t fill;              /* version of most words; 0: they are 0 */
@@ -17,26 +23,30 @@ typedef struct Page {
 } Page;
 
 static Page *table;
+static uint32_t *given_of_unit; /* how many pages of each */
 static uintptr_t base;
 static uint32_t count;
 static uint32_t unit;
 static uint32_t last_version;
+static uint32_t checks;
 
 void pages_start(uintptr_t first_byte, uint32_t n, uint32_t pages_of_unit,
                  void *room)
 {
     table = room;
+    given_of_unit = (uint32_t *)(table + n);
     base = first_byte;
     count = n;
     unit = pages_of_unit;
     for (uint32_t page = 0; page < count; page++) {
         table[page] = (Page) { 0 };
+        given_of_unit[page / unit] = 0;
     }
 }
 
 uint32_t pages_table_size(uint32_t n)
 {
-    return n * sizeof(Page);
+    return n * (sizeof(Page) + sizeof(given_of_unit[0]));
 }
 
 uint32_t pages_count(void)
@@ -87,26 +97,26 @@ static uint32_t *words_of(uint32_t page)
 }
 
 /* Which of the words of a page may differ from the others */
-static uint32_t patched_word(uint32_t page)
+static volatile uint32_t *patched_word(uint32_t page)
 {
-    return page * 37 % WORDS;
+    return words_of(page) + page * 37 % WORDS;
 }
 
 void pages_give(uint32_t page)
 {
     uint32_t first = page - page % unit;
+    uint32_t *n = &given_of_unit[page / unit];
 
-    /*
-     * The host may now let go of all of the unit, if the guest has given all
-     * of it back. What the guest lied about is lost then.
-     */
-    for (uint32_t i = first; i < first + unit && i < count; i++) {
-        if (table[i].given) {
-            table[i].vague = true;
-        }
-    }
+    *n += !table[page].given;
     table[page].given = true;
     table[page].vague = true;
+    /*
+     * The host lets go of a unit when all of it has been given back. What the
+     * guest lied about is lost then.
+     */
+    for (uint32_t i = first; *n == unit && i < first + unit; i++) {
+        table[i].vague = true;
+    }
 }
 
 void pages_let_go(uint32_t page)
@@ -116,6 +126,7 @@ void pages_let_go(uint32_t page)
 
 void pages_take(uint32_t page)
 {
+    given_of_unit[page / unit] -= table[page].given;
     table[page].given = false;
 }
 
@@ -139,13 +150,19 @@ void pages_patch(uint32_t page)
     Page *p = &table[page];
 
     p->patch = ++last_version;
-    store(words_of(page) + patched_word(page), word_of(page, p->patch), 1);
+    *patched_word(page) = word_of(page, p->patch);
 }
 
 void pages_clear(uint32_t page)
 {
-    table[page] = (Page) { .given = table[page].given };
-    store(words_of(page), 0, WORDS);
+    Page *p = &table[page];
+
+    if (p->fill || p->vague) {
+        store(words_of(page), 0, WORDS);
+    } else {
+        *patched_word(page) = 0;
+    }
+    *p = (Page) { .given = p->given };
 }
 
 /* The first of @n words that is not @value, NULL if all are. */
@@ -164,29 +181,38 @@ static const uint32_t *find_other(const uint32_t *words, uint32_t value,
     return equal ? NULL : words - 1;
 }
 
-/* The first word of a page that is not as these versions want it, or NULL. */
+/*
+ * The first word of a page that is not as these versions want it, or NULL: of
+ * all, or of the one that may differ and some others.
+ */
 static const uint32_t *find_wrong(uint32_t page, uint32_t fill,
-                                  uint32_t patch)
+                                  uint32_t patch, bool all)
 {
-    const uint32_t *words = words_of(page);
-    uint32_t i = patched_word(page);
+    const uint32_t *start = words_of(page);
+    const uint32_t *end = start + WORDS;
+    const uint32_t *patched = (const uint32_t *)patched_word(page);
     uint32_t value = word_of(page, fill);
-    const uint32_t *wrong = find_other(words, value, i);
+    const uint32_t *wrong;
 
-    if (!wrong) {
-        wrong = find_other(words + i, word_of(page, patch ? patch : fill), 1);
+    if (*patched_word(page) != word_of(page, patch ? patch : fill)) {
+        return patched;
     }
-    if (!wrong) {
-        wrong = find_other(words + i + 1, value, WORDS - i - 1);
+    if (!all) {
+        start += checks % (WORDS / SAMPLE) * SAMPLE;
+        end = start + SAMPLE;
     }
-    return wrong;
+    if (patched < start || patched >= end) {
+        return find_other(start, value, end - start);
+    }
+    wrong = find_other(start, value, patched - start);
+    return wrong ? wrong : find_other(patched + 1, value, end - patched - 1);
 }
 
 static void __attribute__((noreturn)) report(uint32_t page,
                                              const uint32_t *wrong)
 {
     const Page *p = &table[page];
-    uint32_t version = p->patch && wrong == words_of(page) + patched_word(page)
+    uint32_t version = p->patch && wrong == patched_word(page)
                        ? p->patch : p->fill;
 
     serial_print("SB CORRUPT address=%x wanted=%x%s found=%x given=%u",
@@ -209,13 +235,14 @@ static void found_zero(Page *p)
 void pages_check(uint32_t page)
 {
     Page *p = &table[page];
+    bool all = !(++checks % CHECKS_TO_WHOLE);
     const uint32_t *wrong;
 
-    if (p->vague && !find_wrong(page, 0, 0)) {
+    if (p->vague && !find_wrong(page, 0, 0, all)) {
         found_zero(p);
         return;
     }
-    wrong = find_wrong(page, p->fill, p->patch);
+    wrong = find_wrong(page, p->fill, p->patch, all);
     if (wrong) {
         report(page, wrong);
     }

@@ -13,6 +13,10 @@
  * from the page and from a version, so that an old version, another page and
  * zeroes are told from what is wanted.
  *
+ * Under nested KVM each word that is read or written takes a third of a
+ * microsecond. So most pages hold zeroes and the one word that differs, and
+ * most checks read that word and a few others, in another place each time.
+ *
  * A page is vague from when the guest gives it back until it is known that the
  * host has let go of it, or it is written after it was taken back: until then
  * the host may let go of it at any time. A guest that lies uses only pages
@@ -100,14 +104,15 @@ void pages_fill(uint32_t page);
 void pages_patch(uint32_t page);
 
 /**
- * pages_clear: write zeroes to a page.
+ * pages_clear: write zeroes to a page, where it is not known to hold them.
  * @page: the page; not vague if it is given back
  */
 void pages_clear(uint32_t page);
 
 /**
- * pages_check: read a page. Ends the guest with a line on the serial port if
- * it holds anything but what it has to.
+ * pages_check: read a few words of a page, all of one page in so many. Ends
+ * the guest with a line on the serial port if they are not what they have to
+ * be.
  * @page: the page
  */
 void pages_check(uint32_t page);

@@ -24,6 +24,8 @@
 #define STOCK_JOURNEYS 5
 #define RING_HOPS 2
 #define PROBE_STALL_SECS 30
+/* With the dirty ring a guest may well hang, and hold a processor. */
+#define RING_STALL_SECS 20
 #define TCG "tcg"
 #define KVM "kvm"
 #define KVM_RING "kvm,dirty-ring-size=4096"
@@ -250,6 +252,7 @@ static bool test_dirty_ring(Bench *bench, GError **error)
     g_autoptr(GError) failure = NULL;
     g_autofree char *why = NULL;
 
+    bench->session->stall_secs = RING_STALL_SECS;
     if (runs_with(bench, KVM_RING, &failure) &&
         travel(bench, KVM_RING, "cautious", repeat_precopy, 0, &ours)) {
         return true;

@@ -138,7 +138,7 @@ static bool use_all(Bench *bench, Vm *vm, GError **error)
     if (!balloon_reach(bench->session, vm, TEST_MEMORY, error)) {
         return false;
     }
-    touched = guest_command(vm_guest(vm), "touch 600", error);
+    touched = guest_command(vm_guest(vm), TEST_TOUCH, error);
     return touched && bench_intact(vm, error);
 }
 

@@ -10,6 +10,8 @@
 #define ALIVE_TICKS 3
 #define SKIPPED_SHARE 0.8
 
+static const char *program;
+
 typedef struct Case {
     CaseFunc *func;
     Backend backend;
@@ -38,7 +40,7 @@ static const char *stock_path(void)
 
 static const char *kernel_path(void)
 {
-    return binary("SB_KERNEL", BUILD_DIR "/guest/vmlinuz");
+    return binary("SB_KERNEL", BUILD_DIR "/guest/vmlinux");
 }
 
 static const char *initrd_path(void)
@@ -64,6 +66,25 @@ static const char *missing(Needs needs)
     return NULL;
 }
 
+/* The command that repeats a case; what it depends on is in these, too. */
+static char *command_again(void)
+{
+    static const char *const variables[] = {
+        "SB_BARE_ACCEL", "SB_BARE_HOPS", "SB_BARE_SEED",
+    };
+    GString *command = g_string_new(NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(variables); i++) {
+        const char *value = g_getenv(variables[i]);
+
+        if (value) {
+            g_string_append_printf(command, "%s=%s ", variables[i], value);
+        }
+    }
+    g_string_append_printf(command, "%s -p %s", program, g_test_get_path());
+    return g_string_free(command, FALSE);
+}
+
 static void run_case(gconstpointer opaque)
 {
     const Case *test = opaque;
@@ -81,6 +102,7 @@ static void run_case(gconstpointer opaque)
             .firmware = (const char *const *)dirs,
             .kernel = test->needs & NEEDS_GUEST ? kernel_path() : NULL,
             .initrd = initrd_path(),
+            .append = TEST_APPEND,
             .memory = TEST_MEMORY,
             .workset = TEST_WORKSET,
             .seed = 1,
@@ -98,7 +120,9 @@ static void run_case(gconstpointer opaque)
     session = session_new(g_getenv("SB_KEEP_LOGS"), STALL_SECS, &error);
     bench.session = session;
     if (!session || !test->func(&bench, &error)) {
-        g_test_fail_printf("%s", error->message);
+        g_autofree char *again = command_again();
+
+        g_test_fail_printf("%s; again: %s", error->message, again);
     }
 }
 
@@ -110,6 +134,7 @@ void bench_init(int argc, char **argv)
 
     g_assert(argc < (int)G_N_ELEMENTS(args) - 1);
     memcpy(args, argv, argc * sizeof(*argv));
+    program = argv[0];
     args[argc++] = (char *)"-k";
     g_test_init(&argc, &kept, NULL);
 }

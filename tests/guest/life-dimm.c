@@ -194,7 +194,7 @@ static bool test_dimm(Bench *bench, GError **error)
     g_auto(Life) life = { 0 };
 
     /* Memory above 4 GiB would have Linux set 64 MiB aside for old devices. */
-    bench->config.append = "swiotlb=512";
+    bench->config.append = TEST_APPEND " swiotlb=512";
     life_option(&life, "-m", g_strdup("slots=2,maxmem=1G"));
     if (!life_boot(&life, bench, error) || !plug_and_use(&life, error)) {
         return false;

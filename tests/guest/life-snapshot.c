@@ -7,12 +7,13 @@
 #include "life.h"
 
 /* Smaller still: it is saved and loaded often. */
-#define MEMORY (192 * SIZE_MIB)
-#define LEFT (120 * SIZE_MIB)
+#define MEMORY (144 * SIZE_MIB)
+#define LEFT (96 * SIZE_MIB)
 #define BALLOONED (MEMORY - LEFT)
-#define WORKSET (16 * SIZE_MIB)
+#define WORKSET (8 * SIZE_MIB)
 
-#define SNAPSHOTS 20
+/* On each kind of memory, the guest being inflated and deflated in turn */
+#define SNAPSHOTS 10
 /* How many of them a process loads that was started for that. */
 #define LOADS_EACH 5
 
@@ -76,7 +77,7 @@ static bool wait_moved(Life *life, uint64_t from, uint64_t bytes,
     return true;
 }
 
-/* Of 20, a few may be saved when the balloon has arrived. */
+/* A few may be saved when the balloon has arrived. */
 static bool check_moving(const Moment *moments, GError **error)
 {
     unsigned moving = 0;

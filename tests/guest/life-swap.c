@@ -30,7 +30,7 @@
 #define REPORTED_SHARE 0.5
 
 /* Beside a balloon little of what is free is free in pieces of 2 MiB. */
-#define REPORT_SMALL "page_reporting.page_reporting_order=5"
+#define REPORT_SMALL TEST_APPEND " page_reporting.page_reporting_order=5"
 
 static uint64_t free_swap(void)
 {

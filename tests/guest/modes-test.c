@@ -73,7 +73,7 @@ static bool postcopy(Bench *bench, bool preempt, GError **error)
     if (!balloon_reach(bench->session, destination, TEST_MEMORY, error)) {
         return false;
     }
-    touched = guest_command(vm_guest(destination), "touch 600", error);
+    touched = guest_command(vm_guest(destination), TEST_TOUCH, error);
     return touched && bench_intact(destination, error);
 }
 

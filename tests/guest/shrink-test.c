@@ -145,6 +145,7 @@ static void set_memory(Bench *bench)
 {
     const char *text = g_getenv("SB_SHRINK_MEMORY");
 
+    bench->config.memory = SIZE_GIB;
     if (text) {
         size_parse(text, &bench->config.memory, NULL);
     }
@@ -211,10 +212,12 @@ static bool press(Bench *bench, Vm *vm, const Run *run, GError **error)
 /* Not one process of it was killed: it would have told. */
 static bool test_pressure(Bench *bench, GError **error)
 {
-    g_autoptr(Vm) source = start(bench, "source", false, error);
+    g_autoptr(Vm) source = NULL;
     g_autoptr(Vm) destination = NULL;
     g_auto(Run) run = { 0 };
 
+    bench->config.memory = SIZE_GIB;
+    source = start(bench, "source", false, error);
     destination = source ? start(bench, "destination", true, error) : NULL;
     if (!destination || !run_start(bench, &run, error) ||
         !press(bench, source, &run, error) ||
