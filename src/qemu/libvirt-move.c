@@ -52,8 +52,8 @@ static Call *find_state(const Libvirt *libvirt, GError **error)
     g_autoptr(Call) call = call_new(libvirt, ask_state);
 
     call->text = g_strdup(libvirt->uuid);
-    return execute(libvirt, call, "libvirt does not tell of its domain",
-                   error) ? g_steal_pointer(&call) : NULL;
+    return execute(libvirt, call, "libvirt does not tell of it", error) ?
+           g_steal_pointer(&call) : NULL;
 }
 
 /* Not there, or only defined. */
@@ -129,19 +129,21 @@ static bool check_emulator(const Libvirt *source, const Move *move,
     const Libvirt *destination = monitor_libvirt(move->destination);
     g_autoptr(Call) xml = call_new(source, get_xml);
     g_autoptr(Call) run = call_new(destination, try_emulator);
+    g_autoptr(GError) failure = NULL;
 
-    if (!execute(source, xml, "libvirt does not tell of its domain", error)) {
+    if (!execute(source, xml, "libvirt does not tell of it", error)) {
+        g_prefix_error(error, "%s: ", monitor_title(move->source));
         return false;
     }
     run->text = find_emulator(xml->reply);
-    if (run->text && !execute(destination, run, "it cannot be run", NULL)) {
-        g_set_error(error, SB_ERROR, SB_ERROR_MIGRATION,
-                    "%s: the emulator '%s' cannot be run there: %s",
-                    monitor_title(move->destination), run->text,
-                    run->failure ? run->failure : "libvirt does not answer");
-        return false;
+    if (!run->text || execute(destination, run, "it cannot be run there",
+                              &failure)) {
+        return true;
     }
-    return true;
+    g_propagate_prefixed_error(error, g_steal_pointer(&failure),
+                               "%s: the emulator '%s': ",
+                               monitor_title(move->destination), run->text);
+    return false;
 }
 
 static bool ask_memory(Call *call)

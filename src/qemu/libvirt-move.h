@@ -21,9 +21,9 @@ typedef struct LibvirtHost {
  * nothing.
  * @move: the move
  * @host: where to put what it tells of its host
- * @error: set to SB_ERROR_MIGRATION if it has that domain already, or cannot
- *         run its emulator; to SB_ERROR_PROCESS if libvirt does not tell; or as
- *         by libvirt_open()
+ * @error: set to SB_ERROR_MIGRATION if it has that domain already; to
+ *         SB_ERROR_PROCESS if it cannot run its emulator, or does not tell; or
+ *         as by libvirt_open()
  */
 bool libvirt_move_check(const Move *move, LibvirtHost *host, GError **error);
 

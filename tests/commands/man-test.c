@@ -11,6 +11,7 @@ static const char *const commands[] = {
 };
 
 static char *dir;
+static const char *program;
 
 /* What a program prints; NULL if it fails. */
 static char *get_output(const char *const *args)
@@ -50,7 +51,6 @@ static char *read_page(const char *name)
 /* All that --help says is there. */
 static void test_pages(void)
 {
-    const char *program = g_getenv("SKIP_BALLOON_BINARY");
     g_autofree char *main_page = read_page("skip-balloon");
 
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
@@ -106,8 +106,11 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     dir = g_dir_make_tmp("man-test-XXXXXX", NULL);
-    made = OUTPUT(BUILD_DIR "/../scripts/man.sh",
-                  g_getenv("SKIP_BALLOON_BINARY"), dir);
+    program = g_getenv("SKIP_BALLOON_BINARY");
+    if (!program || !program[0]) {
+        program = BUILD_DIR "/bin/skip-balloon";
+    }
+    made = OUTPUT(BUILD_DIR "/../scripts/man.sh", program, dir);
     g_assert_cmpstr(made, ==, "");
     g_test_add_func("/man/pages", test_pages);
     g_test_add_func("/man/completion", test_completion);

@@ -161,6 +161,8 @@ static void test_refused(void)
     g_auto(Trial) same = { 0 };
     g_auto(Trial) emulator = { 0 };
     g_auto(Trial) memory = { 0 };
+    g_auto(Trial) state = { 0 };
+    g_auto(Trial) xml = { 0 };
     g_auto(Trial) paused = { 0 };
     char *uri = there_uri;
 
@@ -173,12 +175,18 @@ static void test_refused(void)
     assert_failed(&same, "' is active already: name the libvirt of another");
     there_uri = uri;
     try(&emulator, "no-emulator", OPTIONS("-n"));
-    assert_failed(&emulator, "the emulator '/nowhere/qemu' cannot be run "
+    assert_failed(&emulator, "the emulator '/nowhere/qemu': it cannot be run "
                   "there: no such file");
     assert_contains(emulator.told, "\"/nowhere/qemu\"");
     try_with(&memory, "moves", "15", USUAL, OPTIONS("-n"));
     assert_failed(&memory, "the host has 79 KiB of memory left, and the guest "
                   "may take 80 KiB there: free some, or shrink the guest");
+    try(&state, "no-state", OPTIONS("-n"));
+    assert_failed(&state, "nothing has moved: domain 'vm' at 'test://");
+    assert_contains(state.outcome.err, "': libvirt does not tell of it: ");
+    try(&xml, "no-xml", OPTIONS("-n"));
+    assert_failed(&xml, "nothing has moved: domain 'vm': libvirt does not "
+                  "tell of it: not today\n");
     try_with(&paused, "moves", NULL, FIRST({ "query-status", NULL,
              "\"return\": {\"status\": \"paused\"}", NULL }), OPTIONS(NULL));
     assert_failed(&paused, "domain 'vm' does not run its guest, which is ");
@@ -422,9 +430,15 @@ int main(int argc, char **argv)
 
 #else
 
+static void test_nothing(void)
+{
+    g_test_skip("this was built without libvirt, or with a sanitizer");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/migrate-domain/nothing", test_nothing);
     return g_test_run();
 }
 
