@@ -316,6 +316,9 @@ static void test_background(gconstpointer data)
         change_memory(source);
         bg_migrate_limit(source, 0);
         bg_migrate_wait(source, NULL);
+        BG_WAIT(!bg_count_populated(source, GIVEN_BACK * MiB, CHANGED * MiB));
+        BG_WAIT(!bg_count_populated(source, GIVEN_BACK_EARLY * MiB,
+                                    CHANGED * MiB));
         read_cells(source, &cells);
         for (i = FILLED_START; i < RAM_END; i++) {
             assert_cells(cells.skipped, i, i + 1,
