@@ -180,8 +180,7 @@ static const MLayout x86_layouts[] = {
     { "backend/anon", PC(RAM), MAIN, .each_alone = true },
     { "backend/anon-shared", PC(RAM ",share=on"), MAIN },
     { "backend/memfd", PC(MEMFD), MAIN, .each_alone = true },
-    { "backend/memfd-private", PC(MEMFD ",share=off"), MAIN,
-      .each_alone = true },
+    { "backend/memfd-private", PC(MEMFD ",share=off"), MAIN },
     { "backend/shm", PC("memory-backend-shm"), MAIN },
     { "backend/file", PC(FILE_RAM("share=on,discard-data=on")), ON_FULL_DISK,
       .file_size = 16 * MiB },
@@ -226,7 +225,7 @@ static const MLayout x86_layouts[] = {
 
     { "dimm/at-start", PC(RAM), .args = HM_DIMM(RAM),
       MAIN_AND(.id = "dimm-ram", .addr = HM_HIGH_START) },
-    { "dimm/hotplugged", PC(MEMFD), .each_alone = true,
+    { "dimm/hotplugged", PC(MEMFD),
       .prepare = plug_anon_dimm, .dest_args = HM_DIMM(RAM),
       MAIN_AND(.id = "dimm-ram", .addr = HM_HIGH_START) },
     { "dimm/hotplugged-memfd", Q35(RAM),
