@@ -188,14 +188,17 @@ BPair bp_start(const BGOptions *options, const BGOptions *dest_options,
                bool runs)
 {
     BGOptions own = *(dest_options ?: options);
-    g_autofree char *args = g_strdup_printf("-accel tcg -bios %s -S %s",
-                                            firmware_path, own.args ?: "");
+    g_autofree char *args = NULL;
     BPair p = {
         .source = bp_start_source(options, runs),
         .runs = runs,
     };
 
-    own.args = runs ? args : own.args;
+    if (runs) {
+        args = g_strdup_printf("-accel tcg -bios %s -S %s", firmware_path,
+                               own.args ?: "");
+        own.args = args;
+    }
     p.dest = bp_start_destination(&own, false);
     p.dest->options.args = NULL;
     return p;
