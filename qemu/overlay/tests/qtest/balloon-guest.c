@@ -26,7 +26,7 @@
 
 /*
  * What is written without QEMU: much at a time, and up to where main memory is
- * where the guest has it, on every machine
+ * where the guest has it, on the machines of machine_args() here
  */
 #define DIRECT_MIN (16 * BALLOON_PAGE)
 #define DIRECT_MAX (UINT64_C(3) << 30)
@@ -614,7 +614,9 @@ static void send_request(BGuest *g, int queue, uint64_t addr, uint32_t length,
 static bool may_write_directly(BGuest *g, uint64_t start, uint64_t length)
 {
     return length >= DIRECT_MIN && start + length <= DIRECT_MAX &&
-           start + length <= g->options.ram_size && bg_has_status(g, "none");
+           start + length <= g->options.ram_size &&
+           !g->options.machine_args && !g->options.machine_props &&
+           bg_has_status(g, "none");
 }
 
 static void write_directly(BGuest *g, uint64_t addr, const void *buf,
