@@ -646,7 +646,8 @@ static void test_balloon(gconstpointer data)
 #define NAMED_THREADS "-name debug-threads=on"
 
 static const char *const precopy_caps[] = {
-    "skip-balloon", "skip-unpopulated", "return-path", NULL
+    "skip-balloon", "skip-unpopulated", "return-path",
+    "pause-before-switchover", NULL
 };
 static const char *const postcopy_caps[] = {
     "skip-balloon", "skip-unpopulated", "return-path", "postcopy-ram", NULL
@@ -658,8 +659,12 @@ static gint64 deadline(void)
     return g_get_monotonic_time() + HANG_SECONDS * G_USEC_PER_SEC;
 }
 
-/* Wait until @bytes have been sent, or it is over; has it succeeded then? */
-static bool wait_sent(BGuest *g, int64_t bytes, const char *what)
+/*
+ * Wait until @bytes have been sent, or the migration has the status @until, or
+ * it is over; has it succeeded then?
+ */
+static bool wait_sent(BGuest *g, int64_t bytes, const char *until,
+                      const char *what)
 {
     gint64 end = deadline();
     unsigned int times = 0;
@@ -670,6 +675,7 @@ static bool wait_sent(BGuest *g, int64_t bytes, const char *what)
         QDict *ram = qdict_get_qdict(info, "ram");
         bool completed = !strcmp(status, "completed");
         bool over = completed || !strcmp(status, "failed") ||
+                    !strcmp(status, until) ||
                     (ram && qdict_get_int(ram, "transferred") >= bytes);
 
         qobject_unref(info);
@@ -752,7 +758,7 @@ static void try_move(World *w, uint32_t n, int error, bool done,
     bg_migrate_limit(g, SLOW);
     limit_postcopy(g, SLOW_POSTCOPY);
     bg_migrate_start(g, dest);
-    wait_sent(g, SENT_LATE, what);
+    wait_sent(g, SENT_LATE, "pre-switchover", what);
     if (w->postcopy) {
         qtest_qmp_assert_success(g->qts,
                                  "{ 'execute': 'migrate-start-postcopy' }");
@@ -767,7 +773,14 @@ static void try_move(World *w, uint32_t n, int error, bool done,
         bg_fill(g, LATE_START, LATE_SIZE / 4, 8);
     }
     bg_migrate_limit(g, 0);
-    moved = wait_sent(g, INT64_MAX, what);
+    if (!w->postcopy) {
+        wait_sent(g, INT64_MAX, "pre-switchover", what);
+        /* If it has failed there is nothing to go on with. */
+        qobject_unref(qtest_qmp(g->qts, "{ 'execute': 'migrate-continue',"
+                                " 'arguments': {"
+                                " 'state': 'pre-switchover' } }"));
+    }
+    moved = wait_sent(g, INT64_MAX, "completed", what);
     disarm();
     check_messages(what);
     check_placed(w, error, what);
