@@ -112,12 +112,37 @@ bool life_check_gone(Life *life, GError **error)
     return life_map_empty(life, error);
 }
 
+/*
+ * After a reset query-balloon says what it said before, until the driver says
+ * something; with both right, they agree.
+ */
+static bool wait_map(Life *life, uint64_t total, uint64_t ballooned,
+                     GError **error)
+{
+    Stall stall = { 0 };
+    uint64_t left;
+    uint64_t map;
+
+    do {
+        if (!balloon_query(life->vm, &left, error) ||
+            !life_map_bytes(life->vm, NULL, &map, error) ||
+            session_stalled(life->bench->session, &stall, map,
+                            "the map is not as query-balloon says", error) ||
+            !session_sleep(life->bench->session, 10, error)) {
+            return false;
+        }
+    } while (left + map != total || map + NEAR_BYTES < ballooned);
+    return true;
+}
+
 bool life_inflate(Life *life, uint64_t bytes, GError **error)
 {
+    uint64_t total = life->bench->config.memory + life->plugged;
+
     return balloon_reach(life->bench->session, life->vm, bytes, error) &&
+           wait_map(life, total, total - bytes, error) &&
            bench_intact(life->vm, error) &&
-           life_check_map(life, life->bench->config.memory + life->plugged -
-                                bytes, error);
+           life_check_map(life, total - bytes, error);
 }
 
 /* The next QEMU, where the guest is to go. */

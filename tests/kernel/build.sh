@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The guests of the test of `populated` in kernels: Debian's cloud kernels of each suite, and an initramfs of one program.
-# Makes build/kernel/SUITE/{vmlinuz,initramfs.cpio.gz}.
+# Makes build/kernel/SUITE/{vmlinux,initramfs.cpio.gz}.
 #
 #   tests/kernel/build.sh           all
 #   tests/kernel/build.sh SUITE     that one
@@ -23,7 +23,7 @@ SKIP_BALLOON_SUITE=$1
 # shellcheck source=scripts/kernel.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/kernel.sh"
 
-need_packages build-essential pkgconf libglib2.0-dev dpkg-dev cpio xz-utils
+need_packages build-essential pkgconf libglib2.0-dev dpkg-dev cpio xz-utils zstd
 
 OUT=$BUILD/kernel/$SUITE
 OURS=$ROOT/qemu/overlay
@@ -47,7 +47,7 @@ initramfs_begin "$OUT/initramfs" "${MODULES[@]}"
 read -ra glib < <(pkg-config --cflags --static --libs glib-2.0)
 logged "kernel-init-$SUITE" gcc -static -O2 -std=gnu11 -D_GNU_SOURCE -UNDEBUG -Wall -Wextra -Werror \
     -I "$ROOT/tests/unit/include" -I "$OURS" -o "$OUT/initramfs/init" "${SOURCES[@]}" "${glib[@]}"
-cp "$VMLINUZ" "$OUT/vmlinuz"
+vmlinux_of "$VMLINUZ" "$OUT/vmlinux"
 initramfs_end "$OUT/initramfs" "$OUT/initramfs.cpio.gz"
 rm -rf "$KERNEL"
 printf '%s\n' "$inputs" >"$OUT/inputs"
