@@ -17,10 +17,9 @@
 /* Has the guest use most of it when there is no balloon any more. */
 #define TEST_TOUCH "touch 450"
 /*
- * Without what takes long as Linux starts, and has nothing to do with memory;
- * nor has it to find the timer broken if the host is busy.
+ * Without what takes long as Linux starts, and has nothing to do with memory
  */
-#define TEST_APPEND "mitigations=off no_timer_check cryptomgr.notests " \
+#define TEST_APPEND "mitigations=off cryptomgr.notests " \
     "initcall_blacklist=" \
     "load_system_certificate_list,jent_mod_init,cec_init," \
     "bpf_tcp_ca_kfunc_init,bpf_sk_storage_map_iter_init," \

@@ -12,12 +12,15 @@ typedef struct Journey {
     SkipSet skip;               /* capabilities of the moves from now on */
     unsigned vms;               /* how many QEMUs were started */
     uint64_t skipped;           /* pages, of all moves; see move_count() */
+    uint64_t postcopy_bytes;    /* sent in postcopy by the last move */
 } Journey;
 
 /* A way to move it. Leaves it running, in another QEMU or in the same. */
+typedef bool MoveFunc(Journey *journey, GError **error);
+
 typedef struct Move {
     const char *name;
-    bool (*run)(Journey *journey, GError **error);
+    MoveFunc *run;
 } Move;
 
 /* All ways there are */
