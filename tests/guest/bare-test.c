@@ -21,7 +21,7 @@
 #define HUGE_PAGES_NEEDED (2 * (BARE_MEMORY / HUGE_PAGE))
 #define HOPS 3
 /* How often unmodified QEMU has to survive what ours did not */
-#define STOCK_JOURNEYS 5
+#define STOCK_JOURNEYS 25
 #define RING_HOPS 2
 #define PROBE_STALL_SECS 30
 /* With the dirty ring a guest may well hang, and hold a processor. */
