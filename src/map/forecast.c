@@ -46,12 +46,13 @@ static uint64_t zeroes_at_least(uint64_t populated, uint64_t zeroes,
                                 uint64_t stride)
 {
     double samples = (double)populated / stride;
-    double share = (double)zeroes / populated;
-    double error;
+    double share, error;
 
+    zeroes = MIN(zeroes, populated);
     if (stride <= 1 || !zeroes) {
-        return MIN(zeroes, populated);
+        return zeroes;
     }
+    share = (double)zeroes / populated;
     error = MAX(3 * sqrt(share * (1 - share) / samples), 3 / samples);
     return MAX(share - error, 0) * populated;
 }
@@ -63,12 +64,17 @@ static Pages count_pages(const MemoryMap *map, const MemoryBlock *block)
 
     for (unsigned i = 0; i < block->n_cells; i++) {
         const MemoryCounts *cell = &block->cells[i];
+        uint64_t gone = cell->ballooned + cell->unpopulated;
 
         sum.all += cell->pages;
         sum.ballooned += cell->ballooned;
         sum.unpopulated += cell->unpopulated;
+        /* What is not told overlaps as little as it can. */
+        sum.both += gone > cell->pages ? gone - cell->pages : 0;
     }
-    sum.both = MIN(block->both, MIN(sum.ballooned, sum.unpopulated));
+    if (block->has_both) {
+        sum.both = MIN(block->both, MIN(sum.ballooned, sum.unpopulated));
+    }
     sum.zeroes = sum.unpopulated == sum.all ? 0 :
         zeroes_at_least(sum.all - sum.unpopulated, block->zeroes, stride);
     return sum;
@@ -160,6 +166,7 @@ static void add_block(const QemuState *state, const MemoryMap *map,
 
     forecast->in_map += pages.ballooned * page_size;
     forecast->in_map_populated += (pages.ballooned - pages.both) * page_size;
+    forecast->in_map_uncertain |= pages.ballooned && !block->has_both;
     forecast->balloon.bytes += pages.both * page_size;
     forecast->unpopulated.bytes +=
         (backend ? pages.unpopulated : 0) * page_size;
@@ -207,7 +214,8 @@ Forecast *forecast_make(const QemuState *state, GError **error)
             return NULL;
         }
     }
-    judge(state, map && map->discard_inhibited, forecast);
+    judge(state, map && map->has_inhibited ? map->discard_inhibited
+                                           : !!state->vfio, forecast);
     if (state->balloon.has_actual && state->balloon.actual < state->memory) {
         forecast->holds = state->memory - state->balloon.actual;
     }

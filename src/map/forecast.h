@@ -41,12 +41,13 @@ typedef struct Forecast {
     bool skips;                 /* at least one of them is active */
 
     uint64_t ram;               /* all that is migrated as RAM */
-    bool has_map;               /* the next five are known */
+    bool has_map;               /* the next six are known */
     uint64_t populated;         /* of guest RAM, as far as it is told */
     uint64_t not_told;          /* guest RAM of which that is not told */
     bool huge_pages;            /* some of it is in huge pages of hugetlbfs */
     uint64_t in_map;            /* of the guest, in the balloon map */
     uint64_t in_map_populated;  /* of that */
+    bool in_map_uncertain;      /* it may be less; earlier QEMUs do not tell */
     uint64_t holds;             /* by the balloon; 0 if it is not known */
 
     uint64_t would_skip;        /* at least */

@@ -128,6 +128,8 @@ static bool parse_number(JsonObject *object, const char *name,
 static bool parse_numbers(MemoryBlock *block, JsonObject *object,
                           GError **error)
 {
+    block->has_both = json_object_has_member(object,
+                                             "ballooned-unpopulated");
     return parse_number(object, "host-page-size", &block->host_page_size,
                         error) &&
            parse_number(object, "ballooned-unpopulated", &block->both,
@@ -228,7 +230,8 @@ static bool parse_header(MemoryMap *map, JsonObject *object, GError **error)
                       "neither true nor false" : "missing");
     }
     map->recorded = json_node_get_boolean(recorded);
-    map->discard_inhibited = node_holds(inhibited, G_TYPE_BOOLEAN) &&
+    map->has_inhibited = node_holds(inhibited, G_TYPE_BOOLEAN);
+    map->discard_inhibited = map->has_inhibited &&
                              json_node_get_boolean(inhibited);
     return true;
 }

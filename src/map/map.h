@@ -16,6 +16,7 @@ typedef struct MemoryBlock {
     char *id;                   /* what QEMU calls it; printable UTF-8 */
     uint64_t size;              /* in bytes */
     uint64_t host_page_size;    /* in bytes; 0: not told */
+    bool has_both;              /* the next is told; not by earlier QEMUs */
     uint64_t both;              /* pages in the balloon and unpopulated */
     uint64_t zeroes;            /* pages populated with zeroes, about */
     unsigned n_cells;           /* the last one may be smaller */
@@ -30,7 +31,8 @@ typedef struct MemoryMap {
     uint64_t page_size;         /* in bytes; all counts are of such pages */
     uint64_t cell_size;         /* in bytes */
     bool recorded;              /* a migration that may skip was recorded */
-    bool discard_inhibited;     /* nothing that the guest gives back is let go of */
+    bool has_inhibited;         /* the next is told; not by earlier QEMUs */
+    bool discard_inhibited;     /* what the guest gives back is not let go of */
     uint64_t size;              /* of all blocks, in bytes */
     uint64_t largest;           /* of them, in bytes */
     GPtrArray *blocks;          /* of MemoryBlock *, at least one */

@@ -272,14 +272,13 @@ static bool watch(Move *move, const Call *migration, GError **error)
     while (!migration->done) {
         g_autoptr(GError) failure = NULL;
 
-        if (!move_look(move, &failure)) {
-            if (!g_error_matches(failure, SB_ERROR, SB_ERROR_PROCESS)) {
-                g_propagate_error(error, g_steal_pointer(&failure));
-                return false;
-            }
-        } else if (!migration_is_over(&move->stats) &&
-                   !check_time(move, (g_get_monotonic_time() - began) / 1e6,
-                               error)) {
+        if (!move_look(move, &failure) &&
+            !g_error_matches(failure, SB_ERROR, SB_ERROR_PROCESS)) {
+            g_propagate_error(error, g_steal_pointer(&failure));
+            return false;
+        }
+        if ((failure || !migration_is_over(&move->stats)) &&
+            !check_time(move, (g_get_monotonic_time() - began) / 1e6, error)) {
             return false;
         }
         if (!session_sleep(move->session, POLL_MS, error)) {
@@ -293,13 +292,19 @@ static bool watch(Move *move, const Call *migration, GError **error)
 static void give_up(Move *move, Call *migration)
 {
     const Libvirt *source = monitor_libvirt(move->source);
-    g_autoptr(Call) call = call_new(source, abort_job);
+    gint64 limit = g_get_monotonic_time() + SETTLE_US;
 
     session_forget_interrupt(move->session);
-    if (!migration->done && !move->postcopy) {
+    while (!migration->done && !move->postcopy &&
+           g_get_monotonic_time() < limit) {
+        /* There may be no job yet. */
+        g_autoptr(Call) call = call_new(source, abort_job);
+
         execute(source, call, "it goes on", NULL);
-        call_wait(move->session, migration, NULL);
+        session_sleep(move->session, POLL_MS, NULL);
+        session_forget_interrupt(move->session);
     }
+    move->goes_on = !migration->done;
 }
 
 static bool ask_job(Call *call)
@@ -381,6 +386,20 @@ static bool resume(Call *call)
     return !virDomainResume(call->domain);
 }
 
+/*
+ * Libvirt lets the guest run at the destination only when the migration has
+ * completed at the source. Then it may have run there, and must not run here.
+ */
+static bool has_completed(const Move *move)
+{
+    g_autoptr(JsonNode) answer = monitor_execute(move->source, "query-migrate",
+                                                 NULL, NULL);
+
+    return !answer || !JSON_NODE_HOLDS_OBJECT(answer) ||
+           !strcmp(json_object_get_string_member_with_default(
+               json_node_get_object(answer), "status", ""), "completed");
+}
+
 /* Whether it is settled. */
 static bool judge(const Move *move, MoveEnd *end)
 {
@@ -398,8 +417,9 @@ static bool judge(const Move *move, MoveEnd *end)
         end->where = MOVE_DESTINATION;
         return true;
     }
-    if (is_off(destination) &&
-        is_paused(source, VIR_DOMAIN_PAUSED_MIGRATION)) {
+    if (!move->goes_on && is_off(destination) &&
+        is_paused(source, VIR_DOMAIN_PAUSED_MIGRATION) &&
+        !has_completed(move)) {
         g_autoptr(Call) call = call_new(libvirt, resume);
 
         execute(libvirt, call, "it stays paused", NULL);
@@ -407,7 +427,8 @@ static bool judge(const Move *move, MoveEnd *end)
     }
     /* In doubt libvirt leaves it paused. */
     end->destination_gone = !destination;
-    end->where = is_running(source) && (!destination || is_off(destination)) ?
+    end->where = move->goes_on ? MOVE_UNKNOWN :
+                 is_running(source) && (!destination || is_off(destination)) ?
                  MOVE_SOURCE :
                  is_off(destination) && is_off(source) ? MOVE_NOWHERE :
                  MOVE_UNKNOWN;
@@ -419,11 +440,13 @@ void libvirt_move_settle(const Move *move, MoveEnd *end)
     gint64 limit = g_get_monotonic_time() + SETTLE_US;
     bool settled;
 
-    session_forget_interrupt(move->session);
     do {
+        session_forget_interrupt(move->session);
         settled = judge(move, end);
-    } while (!settled && g_get_monotonic_time() < limit &&
-             session_sleep(move->session, POLL_MS, NULL));
+        if (!settled) {
+            session_sleep(move->session, POLL_MS, NULL);
+        }
+    } while (!settled && g_get_monotonic_time() < limit);
 }
 
 static char *describe_destination(const Move *move, const MoveEnd *end)

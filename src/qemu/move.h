@@ -32,6 +32,7 @@ typedef struct Move {
     Monitor *destination;       /* waits, or a domain to be; NULL: unknown */
     MoveSettings settings;
     bool refused;               /* by the destination, with our capabilities */
+    bool goes_on;               /* libvirt migrates, and does not let it go */
     bool started;               /* out: something may have been sent */
     bool postcopy;              /* out: from where there is no way back */
     MigrationStats stats;       /* out: what the source said last */

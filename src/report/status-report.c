@@ -111,7 +111,8 @@ static void add_memory(GString *text, const QemuState *state,
     add_size(text, "  populated on this host", forecast->populated, "");
     if (forecast->not_told) {
         add_size(text, "  not told by QEMU", forecast->not_told,
-                 " (another process populated huge pages)");
+                 " (the host does not tell, or another process has huge "
+                 "pages)");
     }
 }
 
@@ -135,7 +136,8 @@ static void add_balloon(GString *text, const QemuState *state,
             size_format(forecast->in_map_populated);
 
         add_size(text, "  in the map", forecast->in_map, "");
-        add_line(text, "  of that populated", "%s", populated);
+        add_line(text, "  of that populated", "%s%s", populated,
+                 forecast->in_map_uncertain ? " at most" : "");
     }
     if (balloon->has_available) {
         add_size(text, "  the guest could spare", balloon->available, "");

@@ -55,6 +55,12 @@
 #define STATUS_MAP_INHIBITED \
     STATUS_MAP_OF("true", "ram0", "4096", "0", ", \"unpopulated\": [5], " \
                   "\"ballooned-unpopulated\": 0, \"zeroes\": 0")
+/* As of QEMUs before they told sums, and whether discarding is inhibited */
+#define STATUS_MAP_EARLIER \
+    "\"return\": {\"page-size\": 4096, \"cell-size\": 65536, " \
+    "\"recorded\": false, \"blocks\": [{\"id\": \"ram0\", " \
+    "\"size\": 131072, \"ballooned\": [10, 0], " \
+    "\"unpopulated\": [12, 2]}]}"
 #define STATUS_MAP_NOT_TOLD \
     STATUS_MAP_OF("false", "/objects/ram0", "2097152", "10", "")
 

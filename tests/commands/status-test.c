@@ -306,6 +306,24 @@ static void test_zeroes(void)
     assert_forecast(&off, 0, 16 * 4104 + 18 * 9, 34 * 4096);
 }
 
+/* What it does not tell is bounded by cells, and a VFIO device counts. */
+static void test_earlier(void)
+{
+    g_auto(Outcome) json = { 0 };
+    g_auto(Outcome) text = { 0 };
+
+    status_replies_reset(true, false);
+    status_replies_set("query-migration-map", NULL, STATUS_MAP_EARLIER);
+    run_json(&json);
+    run_text(&text);
+    assert_forecast(&json, 6 * 4096, 18 * 4104 + 8 * 9, 18 * 4096);
+    assert_contains(text.out, "of that populated        16 KiB at most\n");
+    status_replies_set("qom-list", "peripheral-anon", STATUS_VFIO);
+    assert_reason("discard-inhibited", "a VFIO device needs all guest "
+                  "memory, so there is nothing to skip: unplug it before, "
+                  "if that can be", 3);
+}
+
 /* On hugetlbfs that others use; and RAM blocks may be called by their whole path. */
 static void test_not_told(void)
 {
@@ -320,7 +338,7 @@ static void test_not_told(void)
     assert_forecast(&json, 0, 34 * 4104, 34 * 4096);
     assert_number(&json, "guest.not-told-bytes", 131072);
     assert_unknown(&json, "[\"populated\"]");
-    assert_contains(text.out, "not told by QEMU         128 KiB (another process");
+    assert_contains(text.out, "not told by QEMU         128 KiB (the host does");
 }
 
 static void test_map_short(void)
@@ -488,6 +506,7 @@ int main(int argc, char **argv)
     g_test_add_func("/status/off-and-disabled", test_off_and_disabled);
     g_test_add_func("/status/inhibited", test_inhibited);
     g_test_add_func("/status/zeroes", test_zeroes);
+    g_test_add_func("/status/earlier", test_earlier);
     g_test_add_func("/status/not-told", test_not_told);
     g_test_add_func("/status/map-short", test_map_short);
     g_test_add_func("/status/unmodified", test_unmodified);

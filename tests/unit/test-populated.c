@@ -1349,9 +1349,9 @@ static void test_read(void)
     host = mmap(NULL, 2 * host_page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     g_assert_true(host != MAP_FAILED);
     memset(host, 7, host_page);
-    g_assert_true(populated_read(host, buf, host_page));
+    g_assert_true(populated_read_resident(host, buf, host_page));
     g_assert_cmpmem(host, host_page, buf, host_page);
-    g_assert_false(populated_read(host + host_page, buf, host_page));
+    g_assert_false(populated_read_resident(host + host_page, buf, host_page));
     munmap(host, 2 * host_page);
     close(fd);
 }

@@ -114,6 +114,7 @@ bool skip_migration_skips(void);
 /**
  * skip_migration_discard_inhibited: Is memory not discarded that the guest gives
  * back, since a device needs it to stay, it is locked, or the host refuses?
+ * Not asked is whether it is put off, as in postcopy.
  *
  * With the BQL held.
  */

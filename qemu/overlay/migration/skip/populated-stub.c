@@ -52,7 +52,7 @@ uint64_t populated_scan_calls(const PopulatedScan *scan)
     return 0;
 }
 
-bool populated_read(const void *host, void *buf, size_t size)
+bool populated_read_resident(const void *host, void *buf, size_t size)
 {
     return false;
 }

@@ -20,6 +20,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "populated-internal.h"
@@ -304,10 +305,25 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     return ret;
 }
 
-bool populated_read(const void *host, void *buf, size_t size)
+static bool is_resident(const void *host, size_t size)
+{
+    uintptr_t page = qemu_real_host_page_size();
+    uintptr_t at = (uintptr_t)host - (uintptr_t)host % page;
+    unsigned char resident = 1;
+
+    for (; resident & 1 && at < (uintptr_t)host + size; at += page) {
+        if (mincore((void *)at, page, &resident) < 0) {
+            return false;
+        }
+    }
+    return resident & 1;
+}
+
+bool populated_read_resident(const void *host, void *buf, size_t size)
 {
     struct iovec from = { .iov_base = (void *)host, .iov_len = size };
     struct iovec to = { .iov_base = buf, .iov_len = size };
 
-    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)size;
+    return is_resident(host, size) &&
+           process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)size;
 }

@@ -125,16 +125,17 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *end);
 
 /**
- * populated_read: Read memory of this process that is populated
+ * populated_read_resident: Read memory of this process, unless that takes I/O
  * @host: where it is
  * @buf: where to put it
  * @size: bytes
  *
- * The kernel reads it, so that memory that has failed does not end the process.
+ * What is not in memory at the moment is not read.  The kernel reads it, so that
+ * memory that has failed does not end the process.
  *
  * Returns: whether all of it was read
  */
-bool populated_read(const void *host, void *buf, size_t size);
+bool populated_read_resident(const void *host, void *buf, size_t size);
 
 /**
  * populated_scan_calls: How many system calls @scan has made so far

@@ -40,8 +40,9 @@
 #define PIECE (256 * MiB)
 #define PIECE_PAGES (UINT64_C(1) << 23)
 
-/* Pages that are read, to tell how many of them hold zeroes */
+/* Pages that are read, to tell how many of them hold zeroes; in one go */
 #define SAMPLES_MAX 16384
+#define SAMPLES_PIECE 256
 
 /* What of a RAM block is known as a whole; all are target pages. */
 typedef struct BlockSums {
@@ -187,19 +188,19 @@ static int64_t count_skipped(MapQuery *query, RAMBlock *rb,
     return end;
 }
 
-/* It is populated, so reading it allocates nothing. */
+/* Not what is swapped out, which would be swapped in. */
 static bool is_zero_page(RAMBlock *rb, uint64_t page)
 {
     size_t size = qemu_target_page_size();
     g_autofree uint8_t *buf = g_malloc(size);
 
-    return populated_read(rb->host + page * size, buf, size) &&
+    return populated_read_resident(rb->host + page * size, buf, size) &&
            buffer_is_zero(buf, size);
 }
 
 /*
- * Pages [@at, @end) are populated.  Of each stride one is looked at, and not
- * the first one always, since memory is used in patterns.
+ * Pages [@at, @end) are populated as a whole.  Of each stride one is looked at,
+ * and not the first one always, since memory is used in patterns.
  */
 static void look_at_populated(MapQuery *query, RAMBlock *rb, uint64_t at,
                               uint64_t end)
@@ -207,7 +208,6 @@ static void look_at_populated(MapQuery *query, RAMBlock *rb, uint64_t at,
     BlockSums *sums = &query->sums;
     uint64_t i;
 
-    sums->populated += end - at;
     for (i = at / query->stride; i * query->stride < end; i++) {
         uint64_t page = i * query->stride +
                         ((i * 0x9e3779b97f4a7c15) >> 32) % query->stride;
@@ -239,15 +239,16 @@ static void count_in_cells(MapQuery *query, RAMBlock *rb, uint32_t *cells,
 
 /*
  * Page tables do not know huge pages that another process has populated, or
- * that were in the file before.
+ * that were in the file before.  Of a private mapping they know copies, too.
  */
 static bool is_more_in_file(const MapQuery *query, RAMBlock *rb)
 {
-    uint64_t populated = query->sums.populated << qemu_target_page_bits();
+    uint64_t known = qemu_ram_is_shared(rb)
+                     ? query->sums.populated << qemu_target_page_bits() : 0;
     struct stat st;
 
     return rb->fd >= 0 && rb->page_size != qemu_real_host_page_size() &&
-           (fstat(rb->fd, &st) < 0 || st.st_blocks * 512 > populated);
+           (fstat(rb->fd, &st) < 0 || st.st_blocks * 512 > known);
 }
 
 static int64_t count_unpopulated(MapQuery *query, RAMBlock *rb,
@@ -268,13 +269,15 @@ static int64_t count_unpopulated(MapQuery *query, RAMBlock *rb,
         ret = populated_scan_next(scan, at << bits, limit, &end);
         /* To show it to people, it need not be certain. */
         ret = ret == -EAGAIN ? 0 : ret;
-        next = ret ? DIV_ROUND_UP(end, UINT64_C(1) << bits) : end >> bits;
         if (ret > 0) {
-            look_at_populated(query, rb, at, MIN(next, npages));
+            end = MIN(end, (at + SAMPLES_PIECE * query->stride) << bits);
+            look_at_populated(query, rb, at, end >> bits);
         } else if (!ret) {
-            count_in_cells(query, rb, cells, at, next);
+            count_in_cells(query, rb, cells, at, end >> bits);
         }
-        at = DIV_ROUND_UP(end, UINT64_C(1) << bits);
+        next = MIN(DIV_ROUND_UP(end, UINT64_C(1) << bits), npages);
+        query->sums.populated += ret > 0 ? next - at : 0;
+        at = next;
     } while (ret >= 0 && at < npages && !time_is_up(query));
     populated_scan_free(scan);
     if (ret >= 0 && at >= npages && is_more_in_file(query, rb)) {

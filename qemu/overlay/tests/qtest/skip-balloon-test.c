@@ -336,7 +336,7 @@ static void test_off(gconstpointer data)
     g_autofree char *expected = g_strdup_printf("skip-balloon: disabled (%s)",
                                                 c->reason);
     BGuest *g, *dest;
-    QDict *skip;
+    QDict *skip, *map;
 
     if (c->inhibited && !bg_gdb_or_skip()) {
         return;
@@ -357,6 +357,10 @@ static void test_off(gconstpointer data)
         bg_request_range(g, BG_DEFLATE, BALLOON_START, MiB);
         bg_assert_map(g, BALLOON_PAGES - 256);
     }
+    map = qtest_qmp_assert_success_ref(g->qts, "{ 'execute': "
+                                       "'query-migration-map' }");
+    g_assert_true(qdict_get_bool(map, "discard-inhibited") == c->inhibited);
+    qobject_unref(map);
     dest = bg_start_incoming(g);
     bg_set_capability(g, "skip-balloon", c->reason);
     bg_migrate(g, dest);

@@ -24,4 +24,9 @@
 
 #include <glib.h>
 
+static inline uintptr_t qemu_real_host_page_size(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
 #endif
