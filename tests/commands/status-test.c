@@ -324,7 +324,9 @@ static void test_earlier(void)
                   "if that can be", 3);
 }
 
-/* On hugetlbfs that others use; and RAM blocks may be called by their whole path. */
+/*
+ * On hugetlbfs that others use. RAM blocks may be called by their whole path.
+ */
 static void test_not_told(void)
 {
     g_auto(Outcome) json = { 0 };
@@ -338,7 +340,8 @@ static void test_not_told(void)
     assert_forecast(&json, 0, 34 * 4104, 34 * 4096);
     assert_number(&json, "guest.not-told-bytes", 131072);
     assert_unknown(&json, "[\"populated\"]");
-    assert_contains(text.out, "not told by QEMU         128 KiB (the host does");
+    assert_contains(text.out,
+                    "not told by QEMU         128 KiB (the host does");
 }
 
 static void test_map_short(void)
