@@ -267,9 +267,9 @@ static void test_mute_qemu(void)
 }
 
 /* One that knows only the first of our capabilities. */
-static void test_old_qemu(void)
+static char *make_old_qemu(void)
 {
-    g_autofree char *path = make_qemu(
+    return make_qemu(
         "#!/bin/sh\n"
         "id=0\n"
         "echo '{\"QMP\": {}}' >&3\n"
@@ -278,6 +278,11 @@ static void test_old_qemu(void)
         "    echo '{\"return\": [{\"capability\": \"skip-balloon\"}],"
         " \"id\": '$id'}' >&3\n"
         "done\n");
+}
+
+static void test_old_qemu(void)
+{
+    g_autofree char *path = make_old_qemu();
     const char *args[] = { "demo", "-c", "both", SMALL, "--kernel",
                            "/dev/null", "--initrd", "/dev/null", "--qemu",
                            path, NULL };
@@ -290,15 +295,7 @@ static void test_old_qemu(void)
 /* What is to be unmodified, and is not. */
 static void test_no_stock(void)
 {
-    g_autofree char *path = make_qemu(
-        "#!/bin/sh\n"
-        "id=0\n"
-        "echo '{\"QMP\": {}}' >&3\n"
-        "while read -r line <&3; do\n"
-        "    id=$((id + 1))\n"
-        "    echo '{\"return\": [{\"capability\": \"skip-balloon\"}],"
-        " \"id\": '$id'}' >&3\n"
-        "done\n");
+    g_autofree char *path = make_old_qemu();
     const char *args[] = { "demo", SMALL, "--kernel", "/dev/null", "--initrd",
                            "/dev/null", "--qemu", path, "--stock", path,
                            NULL };

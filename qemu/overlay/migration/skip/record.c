@@ -23,7 +23,6 @@
 #include "exec/memory.h"
 #include "exec/target_page.h"
 #include "hw/virtio/balloon-map.h"
-#include "migration/misc.h"
 #include "migration/ram.h"
 #include "control.h"
 #include "pages.h"
