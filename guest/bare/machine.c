@@ -136,6 +136,13 @@ const char *machine_options(void)
     return options;
 }
 
+void machine_rest(uint32_t times)
+{
+    while (times--) {
+        cmos_read(CMOS_MEMORY_LOW);
+    }
+}
+
 void machine_halt(void)
 {
     for (;;) {

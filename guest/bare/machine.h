@@ -28,6 +28,12 @@ uint32_t machine_memory(void);
 const char *machine_options(void);
 
 /**
+ * machine_rest: do nothing for a while.
+ * @times: how often to look at a device, which takes microseconds each time
+ */
+void machine_rest(uint32_t times);
+
+/**
  * machine_halt: stop the processor for good.
  */
 void machine_halt(void) __attribute__((noreturn));

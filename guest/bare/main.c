@@ -23,6 +23,8 @@
 #define STEPS_IN_A_ROUND 512
 /* And of a guest that lies, one in so many is a rush. */
 #define STEPS_IN_A_RUSH 32
+/* One that is asked for lasts so long that a migration begins in its midst. */
+#define RESTS_IN_A_RUSH 4
 /* The length of most stretches of memory, and of a few */
 #define SHORT_STRETCH 64
 #define LONG_STRETCH 2048
@@ -289,25 +291,42 @@ static void check_all(void)
     check_stretch((Stretch) { 0, used_pages }, false);
 }
 
-/*
- * What a migration decides about a page is decided within microseconds, and
- * other steps take milliseconds. So either use all that was given back, a word
- * of each page, as fast as can be, or give it all back, to be used later.
- */
-static void rush(void)
+/* Give back half of what is used, so that it is known what is let go of. */
+static void give_half(void)
 {
     const Stretch half = { 0, used_pages / 2 };
 
-    if (random_below(2)) {
-        /* What has not been taken back before stays vague. */
-        balloon_stretch(half, false);
-        balloon_stretch(half, true);
-        return;
-    }
-    for (uint32_t page = 0; page < used_pages; page++) {
+    /* What has not been taken back before stays vague. */
+    balloon_stretch(half, false);
+    balloon_stretch(half, true);
+}
+
+/* Use all that was given back, a word of each page, and rest after each. */
+static void use_given(uint32_t rests)
+{
+    uint32_t start = random_below(used_pages);
+
+    for (uint32_t i = 0; i < used_pages; i++) {
+        uint32_t page = (start + i) % used_pages;
+
         if (pages_is_given(page) && !pages_is_vague(page)) {
             pages_patch(page);
+            machine_rest(rests);
         }
+    }
+}
+
+/*
+ * What a migration decides about a page is decided within microseconds, and
+ * other steps take milliseconds. So either use all that was given back as fast
+ * as can be, or give it all back, to be used later.
+ */
+static void rush(void)
+{
+    if (random_below(2)) {
+        give_half();
+    } else {
+        use_given(0);
     }
 }
 
@@ -357,6 +376,11 @@ static void obey(const char *command, bool *active)
     } else if (starts_with(command, "course ")) {
         *active = starts_with(command, "course on");
         serial_print("SB COURSE ok %s", *active ? "on" : "off");
+    } else if (starts_with(command, "rush")) {
+        /* It is answered first, so that a migration begins in the midst. */
+        give_half();
+        serial_print("SB RUSH ok");
+        use_given(RESTS_IN_A_RUSH);
     } else if (starts_with(command, "give ")) {
         give_back(parse_size(command + sizeof("give ") - 1));
     } else {

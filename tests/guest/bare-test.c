@@ -173,6 +173,7 @@ static bool travel(Bench *bench, const char *accel, const char *course,
         .bench = bench,
         .random = g_rand_new_with_seed(seed),
         .skip = bench->skip,
+        .lies = g_str_equal(course, "lying"),
     };
     bool intact;
 

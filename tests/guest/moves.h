@@ -10,6 +10,7 @@ typedef struct Journey {
     Vm *vm;                     /* where it runs now; owned */
     GRand *random;
     SkipSet skip;               /* capabilities of the moves from now on */
+    bool lies;                  /* the guest is in a rush as each move begins */
     unsigned vms;               /* how many QEMUs were started */
     uint64_t skipped;           /* pages, of all moves; see move_count() */
     uint64_t postcopy_bytes;    /* sent in postcopy by the last move */
