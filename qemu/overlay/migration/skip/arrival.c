@@ -700,7 +700,6 @@ static bool load(QEMUFile *f, Error **errp)
     }
     if (flags & SKIP_FLAG_START) {
         qatomic_set(&get_or_add_arrival()->begun, true);
-        balloon_map_reset(balloon_map_get());
     }
     if (flags & SKIP_FLAG_MAP && !check_device(errp)) {
         return false;
