@@ -69,7 +69,18 @@ static void grow_guest(Work *work, GError **failure)
         work->end.where == MOVE_DESTINATION ? work->move.destination : NULL;
     g_autoptr(GError) fault = NULL;
 
-    if (!work->shrink.begun || !monitor) {
+    if (!work->shrink.begun) {
+        return;
+    }
+    if (!monitor) {
+        if (*failure && work->end.where == MOVE_UNKNOWN) {
+            g_autofree char *text = g_strdup_printf(
+                "the balloon is not what it was, which is for 'balloon' with "
+                "value %" G_GUINT64_FORMAT " to mend where the guest runs",
+                work->shrink.before);
+
+            append(failure, text);
+        }
         return;
     }
     session_forget_interrupt(work->move.session);

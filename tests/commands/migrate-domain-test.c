@@ -297,21 +297,36 @@ static void test_stays(void)
     assert_no(late.told, "\"state\":false");
 }
 
-static void test_interrupted(void)
+static void interrupt(const char *way, const char *option, Outcome *outcome)
 {
-    const char *args[] = { there_uri, "-d", "vm", "-c", here_uri, NULL };
-    g_autoptr(GSubprocessLauncher) launcher = make_launcher("waits");
+    const char *args[] = {
+        there_uri, "-d", "vm", "-c", here_uri, option, NULL
+    };
+    g_autoptr(GSubprocessLauncher) launcher = make_launcher(way);
     FakeQmp *fake = serve(USUAL);
     g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
-    g_auto(Outcome) outcome = { 0 };
 
-    g_usleep(1500 * 1000);
+    g_usleep(2000 * 1000);
     g_subprocess_send_signal(process, SIGINT);
-    command_run_finish(process, &outcome);
+    command_run_finish(process, outcome);
     g_free(fake_qmp_end(fake));
-    g_assert_cmpint(outcome.status, ==, 128 + SIGINT);
-    assert_contains(outcome.err, "interrupted; the guest runs at the source, "
+    g_assert_cmpint(outcome->status, ==, 128 + SIGINT);
+}
+
+/* In postcopy libvirt goes on with it. */
+static void test_interrupted(void)
+{
+    g_auto(Outcome) precopy = { 0 };
+    g_auto(Outcome) postcopy = { 0 };
+
+    interrupt("waits", NULL, &precopy);
+    assert_contains(precopy.err, "interrupted; the guest runs at the source, "
                     "domain 'vm'\n");
+    interrupt("stays", "--postcopy-after=0", &postcopy);
+    assert_contains(postcopy.err, "interrupted; the guest runs at the "
+                    "destination, domain 'vm' at 'test://");
+    assert_contains(postcopy.err, ", and gets the rest of its memory from the "
+                    "source, which has to live until libvirt ends it\n");
 }
 
 /* Once more, without, unless that is not wanted. */
@@ -359,28 +374,6 @@ static void test_postcopy(void)
     assert_failed(&cannot, "libvirt does not begin postcopy: not now; ");
 }
 
-/* libvirt goes on with it. */
-static void test_postcopy_interrupted(void)
-{
-    const char *args[] = {
-        there_uri, "-d", "vm", "-c", here_uri, "--postcopy-after=0", NULL
-    };
-    g_autoptr(GSubprocessLauncher) launcher = make_launcher("stays");
-    FakeQmp *fake = serve(USUAL);
-    g_autoptr(GSubprocess) process = command_run_spawn(launcher, args);
-    g_auto(Outcome) outcome = { 0 };
-
-    g_usleep(2000 * 1000);
-    g_subprocess_send_signal(process, SIGINT);
-    command_run_finish(process, &outcome);
-    g_free(fake_qmp_end(fake));
-    g_assert_cmpint(outcome.status, ==, 128 + SIGINT);
-    assert_contains(outcome.err, "interrupted; the guest runs at the "
-                    "destination, domain 'vm' at 'test://");
-    assert_contains(outcome.err, ", and gets the rest of its memory from the "
-                    "source, which has to live until libvirt ends it\n");
-}
-
 static void test_nowhere(void)
 {
     g_auto(Trial) ends = { 0 };
@@ -415,8 +408,6 @@ int main(int argc, char **argv)
     g_test_add_func("/migrate-domain/interrupted", test_interrupted);
     g_test_add_func("/migrate-domain/falls-back", test_falls_back);
     g_test_add_func("/migrate-domain/postcopy", test_postcopy);
-    g_test_add_func("/migrate-domain/postcopy-interrupted",
-                    test_postcopy_interrupted);
     g_test_add_func("/migrate-domain/nowhere", test_nowhere);
     argc = g_test_run();
     g_unlink(here_file);
