@@ -69,10 +69,11 @@
 /*
  * The destination of a migration that skips pages: from the first part, or the
  * first gap in a file of mapped-ram, until all has been loaded.  Protected by
- * the BQL, but that threads of multifd and postcopy, which end before it goes,
- * look whether it has begun.
+ * the BQL, but that threads of multifd and postcopy look whether it has begun,
+ * which the latter may do after it has ended if loading fails.
  */
 typedef struct SkipArrival {
+    struct rcu_head rcu;
     /* The source told that it skips pages */
     bool begun;
     /* The page that is being loaded: its RAM block, and was it not received? */
@@ -87,8 +88,10 @@ static SkipArrival *get_arrival(void)
 
 bool skip_arrival_begun(void)
 {
-    const SkipArrival *arrival = get_arrival();
+    const SkipArrival *arrival;
 
+    RCU_READ_LOCK_GUARD();
+    arrival = get_arrival();
     return arrival && qatomic_read(&arrival->begun);
 }
 
@@ -738,7 +741,7 @@ int skip_arrival_cleanup(void *opaque)
         allow_huge_pages();
         skip_pages_drop(false);
         qatomic_rcu_set(&migration_incoming_get_current()->skip, NULL);
-        g_free(arrival);
+        g_free_rcu(arrival, rcu);
     }
     return 0;
 }
