@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu mutants bench install clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-package qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu mutants bench install uninstall clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -19,10 +19,12 @@ help:
 	@echo 'make bench        measure ours against unmodified QEMU, draw build/bench/report.html; BENCH="--profile full"'
 	@echo 'make qemu         QEMU with skip-balloon: build/bin/qemu-system-x86_64'
 	@echo 'make qemu-stock   the same QEMU without it: build/bin/qemu-system-x86_64-stock'
+	@echo "make qemu-package Debian's source package of QEMU with overlay and series in it: build/qemu-package"
 	@echo 'make guest        the kernel and initramfs of the test guest: build/guest'
 	@echo 'make kernels      the guests that test what kernels say of memory: build/kernel'
 	@echo 'make program      the program: build/bin/skip-balloon'
 	@echo 'make install      the program, its man pages, and its QEMU, which is not put on PATH, under PREFIX (now $(PREFIX)) and DESTDIR'
+	@echo 'make uninstall    take that away'
 	@echo 'make qemu-tree    a git tree of QEMU to work in: build/qemu-tree'
 	@echo 'make qemu-series  write its commits back to qemu/series'
 	@echo 'make clean        remove build (downloads and compiler cache stay in ~/.cache/skip-balloon)'
@@ -35,6 +37,9 @@ qemu-tests:
 
 qemu-stock:
 	@qemu/build.sh stock
+
+qemu-package:
+	@qemu/build.sh package
 
 qemu-tree:
 	@qemu/build.sh tree
@@ -88,6 +93,11 @@ install: qemu guest program
 	@install -m 644 build/doc/man1/* '$(SHARE)/man/man1'
 	@install -m 644 build/doc/completions/skip-balloon '$(SHARE)/bash-completion/completions'
 	@echo 'installed $(DESTDIR)$(PREFIX)/bin/skip-balloon, its man pages, and $(LIB)/bin/qemu-system-x86_64'
+
+uninstall:
+	@rm -rf '$(LIB)'
+	@rm -f '$(DESTDIR)$(PREFIX)/bin/skip-balloon' '$(SHARE)/man/man1/skip-balloon.1' '$(SHARE)/man/man1/skip-balloon-'*.1
+	@rm -f '$(SHARE)/bash-completion/completions/skip-balloon'
 
 clean:
 	@rm -rf build

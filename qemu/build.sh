@@ -7,19 +7,31 @@
 #                                 --tests adds qemu-system-alpha and QEMU's test programs in build/qtest, build/unit
 #   qemu/build.sh stock           without them: build/bin/qemu-system-x86_64-stock
 #   qemu/build.sh own_tests       both, and QEMU's own unit tests and x86_64 device tests, in each of them
+#   qemu/build.sh package         Debian's source package with both: build/qemu-package
 #   qemu/build.sh tree            a git tree to work in: build/qemu-tree, one commit for each patch of the series
 #   qemu/build.sh series          write the commits of that tree back to qemu/series
 #
 # QEMU_SOURCE=DIRECTORY|TARBALL   takes that QEMU in place of Debian's
+# QEMU_CONFIGURE="OPTION..."      options for its configure, after our own; quoted as for xargs
 
 # shellcheck source=scripts/debian.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/debian.sh"
 
 QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_SERIES=10.0
+# No feature but those that are named: otherwise what a QEMU can do would depend on what is installed where it is built.
 CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
-    --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-kvm --enable-system --enable-tcg
-    --enable-gnutls --enable-zstd --enable-vhost-user --enable-vhost-net --disable-docs --disable-install-blobs)
+    --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-system --enable-tcg
+    --disable-docs --disable-install-blobs)
+# What a host needs of Debian's own QEMU, with the package each takes; docs/building.md says what is left out, and why.
+FEATURES=(kvm stack-protector avx2 avx512bw malloc-trim tpm hv-balloon attr virtfs
+    vhost-kernel vhost-net vhost-user vhost-vdpa vhost-crypto l2tpv3
+    bochs cloop dmg parallels qcow1 qed vdi vhdx vmdk vpc vvfat
+    gnutls=libgnutls28-dev nettle=nettle-dev zstd=libzstd-dev seccomp=libseccomp-dev numa=libnuma-dev
+    linux-aio=libaio-dev linux-io-uring=liburing-dev slirp=libslirp-dev pixman=libpixman-1-dev png=libpng-dev
+    vnc=libpixman-1-dev vnc-jpeg=libjpeg-dev vnc-sasl=libsasl2-dev spice=libspice-server-dev
+    spice-protocol=libspice-protocol-dev libusb=libusb-1.0-0-dev usb-redir=libusbredirparser-dev)
+
 # Built by `ours --tests`. Names that this QEMU does not know are passed over.
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
     tests/qtest/skip-balloon-test tests/qtest/balloon-map-test
@@ -181,8 +193,8 @@ sync_ours() {
 # --- building -------------------------------------------------------------------------------------------------------
 
 tools() {
-    need_packages build-essential pkgconf ninja-build ccache libglib2.0-dev libfdt-dev zlib1g-dev libzstd-dev libgnutls28-dev \
-        libtasn1-6-dev python3-venv dpkg-dev patch xz-utils bzip2
+    need_packages build-essential pkgconf ninja-build ccache libglib2.0-dev libfdt-dev zlib1g-dev libtasn1-6-dev \
+        python3-venv dpkg-dev patch xz-utils bzip2
     [[ -d $WORK/meson ]] || {
         local deb
         deb=$(deb_fetch meson)
@@ -196,19 +208,52 @@ tools() {
     }
 }
 
-configure_in() { cd "$1/obj" && ../src/configure "${CONFIGURE[@]}"; }
+our_version() { sed -nE "s/^ *version: '([^']+)'.*/\1/p" "$ROOT/meson.build"; }
+
+# features: OPTIONS, which is CONFIGURE and what of FEATURES this QEMU knows and there are packages for.
+features() {
+    local f option package offered packages=()
+    OPTIONS=("${CONFIGURE[@]}")
+    mapfile -t packages < <(printf '%s\n' "${FEATURES[@]}" | sed -n 's/.*=//p')
+    offered=$(packages_offered "${packages[@]}")
+    packages=()
+    for f in "${FEATURES[@]}"; do
+        option=${f%%=*} package=${f#*=}
+        grep -q -- " --enable-$option)" "$STOCK/src/scripts/meson-buildoptions.sh" || continue
+        if [[ $f == *=* ]]; then
+            if [[ $'\n'$offered$'\n' != *$'\n'"$package"$'\n'* ]]; then
+                say "QEMU will lack $option: apt has no package $package"
+                continue
+            fi
+            packages+=("$package")
+        fi
+        OPTIONS+=("--enable-$option")
+    done
+    need_packages "${packages[@]}"
+}
+
+# configure_in DIR OPTION...
+configure_in() {
+    cd "$1/obj"
+    shift
+    ../src/configure "$@"
+}
 
 # compile NAME DIR NINJA-TARGET...: configure DIR/obj once, then build.
 compile() {
-    local name=$1 dir=$2
+    local name=$1 dir=$2 own options package=unmodified
     shift 2
+    [[ $dir != "$OURS" ]] || package="skip-balloon $(our_version)"
+    own=$(xargs -rn 1 printf '%s\n' <<<"${QEMU_CONFIGURE:-}")
+    options=("${OPTIONS[@]}" "--with-pkgversion=$package")
+    [[ -z $own ]] || mapfile -tO "${#options[@]}" options <<<"$own"
     # Without the mark the last configure was for other options or did not finish.
-    if [[ $(cat "$dir/configured" 2>/dev/null || true) != "${CONFIGURE[*]}" ]]; then
+    if [[ $(cat "$dir/configured" 2>/dev/null || true) != "${options[*]}" ]]; then
         say "configuring $name"
         rm -rf "$dir/obj"
         mkdir -p "$dir/obj"
-        logged "$name-configure" configure_in "$dir"
-        printf '%s\n' "${CONFIGURE[*]}" >"$dir/configured"
+        logged "$name-configure" configure_in "$dir" "${options[@]}"
+        printf '%s\n' "${options[*]}" >"$dir/configured"
     fi
     say "building $name (log: ${LOGS#"$ROOT/"}/$name.log)"
     logged "$name" ninja -C "$dir/obj" "$@"
@@ -246,6 +291,7 @@ ours() {
     local targets=(qemu-system-x86_64) known t
     tools
     unpack
+    features
     firmware
     sync_ours
     compile qemu "$OURS" "${targets[@]}"
@@ -268,6 +314,7 @@ ours() {
 stock() {
     tools
     unpack
+    features
     firmware
     compile qemu-stock "$STOCK" qemu-system-x86_64
     publish "$STOCK/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64-stock"
@@ -287,6 +334,53 @@ own_tests() {
     mapfile -t targets < <(cut -f 2 "$WORK/own-tests")
     compile qemu-own-tests "$OURS" "${targets[@]}"
     compile qemu-own-tests-stock "$STOCK" "${targets[@]}"
+}
+
+# --- the distribution's package ------------------------------------------------------------------------------------
+
+overlay_patch() {
+    local f
+    printf 'Description: skip-balloon: files that QEMU does not have\nForwarded: no\n\n'
+    while IFS= read -r f; do
+        # 1: they differ
+        diff -u --label /dev/null --label "b/$f" /dev/null "$OVERLAY/$f" || (($? == 1))
+    done < <(overlay_files)
+}
+
+# in_package NAME COMMAND...: run a command there, see logged.
+in_package() { logged "$1" env -C "$BUILD/qemu-package/src" "${@:2}"; }
+
+# package: what a packager would do with Debian's source package, and whether it comes to the tree that is compiled.
+package() {
+    local dir=$BUILD/qemu-package patches=debian/patches dsc version
+    need_packages dpkg-dev patch xz-utils
+    [[ -z ${QEMU_SOURCE:-} ]] || die "the package is Debian's, so QEMU_SOURCE cannot be another QEMU"
+    unpack
+    sync_ours
+    dsc=$(cat "$WORK/source")
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    say "unpacking $(basename "$dsc") in build/qemu-package"
+    logged package-unpack dpkg-source --no-check -x "$dsc" "$dir/src"
+    mkdir "$dir/src/$patches/skip-balloon"
+    overlay_patch >"$dir/src/$patches/skip-balloon/overlay.patch"
+    cp "$(series_dir)"/*.patch "$dir/src/$patches/skip-balloon"
+    printf 'skip-balloon/%s\n' overlay.patch >>"$dir/src/$patches/series"
+    (cd "$(series_dir)" && printf 'skip-balloon/%s\n' *.patch) >>"$dir/src/$patches/series"
+    version=$(sed -nE '1 s/.*\((.*)\).*/\1/p' "$dir/src/debian/changelog")
+    {
+        printf 'qemu (%s+skipballoon1) UNRELEASED; urgency=medium\n\n  * Add skip-balloon.\n\n' "$version"
+        printf ' -- skip-balloon <skip-balloon@localhost>  %s\n\n' "$(date -Ru -d @0)"
+        cat "$dir/src/debian/changelog"
+    } >"$dir/changelog"
+    mv "$dir/changelog" "$dir/src/debian/changelog"
+    say "applying debian/patches, and building the source package"
+    in_package package-apply dpkg-source --before-build .
+    in_package package-build dpkg-source --build .
+    # roms and .pc are not kept where it is compiled.
+    diff -rq -x .pc -x debian -x roms "$dir/src" "$OURS/src" >"$LOGS/package-diff.log" ||
+        die "the package's tree is not the one that is compiled" "$(head -n 20 "$LOGS/package-diff.log")"
+    say "build/qemu-package: $version+skipballoon1, its tree is the one that make qemu compiles"
 }
 
 # --- working on QEMU ------------------------------------------------------------------------------------------------
@@ -394,6 +488,6 @@ mkdir -p "$WORK"
 exec 8>"$WORK/lock"
 flock -n 8 || { say "another qemu/build.sh is at work in this clone, waiting for it" && flock 8; }
 case ${1:-} in
-ours | stock | own_tests | tree | series) "$@" ;;
-*) die "usage: qemu/build.sh ours [--tests] | stock | own_tests | tree | series" ;;
+ours | stock | own_tests | package | tree | series) "$@" ;;
+*) die "usage: qemu/build.sh ours [--tests] | stock | own_tests | package | tree | series" ;;
 esac

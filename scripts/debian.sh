@@ -35,6 +35,26 @@ need_packages() {
     }
 }
 
+# packages_offered PACKAGE...: prints those that are installed or that apt could install.
+packages_offered() {
+    local installed p missing=()
+    installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | sed -n 's/ installed$//p' || true)
+    printf '%s\n' "$installed"
+    for p in "$@"; do
+        [[ $'\n'$installed$'\n' == *$'\n'"$p"$'\n'* ]] || missing+=("$p")
+    done
+    ((${#missing[@]})) || return 0
+    # A fresh container has no package lists, hence cannot say what it lacks.
+    if [[ -z $(apt-get indextargets 'Created-By: Packages' 2>/dev/null || true) ]]; then
+        if ((EUID)); then
+            printf '%s\n' "${missing[@]}"
+            return
+        fi
+        logged apt-update apt-get -o DPkg::Lock::Timeout=300 update
+    fi
+    apt-cache policy "${missing[@]}" | sed -nE '/^[^ ].*:$/ { s/:$//; h }; /^ *Candidate: [^(]/ { x; p }'
+}
+
 system_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \
         >"$LOGS/apt-install.log" 2>&1 </dev/null
