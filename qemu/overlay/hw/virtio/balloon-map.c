@@ -21,9 +21,10 @@
 #include "qapi/qapi-commands-skip-balloon.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
-#include "hw/virtio/virtio.h"
-#include "migration/skip/balloon-codec.h"
+#include "hw/virtio/balloon-enforce.h"
 #include "hw/virtio/balloon-map.h"
+#include "hw/virtio/virtio-balloon.h"
+#include "migration/skip/balloon-codec.h"
 #include "migration/misc.h"
 #include "migration/skip/control.h"
 #include "migration/skip/hooks.h"
@@ -84,6 +85,8 @@ struct BalloonMap {
     uint64_t changed;
     /* Lets go of what is owed */
     QEMUTimer *owed_timer;
+    /* NULL if it is off */
+    BalloonEnforce *enforce;
     QLIST_HEAD(, BalloonMapBlock) blocks;
 };
 
@@ -161,8 +164,8 @@ static void note_change(BalloonMapBlock *block, uint64_t page,
     }
 }
 
-static void clear_range(BalloonMapBlock *block, uint64_t page,
-                        uint64_t npages)
+static uint64_t take_out(BalloonMapBlock *block, uint64_t page,
+                         uint64_t npages)
 {
     uint64_t n = page_run_clear(block->given, page, page + npages);
 
@@ -170,6 +173,14 @@ static void clear_range(BalloonMapBlock *block, uint64_t page,
         block->pages -= n;
         note_change(block, page, npages);
     }
+    return n;
+}
+
+static void clear_range(BalloonMapBlock *block, uint64_t page,
+                        uint64_t npages)
+{
+    balloon_enforce_remove(block->map->enforce, block->rb, page, page + npages);
+    take_out(block, page, npages);
 }
 
 static void clear_owed(BalloonMapBlock *block, uint64_t page,
@@ -194,6 +205,8 @@ static void balloon_map_block_removed(RAMBlockNotifier *n, void *host,
     BalloonMapBlock *block = find_block_of_notifier(n, host);
 
     if (block) {
+        balloon_enforce_drain(block->map->enforce);
+        balloon_enforce_forget(block->map->enforce, block->rb);
         drop_block(block);
     }
 }
@@ -204,6 +217,7 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
     BalloonMapBlock *block = find_block_of_notifier(n, host);
 
     if (block && new_size < old_size) {
+        balloon_enforce_drain(block->map->enforce);
         clear_range(block, to_page(new_size), to_page(old_size - new_size));
         clear_owed(block, to_page(new_size), to_page(old_size - new_size));
     }
@@ -211,6 +225,7 @@ static void balloon_map_block_resized(RAMBlockNotifier *n, void *host,
 
 static void empty_block(BalloonMapBlock *block)
 {
+    balloon_enforce_remove(block->map->enforce, block->rb, 0, block->size);
     if (block->pages) {
         note_change(block, 0, block->size);
         /* This takes no longer than freeing it, whatever is set. */
@@ -235,6 +250,7 @@ BalloonMap *balloon_map_new(VirtIODevice *vdev)
     map->notifier.ram_block_removed = balloon_map_block_removed;
     map->notifier.ram_block_resized = balloon_map_block_resized;
     ram_block_notifier_add(&map->notifier);
+    map->enforce = balloon_enforce_new(vdev, VIRTIO_BALLOON(vdev)->enforce);
     qatomic_rcu_set(&the_map, map);
     return map;
 }
@@ -243,9 +259,11 @@ void balloon_map_free(BalloonMap *map)
 {
     assert(bql_locked());
     assert(map == the_map);
+    balloon_enforce_drain(map->enforce);
     qatomic_rcu_set(&the_map, NULL);
     /* That says of each RAM block that it goes. */
     ram_block_notifier_remove(&map->notifier);
+    balloon_enforce_free(map->enforce);
     timer_free(map->owed_timer);
     g_free_rcu(map, rcu);
 }
@@ -414,13 +432,16 @@ static void put_in(BalloonMapBlock *block, uint64_t page, uint64_t npages)
         .start = QEMU_ALIGN_UP(page, unit),
         .end = QEMU_ALIGN_DOWN(end, unit),
     };
-    bool first = completes(block, page, MIN(whole.start, end));
-    bool last = completes(block, MAX(whole.end, page), end);
     bool discarded = true;
+    bool first, last;
 
+    balloon_enforce_drain(map->enforce);
+    first = completes(block, page, MIN(whole.start, end));
+    last = completes(block, MAX(whole.end, page), end);
     whole.start -= first ? unit : 0;
     whole.end += last ? unit : 0;
     if (whole.start < whole.end) {
+        balloon_enforce_add(map->enforce, block->rb, whole.start, whole.end);
         discarded = discard(map, block->rb,
                             whole.start << BALLOON_MAP_PAGE_SHIFT,
                             (whole.end - whole.start)
@@ -567,6 +588,7 @@ void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
         uint64_t end = to_page(QEMU_ALIGN_UP(offset + length,
                                              BALLOON_MAP_PAGE_SIZE));
 
+        balloon_enforce_drain(map->enforce);
         clear_owed(block, page, end - page);
         clear_range(block, page, end - page);
     }
@@ -580,10 +602,23 @@ void balloon_map_reset(BalloonMap *map)
     if (!map) {
         return;
     }
+    balloon_enforce_drain(map->enforce);
     QLIST_FOREACH(block, &map->blocks, next) {
         trace_balloon_map_reset(block->rb->idstr, block->pages);
         empty_block(block);
     }
+}
+
+uint64_t balloon_map_take_out(RAMBlock *rb, uint64_t start, uint64_t end,
+                              uint64_t *first)
+{
+    BalloonMapBlock *block = find_block(the_map, rb);
+
+    if (!block) {
+        return 0;
+    }
+    *first = find_next_bit(block->given, end, start);
+    return take_out(block, start, end - start);
 }
 
 const unsigned long *balloon_map_of_block(RAMBlock *rb)
@@ -669,6 +704,7 @@ static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
 
     info->id = g_strdup(rb->idstr);
     info->size = rb->used_length;
+    balloon_enforce_fill_info(the_map->enforce, rb, info);
     if (!block) {
         return info;
     }
@@ -705,6 +741,7 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
         return NULL;
     }
 
+    balloon_enforce_drain(the_map->enforce);
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
         BalloonMapInfo *info;

@@ -148,6 +148,20 @@ void balloon_map_deflate(BalloonMap *map, MemoryRegion *mr, hwaddr offset,
 void balloon_map_reset(BalloonMap *map);
 
 /**
+ * balloon_map_take_out: Take out of the map what the guest has accessed
+ * @rb: the RAM block, which need not exist any more
+ * @start: first balloon page
+ * @end: the balloon page after the last one
+ * @first: set to the first page that was in it, if any was
+ *
+ * For enforcement, which goes on to notice accesses to it.
+ *
+ * Returns: how many pages of these were in the map
+ */
+uint64_t balloon_map_take_out(RAMBlock *rb, uint64_t start, uint64_t end,
+                              uint64_t *first);
+
+/**
  * balloon_map_discards: How often memory has been discarded for the guest
  *
  * Nothing has been discarded in between if two answers are equal.

@@ -1,0 +1,923 @@
+/*
+ * Enforcement: a guest does not use what it gave back
+ *
+ * The runs of the balloon map are registered with a userfaultfd, so a thread
+ * of ours is told of each access to a page of them that is not populated: by a
+ * vCPU, whatever the accelerator, by a device that QEMU emulates, or by vhost
+ * in the kernel.
+ *
+ *      whoever accesses it        the thread              the main loop
+ *            | fault ------------> notes the access
+ *            | (waits)             places a page of zeroes
+ *            | <------------------ wakes it                drain:
+ *            | goes on                                     in the map? leaves,
+ *            |                                             and is reported
+ *            | request ----------------------------------> drain first
+ *
+ * The thread never takes the BQL, which whoever accesses the page may hold.  So
+ * it does not know the map; what it notes is held against the map afterwards,
+ * but before the map changes: an access is noted before the guest goes on, and
+ * drained before any request that the guest makes then.
+ *
+ * What is registered may therefore be more than what is in the map, which costs
+ * time and does no harm.
+ *
+ * Nothing is registered unless the guest runs, so whatever QEMU does with the
+ * memory of a guest that is stopped is not noticed; nor while somebody else
+ * needs a userfaultfd for the same memory.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "qemu/timer.h"
+#include "qapi/qapi-commands-migration.h"
+#include "qapi/qapi-events-skip-balloon.h"
+#include "qapi/qapi-types-skip-balloon.h"
+#include "exec/address-spaces.h"
+#include "exec/memory.h"
+#include "exec/ramblock.h"
+#include "hw/core/qdev-prop-internal.h"
+#include "hw/qdev-core.h"
+#include "hw/virtio/balloon-enforce.h"
+#include "hw/virtio/balloon-map.h"
+#include "migration/misc.h"
+#include "migration/options.h"
+#include "system/runstate.h"
+
+#ifdef CONFIG_LINUX
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include "qemu/userfaultfd.h"
+#endif
+
+/* Least time between two events, in ms */
+#define EVENT_MS 250
+
+/* How often to look whether what it rests for is over */
+#define REST_POLL_MS 100
+
+/* With a stop under way, a page is placed each ms: see serve(). */
+#define STOPPING_US 1000
+
+/*
+ * Each run may take two mappings of the process more, of which the kernel
+ * allows vm.max_map_count; a third of them is for us.  And to register a run
+ * takes some microseconds, in which the guest is not started yet.
+ */
+#define MAPPINGS_PATH "/proc/sys/vm/max_map_count"
+#define MAPPINGS_PER_RUN 2
+#define MAPPINGS_SHARE 3
+#define RUNS_MAX 4096
+
+typedef struct EnforceBlock {
+    RAMBlock *rb;
+    /* A bit for each balloon page: it is registered.  By pages of the host */
+    unsigned long *armed;
+    uint64_t size;
+    /* The kernel cannot do it for memory of this kind */
+    bool refused;
+    /* Pages of the map that have been accessed, so far */
+    uint64_t accesses;
+} EnforceBlock;
+
+/* An access that the thread noted: bytes of a RAM block, which may have gone */
+typedef struct Access {
+    RAMBlock *rb;
+    uint64_t start;
+    uint64_t end;
+} Access;
+
+struct BalloonEnforce {
+    VirtIODevice *vdev;
+    BalloonEnforceMode mode;
+    VMChangeStateEntry *vm_state;
+    NotifierWithReturn migration_notifier;
+
+    /* With the BQL: between start and stop of the guest, and not at rest */
+    bool running;
+    bool active;
+    QEMUTimer *rest_timer;
+    /* EnforceBlock by RAMBlock */
+    GHashTable *blocks;
+    /* Runs that are registered, of all blocks, and how many there may be */
+    uint64_t runs;
+    uint64_t runs_max;
+
+    /* Accesses that are to be told, and the first of them */
+    uint64_t count;
+    char *first_id;
+    uint64_t first_offset;
+    bool first_has_address;
+    hwaddr first_address;
+    QEMUTimer *event_timer;
+
+    /* The thread's */
+    int fd;
+    bool exact;
+    QemuThread thread;
+    EventNotifier quit;
+    void *zeroes;
+    size_t zeroes_size;
+
+    QemuMutex lock;
+    /* Of Access; with the lock */
+    GArray *accesses;
+    QEMUBH *drain_bh;
+    /* Atomic: an access was noted that may stop the guest */
+    bool stopping;
+    /* Atomic: the thread has unregistered memory by itself */
+    bool lapsed;
+};
+
+const PropertyInfo qdev_prop_balloon_enforce = {
+    .type = "BalloonEnforceMode",
+    .description = "off/report/pause",
+    .enum_table = &BalloonEnforceMode_lookup,
+    .get = qdev_propinfo_get_enum,
+    .set = qdev_propinfo_set_enum,
+    .set_default_value = qdev_propinfo_set_default_value_enum,
+};
+
+static uint64_t to_page(uint64_t bytes)
+{
+    return bytes >> BALLOON_MAP_PAGE_SHIFT;
+}
+
+/* Pages of the balloon in a page of the host */
+static uint64_t unit_of(const RAMBlock *rb)
+{
+    return to_page(rb->page_size);
+}
+
+/* ---- What the kernel does ---- */
+
+#ifdef CONFIG_LINUX
+static int register_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    struct uffdio_register reg = {
+        .range.start = (uintptr_t)rb->host + (start << BALLOON_MAP_PAGE_SHIFT),
+        .range.len = (end - start) << BALLOON_MAP_PAGE_SHIFT,
+        .mode = UFFDIO_REGISTER_MODE_MISSING,
+    };
+
+    return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+/* Wakes whoever waits there.  What is not registered may lie in between. */
+static int unregister_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    struct uffdio_range range = {
+        .start = (uintptr_t)rb->host + (start << BALLOON_MAP_PAGE_SHIFT),
+        .len = (end - start) << BALLOON_MAP_PAGE_SHIFT,
+    };
+
+    return ioctl(fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+/* Returns NULL, or what is missing. */
+static const char *open_userfaultfd(BalloonEnforce *e)
+{
+    uint64_t features;
+
+    if (uffd_query_features(&features)) {
+        return errno == EPERM || errno == EACCES
+               ? "userfaultfd is not permitted. Give QEMU access to "
+                 "/dev/userfaultfd, or set sysctl vm.unprivileged_userfaultfd "
+                 "to 1"
+               : "the kernel has no userfaultfd";
+    }
+    if (!(features & UFFD_FEATURE_THREAD_ID)) {
+        return "the kernel's userfaultfd does not tell threads";
+    }
+    e->exact = features & UFFD_FEATURE_EXACT_ADDRESS;
+    e->fd = uffd_create_fd(UFFD_FEATURE_THREAD_ID |
+                           (features & UFFD_FEATURE_EXACT_ADDRESS), true);
+    return e->fd < 0 ? "userfaultfd cannot be opened" : NULL;
+}
+
+/* ---- The thread ---- */
+
+/*
+ * A pass of the migration may have decided to send a page that the guest gives
+ * back in this moment.
+ */
+static bool is_of_migration(uint32_t tid)
+{
+    MigrationThreadInfoList *list = qmp_query_migrationthreads(NULL), *t;
+    bool found = false;
+
+    for (t = list; t && !found; t = t->next) {
+        found = t->value->thread_id == tid;
+    }
+    qapi_free_MigrationThreadInfoList(list);
+    return found;
+}
+
+static void note_access(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                        uint64_t end)
+{
+    Access access = { .rb = rb, .start = start, .end = end };
+
+    QEMU_LOCK_GUARD(&e->lock);
+    if (e->accesses->len) {
+        Access *last = &g_array_index(e->accesses, Access,
+                                      e->accesses->len - 1);
+
+        if (last->rb == rb && last->end == start) {
+            last->end = end;
+            return;
+        }
+    }
+    g_array_append_val(e->accesses, access);
+}
+
+/* The kernel has no huge page of zeroes that could be placed on hugetlbfs. */
+static const void *get_zeroes(BalloonEnforce *e, size_t size)
+{
+    if (e->zeroes_size < size) {
+        if (e->zeroes) {
+            munmap(e->zeroes, e->zeroes_size);
+        }
+        e->zeroes = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+                         -1, 0);
+        if (e->zeroes == MAP_FAILED) {
+            e->zeroes = NULL;
+        }
+        e->zeroes_size = e->zeroes ? size : 0;
+    }
+    return e->zeroes;
+}
+
+static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size)
+{
+    int ret;
+
+    if (size == qemu_real_host_page_size()) {
+        struct uffdio_zeropage zero = {
+            .range = { .start = addr, .len = size },
+        };
+
+        ret = ioctl(e->fd, UFFDIO_ZEROPAGE, &zero);
+    } else {
+        struct uffdio_copy copy = {
+            .dst = addr,
+            .src = (uintptr_t)get_zeroes(e, size),
+            .len = size,
+        };
+
+        ret = copy.src ? ioctl(e->fd, UFFDIO_COPY, &copy) : -1;
+    }
+    return ret ? -errno : 0;
+}
+
+/* Let whoever waits for the page of the host at @addr go on. */
+static void let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
+{
+    struct uffdio_range range = { .start = addr, .len = size };
+    int ret;
+
+    do {
+        ret = place_zeroes(e, addr, size);
+    } while (ret == -EAGAIN);
+    if (ret == -EEXIST || ret == -ENOENT) {
+        /* It was populated meanwhile, or is not registered any more. */
+        ioctl(e->fd, UFFDIO_WAKE, &range);
+    } else if (ret) {
+        /* No memory: what comes of that the kernel decides, as without us. */
+        ioctl(e->fd, UFFDIO_UNREGISTER, &range);
+    }
+}
+
+static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
+{
+    uint64_t addr = msg->arg.pagefault.address;
+    uint64_t offset, start;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = qemu_ram_block_from_host((void *)(uintptr_t)addr, false, &offset);
+    if (!rb) {
+        /* It has been unplugged; that wakes whoever waits. */
+        return;
+    }
+    start = ROUND_DOWN(offset, rb->page_size);
+    if (ram_block_discard_is_disabled()) {
+        /*
+         * A device is there now that pins all memory.  That is no access, and
+         * it would take long page by page.
+         */
+        qatomic_set(&e->lapsed, true);
+        qemu_bh_schedule(e->drain_bh);
+        unregister_range(e->fd, rb, 0, to_page(ROUND_UP(rb->used_length,
+                                                        rb->page_size)));
+        return;
+    }
+    if (!is_of_migration(msg->arg.pagefault.feat.ptid)) {
+        if (e->mode == BALLOON_ENFORCE_MODE_PAUSE &&
+            qatomic_xchg(&e->stopping, true)) {
+            /*
+             * Whoever waits may be needed for the guest to be stopped, since it
+             * holds the BQL; but a guest that goes through its balloon with
+             * all vCPUs does not get far meanwhile.
+             */
+            g_usleep(STOPPING_US);
+        }
+        if (e->exact) {
+            uint64_t page = ROUND_DOWN(offset, BALLOON_MAP_PAGE_SIZE);
+
+            note_access(e, rb, page, page + BALLOON_MAP_PAGE_SIZE);
+        } else {
+            note_access(e, rb, start, start + rb->page_size);
+        }
+        qemu_bh_schedule(e->drain_bh);
+    }
+    let_go_on(e, (uintptr_t)rb->host + start, rb->page_size);
+}
+
+static void *enforce_thread(void *opaque)
+{
+    BalloonEnforce *e = opaque;
+    struct pollfd fds[] = {
+        { .fd = e->fd, .events = POLLIN },
+        { .fd = event_notifier_get_fd(&e->quit), .events = POLLIN },
+    };
+    struct uffd_msg msgs[16];
+    int i, n;
+
+    rcu_register_thread();
+    while (poll(fds, ARRAY_SIZE(fds), -1) < 0 || !fds[1].revents) {
+        n = uffd_read_events(e->fd, msgs, ARRAY_SIZE(msgs));
+        for (i = 0; i < n; i++) {
+            if (msgs[i].event == UFFD_EVENT_PAGEFAULT) {
+                serve(e, &msgs[i]);
+            }
+        }
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static void start_thread(BalloonEnforce *e)
+{
+    event_notifier_init(&e->quit, false);
+    qemu_thread_create(&e->thread, "balloon-enforce", enforce_thread, e,
+                       QEMU_THREAD_JOINABLE);
+}
+
+static void stop_thread(BalloonEnforce *e)
+{
+    event_notifier_set(&e->quit);
+    qemu_thread_join(&e->thread);
+    event_notifier_cleanup(&e->quit);
+    uffd_close_fd(e->fd);
+    if (e->zeroes) {
+        munmap(e->zeroes, e->zeroes_size);
+    }
+}
+#else
+static int register_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    return -ENOSYS;
+}
+
+static int unregister_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    return -ENOSYS;
+}
+
+static const char *open_userfaultfd(BalloonEnforce *e)
+{
+    return "this host has no userfaultfd";
+}
+
+static void start_thread(BalloonEnforce *e)
+{
+}
+
+static void stop_thread(BalloonEnforce *e)
+{
+}
+#endif
+
+/* ---- What is registered ---- */
+
+/* Runs of set bits that begin or go on in [@start, @end) */
+static uint64_t count_runs(const unsigned long *bits, uint64_t start,
+                           uint64_t end)
+{
+    uint64_t n = 0;
+    PageRun run;
+
+    for (; page_run_next(bits, start, end, &run); start = run.end) {
+        n++;
+    }
+    return n;
+}
+
+static EnforceBlock *get_block(BalloonEnforce *e, RAMBlock *rb)
+{
+    return g_hash_table_lookup(e->blocks, rb);
+}
+
+static EnforceBlock *get_or_add_block(BalloonEnforce *e, RAMBlock *rb)
+{
+    EnforceBlock *block = get_block(e, rb);
+
+    if (!block) {
+        block = g_new0(EnforceBlock, 1);
+        block->rb = rb;
+        block->size = to_page(rb->max_length);
+        block->armed = bitmap_new(block->size);
+        g_hash_table_insert(e->blocks, rb, block);
+    }
+    return block;
+}
+
+static void free_block(void *opaque)
+{
+    EnforceBlock *block = opaque;
+
+    g_free(block->armed);
+    g_free(block);
+}
+
+/* Why nothing is enforced now, of any RAM block.  Returns false if it is. */
+static bool at_rest(BalloonEnforce *e, BalloonNotEnforcedReason *reason)
+{
+    if (e->fd < 0) {
+        *reason = BALLOON_NOT_ENFORCED_REASON_USERFAULTFD;
+    } else if (!e->running) {
+        *reason = BALLOON_NOT_ENFORCED_REASON_STOPPED;
+    } else if (ram_block_discard_is_disabled()) {
+        *reason = BALLOON_NOT_ENFORCED_REASON_DISCARD_INHIBITED;
+    } else if (migration_in_incoming_postcopy()) {
+        *reason = BALLOON_NOT_ENFORCED_REASON_INCOMING_POSTCOPY;
+    } else if (migration_in_bg_snapshot()) {
+        *reason = BALLOON_NOT_ENFORCED_REASON_BACKGROUND_SNAPSHOT;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void rest(BalloonEnforce *e);
+
+void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                         uint64_t end)
+{
+    EnforceBlock *block;
+    uint64_t from, to, before;
+    int ret;
+
+    if (!e || !e->active || !balloon_map_takes_parts(balloon_map_get())) {
+        return;
+    }
+    block = get_or_add_block(e, rb);
+    if (find_next_zero_bit(block->armed, end, start) >= end) {
+        return;
+    }
+    from = start ? start - 1 : 0;
+    to = MIN(end + 1, block->size);
+    before = count_runs(block->armed, from, to);
+    if (!before && e->runs >= e->runs_max) {
+        return;
+    }
+    ret = register_range(e->fd, rb, start, end);
+    if (ret == -EBUSY) {
+        /* Somebody else is about to use one, or has not quite ended. */
+        rest(e);
+    } else if (ret == -ENOMEM) {
+        /* There are more mappings than was thought. */
+        e->runs_max = e->runs;
+    } else if (ret) {
+        block->refused = true;
+    } else {
+        bitmap_set(block->armed, start, end - start);
+        e->runs += 1 - before;
+    }
+}
+
+static void remove_range(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
+                         uint64_t end)
+{
+    uint64_t from, to, before;
+
+    start = find_next_bit(block->armed, end, start);
+    if (start >= end) {
+        return;
+    }
+    end = find_last_bit(block->armed, end) + 1;
+    from = start ? start - 1 : 0;
+    to = MIN(end + 1, block->size);
+    before = count_runs(block->armed, from, to);
+    if (before == 1 && e->runs >= e->runs_max && from < start && end < to &&
+        test_bit(from, block->armed) && test_bit(end, block->armed)) {
+        /* To leave it registered costs time, and a run more costs mappings. */
+        return;
+    }
+    unregister_range(e->fd, block->rb, start, end);
+    page_run_clear(block->armed, start, end);
+    e->runs += count_runs(block->armed, from, to) - before;
+}
+
+void balloon_enforce_remove(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                            uint64_t end)
+{
+    EnforceBlock *block = e ? get_block(e, rb) : NULL;
+
+    if (block && start < end) {
+        remove_range(e, block, ROUND_DOWN(start, unit_of(rb)),
+                     ROUND_UP(end, unit_of(rb)));
+    }
+}
+
+void balloon_enforce_forget(BalloonEnforce *e, RAMBlock *rb)
+{
+    EnforceBlock *block = e ? get_block(e, rb) : NULL;
+
+    if (block) {
+        remove_range(e, block, 0, block->size);
+        g_hash_table_remove(e->blocks, rb);
+    }
+}
+
+/* ---- When it is ---- */
+
+static void arm_block(BalloonEnforce *e, RAMBlock *rb)
+{
+    const unsigned long *given = balloon_map_of_block(rb);
+    uint64_t size = to_page(rb->used_length);
+    uint64_t end = 0;
+    PageRun run;
+
+    while (e->active && given && page_run_next(given, end, size, &run)) {
+        end = run.end;
+        if (page_run_shrink(&run, unit_of(rb))) {
+            balloon_enforce_add(e, rb, run.start, run.end);
+        }
+    }
+}
+
+/* Register the whole map, if it is time for that. */
+static void arm(BalloonEnforce *e)
+{
+    BalloonNotEnforcedReason reason;
+    RAMBlock *rb;
+
+    if (e->active || !e->running) {
+        return;
+    }
+    if (at_rest(e, &reason)) {
+        timer_mod(e->rest_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
+        return;
+    }
+    e->active = true;
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(rb) {
+        if (balloon_map_pages(rb)) {
+            arm_block(e, rb);
+        }
+    }
+}
+
+static void arm_after_rest(void *opaque)
+{
+    arm(opaque);
+}
+
+static void disarm(BalloonEnforce *e)
+{
+    EnforceBlock *block;
+    GHashTableIter iter;
+
+    e->active = false;
+    timer_del(e->rest_timer);
+    g_hash_table_iter_init(&iter, e->blocks);
+    while (g_hash_table_iter_next(&iter, NULL, (void **)&block)) {
+        remove_range(e, block, 0, block->size);
+    }
+    qatomic_set(&e->stopping, false);
+}
+
+/*
+ * Nobody tells when what it rests for is over, nor does a background snapshot
+ * when it unregisters the memory, so this looks at times.
+ */
+static void rest(BalloonEnforce *e)
+{
+    disarm(e);
+    timer_mod(e->rest_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
+}
+
+static void on_vm_state(void *opaque, bool running, RunState state)
+{
+    BalloonEnforce *e = opaque;
+
+    e->running = running;
+    if (running) {
+        arm(e);
+    } else {
+        disarm(e);
+        balloon_enforce_drain(e);
+    }
+}
+
+/* A background snapshot populates memory, and registers it, next. */
+static int on_migration(NotifierWithReturn *n, MigrationEvent *event,
+                        Error **errp)
+{
+    BalloonEnforce *e = container_of(n, BalloonEnforce, migration_notifier);
+
+    if (event->type == MIG_EVENT_PRECOPY_SETUP && e->active &&
+        migrate_background_snapshot()) {
+        rest(e);
+    }
+    return 0;
+}
+
+/* ---- What is told ---- */
+
+typedef struct FindAddress {
+    const RAMBlock *rb;
+    uint64_t offset;
+    hwaddr address;
+} FindAddress;
+
+static bool is_address(Int128 start, Int128 len, const MemoryRegion *mr,
+                       hwaddr offset, void *opaque)
+{
+    FindAddress *find = opaque;
+
+    if (mr->ram_block != find->rb || find->offset < offset ||
+        find->offset - offset >= int128_getlo(len)) {
+        return false;
+    }
+    find->address = int128_getlo(start) + find->offset - offset;
+    return true;
+}
+
+static void find_address(FindAddress *find, bool *found)
+{
+    FlatView *view;
+
+    find->address = HWADDR_MAX;
+    RCU_READ_LOCK_GUARD();
+    view = address_space_to_flatview(&address_space_memory);
+    flatview_for_each_range(view, is_address, find);
+    *found = find->address != HWADDR_MAX;
+}
+
+static void tell(BalloonEnforce *e)
+{
+    DeviceState *dev = DEVICE(e->vdev);
+    g_autofree char *path = NULL;
+
+    /* What the user plugged is the proxy, virtio-balloon-pci or the like. */
+    if (dev->parent_bus && dev->parent_bus->parent) {
+        dev = dev->parent_bus->parent;
+    }
+    path = object_get_canonical_path(OBJECT(dev));
+    qapi_event_send_balloon_page_access(dev->id, path, e->first_id,
+                                        e->first_offset, e->first_has_address,
+                                        e->first_address, e->count);
+    e->count = 0;
+    g_clear_pointer(&e->first_id, g_free);
+    timer_mod(e->event_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + EVENT_MS);
+}
+
+static void tell_late(void *opaque)
+{
+    BalloonEnforce *e = opaque;
+
+    if (e->count) {
+        tell(e);
+    }
+}
+
+/* Pages of the map have been accessed, and left it. */
+static void note_pages(BalloonEnforce *e, EnforceBlock *block, uint64_t offset,
+                       uint64_t pages)
+{
+    block->accesses += pages;
+    if (!e->count) {
+        FindAddress find = { .rb = block->rb, .offset = offset };
+
+        e->first_id = g_strdup(block->rb->idstr);
+        e->first_offset = offset;
+        find_address(&find, &e->first_has_address);
+        e->first_address = find.address;
+    }
+    e->count += pages;
+}
+
+void balloon_enforce_drain(BalloonEnforce *e)
+{
+    g_autoptr(GArray) accesses = NULL;
+    unsigned int i;
+    bool any = false;
+
+    if (!e) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&e->lock) {
+        if (e->accesses->len) {
+            accesses = e->accesses;
+            e->accesses = g_array_new(false, false, sizeof(Access));
+        }
+    }
+    for (i = 0; accesses && i < accesses->len; i++) {
+        Access *access = &g_array_index(accesses, Access, i);
+        EnforceBlock *block = get_block(e, access->rb);
+        uint64_t first;
+        uint64_t pages = !block ? 0
+            : balloon_map_take_out(access->rb, to_page(access->start),
+                                   to_page(access->end), &first);
+
+        if (pages) {
+            note_pages(e, block, first << BALLOON_MAP_PAGE_SHIFT, pages);
+            any = true;
+        }
+    }
+    if (any && e->mode == BALLOON_ENFORCE_MODE_PAUSE) {
+        tell(e);
+        if (runstate_is_running()) {
+            qemu_system_vmstop_request_prepare();
+            qemu_system_vmstop_request(RUN_STATE_PAUSED);
+        }
+    } else if (any && !timer_pending(e->event_timer)) {
+        tell(e);
+    } else if (accesses && !any && !e->count) {
+        /* They were no accesses to what is in the map, and do not stop it. */
+        qatomic_set(&e->stopping, false);
+    }
+    if (qatomic_xchg(&e->lapsed, false) && e->active) {
+        rest(e);
+    }
+}
+
+static void drain_bh(void *opaque)
+{
+    balloon_enforce_drain(opaque);
+}
+
+static void add_not_enforced(BalloonMapInfo *info,
+                             BalloonNotEnforcedReason reason, uint64_t pages)
+{
+    BalloonNotEnforced *value;
+
+    if (pages) {
+        value = g_new0(BalloonNotEnforced, 1);
+        value->reason = reason;
+        value->bytes = pages << BALLOON_MAP_PAGE_SHIFT;
+        QAPI_LIST_PREPEND(info->not_enforced, value);
+        info->has_not_enforced = true;
+    }
+}
+
+/* Pages of the map that are parts of huge pages of which it has not all */
+static uint64_t count_parts(RAMBlock *rb, const unsigned long *given)
+{
+    uint64_t unit = unit_of(rb), pages = 0, start;
+
+    for (start = 0; unit > 1 && start < to_page(rb->used_length);
+         start += unit) {
+        uint64_t n = page_run_count(given, start, start + unit);
+
+        pages += n < unit ? n : 0;
+    }
+    return pages;
+}
+
+/* Pages that are in the map and registered */
+static uint64_t count_enforced(const EnforceBlock *block,
+                               const unsigned long *given)
+{
+    uint64_t pages = 0, end = 0;
+    PageRun run;
+
+    while (page_run_next(block->armed, end, block->size, &run)) {
+        pages += page_run_count(given, run.start, run.end);
+        end = run.end;
+    }
+    return pages;
+}
+
+void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
+                               BalloonMapInfo *info)
+{
+    const unsigned long *given = balloon_map_of_block(rb);
+    uint64_t pages = balloon_map_pages(rb), enforced = 0, parts;
+    EnforceBlock *block = e ? get_block(e, rb) : NULL;
+    BalloonNotEnforcedReason reason;
+
+    if (!e) {
+        return;
+    }
+    info->has_enforced = true;
+    info->has_accesses = true;
+    info->accesses = block ? block->accesses : 0;
+    if (!given) {
+        return;
+    }
+    if (!balloon_map_takes_parts(balloon_map_get())) {
+        add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_MUST_TELL_HOST,
+                         pages);
+    } else if (!e->active) {
+        if (!at_rest(e, &reason)) {
+            /* What it rested for is over, and it resumes in a moment. */
+            reason = BALLOON_NOT_ENFORCED_REASON_STOPPED;
+        }
+        add_not_enforced(info, reason, pages);
+    } else {
+        enforced = block ? count_enforced(block, given) : 0;
+        parts = count_parts(rb, given);
+        info->enforced = enforced << BALLOON_MAP_PAGE_SHIFT;
+        add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_PART_OF_PAGE, parts);
+        add_not_enforced(info, block && block->refused
+                         ? BALLOON_NOT_ENFORCED_REASON_MEMORY
+                         : BALLOON_NOT_ENFORCED_REASON_TOO_MANY_RUNS,
+                         pages - MIN(pages, parts + enforced));
+    }
+}
+
+/* ---- Begin and end ---- */
+
+static uint64_t get_runs_max(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t mappings = 0;
+
+    if (g_file_get_contents(MAPPINGS_PATH, &text, NULL, NULL)) {
+        mappings = g_ascii_strtoull(text, NULL, 10);
+    }
+    return MIN(RUNS_MAX, mappings / MAPPINGS_SHARE / MAPPINGS_PER_RUN);
+}
+
+BalloonEnforce *balloon_enforce_new(VirtIODevice *vdev, BalloonEnforceMode mode)
+{
+    const char *missing;
+    BalloonEnforce *e;
+
+    if (mode == BALLOON_ENFORCE_MODE_OFF) {
+        return NULL;
+    }
+    e = g_new0(BalloonEnforce, 1);
+    e->vdev = vdev;
+    e->mode = mode;
+    e->fd = -1;
+    e->running = runstate_is_running();
+    e->runs_max = get_runs_max();
+    e->blocks = g_hash_table_new_full(NULL, NULL, NULL, free_block);
+    e->accesses = g_array_new(false, false, sizeof(Access));
+    qemu_mutex_init(&e->lock);
+    e->drain_bh = qemu_bh_new_guarded(drain_bh, e,
+                                      &DEVICE(vdev)->mem_reentrancy_guard);
+    e->rest_timer = timer_new_ms(QEMU_CLOCK_REALTIME, arm_after_rest, e);
+    e->event_timer = timer_new_ms(QEMU_CLOCK_REALTIME, tell_late, e);
+    missing = open_userfaultfd(e);
+    if (missing) {
+        warn_report("virtio-balloon: what the guest gives back is not "
+                    "enforced: %s", missing);
+        return e;
+    }
+    start_thread(e);
+    /* Before any device goes on, and after all of them have been stopped */
+    e->vm_state = qemu_add_vm_change_state_handler_prio(on_vm_state, e, -1);
+    migration_add_notifier(&e->migration_notifier, on_migration);
+    arm(e);
+    return e;
+}
+
+void balloon_enforce_free(BalloonEnforce *e)
+{
+    if (!e) {
+        return;
+    }
+    if (e->fd >= 0) {
+        migration_remove_notifier(&e->migration_notifier);
+        qemu_del_vm_change_state_handler(e->vm_state);
+        stop_thread(e);
+    }
+    if (e->count) {
+        tell(e);
+    }
+    timer_free(e->rest_timer);
+    timer_free(e->event_timer);
+    qemu_bh_delete(e->drain_bh);
+    g_hash_table_destroy(e->blocks);
+    g_array_unref(e->accesses);
+    qemu_mutex_destroy(&e->lock);
+    g_free(e);
+}

@@ -1,0 +1,511 @@
+/*
+ * Property "enforce" of virtio-balloon: a guest does not use what it gave back
+ *
+ * Here the main loop of QEMU accesses guest memory, as an emulated device does.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "balloon-guest.h"
+
+#define RAM_SIZE (64 * MiB)
+#define RAM_PAGES (RAM_SIZE / BALLOON_PAGE)
+
+/* What the guest gives back, unless a test says otherwise */
+#define GIVEN (16 * MiB)
+#define GIVEN_SIZE (4 * MiB)
+
+#define EVENT "BALLOON_PAGE_ACCESS"
+
+/* Random accesses; SB_ENFORCE_GOAL: another number */
+#define GOAL 3000
+
+typedef struct Case {
+    BGBackend backend;
+    bool pause;
+} Case;
+
+static BGuest *start(BGBackend backend, const char *mode)
+{
+    g_autofree char *args = g_strdup_printf("enforce=%s", mode);
+    BGOptions options = { .backend = backend, .device_args = args };
+    BGuest *g = bg_start_driven(&options);
+
+    g->options.device_args = NULL;
+    return g;
+}
+
+/* ---- What is told ---- */
+
+static QDict *block_info(BGuest *g, const char *id)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                           " 'arguments': { 'id': %s, 'max-runs': 0 } }", id);
+    QDict *info = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+
+    qobject_ref(info);
+    qobject_unref(rsp);
+    return info;
+}
+
+static uint64_t info_member(BGuest *g, const char *name)
+{
+    QDict *info = block_info(g, g->ram_id);
+    uint64_t value = qdict_get_int(info, name);
+
+    qobject_unref(info);
+    return value;
+}
+
+#define assert_enforced(g, bytes) \
+    g_assert_cmpuint(info_member(g, "enforced"), ==, bytes)
+#define assert_accesses(g, n) \
+    g_assert_cmpuint(info_member(g, "accesses"), ==, n)
+
+/* Bytes that are not enforced for @reason */
+static uint64_t not_enforced(BGuest *g, const char *reason)
+{
+    QDict *info = block_info(g, g->ram_id);
+    uint64_t bytes = 0;
+    QListEntry *entry;
+
+    if (qdict_haskey(info, "not-enforced")) {
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "not-enforced"), entry) {
+            QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+
+            if (!strcmp(qdict_get_str(value, "reason"), reason)) {
+                bytes += qdict_get_int(value, "bytes");
+            }
+        }
+    }
+    qobject_unref(info);
+    return bytes;
+}
+
+#define assert_not_enforced(g, reason, bytes) \
+    g_assert_cmpuint(not_enforced(g, reason), ==, bytes)
+
+/* All that have come; the last one is kept */
+typedef struct Events {
+    unsigned int n;
+    uint64_t count;
+    uint64_t offset;            /* of the last one */
+    uint64_t address;
+    bool stopped;               /* event STOP has come */
+    bool before_stop;           /* with the access before it */
+} Events;
+
+static bool on_event(QTestState *qts, const char *name, QDict *event,
+                     void *opaque)
+{
+    Events *events = opaque;
+    QDict *data;
+
+    if (!strcmp(name, "STOP")) {
+        events->stopped = true;
+        events->before_stop = events->n > 0;
+    }
+    if (strcmp(name, EVENT)) {
+        return false;
+    }
+    data = qdict_get_qdict(event, "data");
+    events->n++;
+    events->count += qdict_get_int(data, "count");
+    events->offset = qdict_get_int(data, "offset");
+    events->address = qdict_get_int(data, "address");
+    g_assert_cmpstr(qdict_get_str(data, "device"), ==, "balloon0");
+    g_assert_cmpstr(qdict_get_str(data, "qom-path"), ==,
+                    "/machine/peripheral/balloon0");
+    g_assert_cmpstr(qdict_get_str(data, "id"), ==, "ram0");
+    return true;
+}
+
+static void watch_events(BGuest *g, Events *events)
+{
+    *events = (Events) { };
+    qtest_qmp_set_event_callback(g->qts, on_event, events);
+}
+
+/* Have events read that have come */
+static void sync_events(BGuest *g)
+{
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'query-name' }");
+}
+
+static void wait_events(BGuest *g, Events *events, uint64_t count)
+{
+    BG_WAIT((sync_events(g), events->count >= count));
+    g_assert_cmpuint(events->count, ==, count);
+}
+
+static bool is_running(BGuest *g)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(g->qts,
+                                              "{ 'execute': 'query-status' }");
+    bool running = qdict_get_bool(rsp, "running");
+
+    qobject_unref(rsp);
+    return running;
+}
+
+/* ---- Off ---- */
+
+static bool has_userfaultfd(BGuest *g)
+{
+    g_autofree char *fd = bg_find_fd(g, "[userfaultfd]");
+
+    return fd;
+}
+
+/* Mappings of QEMU whose accesses are noticed */
+static unsigned int count_registered(BGuest *g)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/smaps",
+                                            (int)qtest_pid(g->qts));
+    g_autofree char *text = NULL;
+    const char *flags;
+    unsigned int n = 0;
+
+    g_assert(g_file_get_contents(path, &text, NULL, NULL));
+    for (flags = text; (flags = strstr(flags, "VmFlags:")); flags++) {
+        g_autofree char *line = g_strndup(flags, strcspn(flags, "\n"));
+
+        n += strstr(line, " um") != NULL;
+    }
+    return n;
+}
+
+static void test_off(void)
+{
+    BGuest *g = start(BG_ANON, "off");
+    QDict *info;
+
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN, 1);
+    info = block_info(g, g->ram_id);
+    g_assert(!qdict_haskey(info, "enforced"));
+    g_assert(!qdict_haskey(info, "not-enforced"));
+    g_assert(!qdict_haskey(info, "accesses"));
+    qobject_unref(info);
+    g_assert(!has_userfaultfd(g));
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    bg_assert_map(g, GIVEN_SIZE / BALLOON_PAGE);
+    g_assert(!qtest_qmp_event_ref(g->qts, EVENT));
+    bg_quit(g);
+}
+
+/* ---- Reported ---- */
+
+static void test_report(gconstpointer data)
+{
+    BGBackend backend = GPOINTER_TO_INT(data);
+    uint64_t page = backend == BG_HUGETLB ? 2 * MiB : BALLOON_PAGE;
+    Events events;
+    BGuest *g;
+
+    if (backend == BG_HUGETLB && !bg_huge_or_skip(RAM_SIZE)) {
+        return;
+    }
+    g = start(backend, "report");
+    watch_events(g, &events);
+    g_assert(has_userfaultfd(g));
+    bg_fill(g, GIVEN, GIVEN_SIZE, 1);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, GIVEN_SIZE);
+    g_assert_cmpuint(count_registered(g), ==, 1);
+
+    bg_step("written to");
+    qtest_writeb(g->qts, GIVEN + MiB + 5, 7);
+    g_assert_cmpint(qtest_readb(g->qts, GIVEN + MiB + 5), ==, 7);
+    g_assert_cmpint(qtest_readb(g->qts, GIVEN + MiB), ==, 0);
+    wait_events(g, &events, 1);
+    g_assert_cmpuint(events.offset, ==, GIVEN + MiB);
+    g_assert_cmpuint(events.address, ==, GIVEN + MiB);
+    assert_accesses(g, 1);
+    g_assert_cmpuint(bg_in_map(g, GIVEN, GIVEN_SIZE), ==,
+                     GIVEN_SIZE - BALLOON_PAGE);
+    g_assert_cmpuint(bg_in_map(g, GIVEN + MiB, BALLOON_PAGE), ==, 0);
+    assert_enforced(g, GIVEN_SIZE - BALLOON_PAGE);
+
+    bg_step("read");
+    g_assert_cmpint(qtest_readb(g->qts, GIVEN + 3 * MiB + 4095), ==, 0);
+    wait_events(g, &events, 2);
+    g_assert_cmpuint(events.offset, ==, GIVEN + 3 * MiB);
+
+    bg_step("given back again");
+    bg_request_range(g, BG_INFLATE, GIVEN + MiB, BALLOON_PAGE);
+    g_assert_cmpint(qtest_readb(g->qts, GIVEN + MiB + 5), ==, 0);
+    wait_events(g, &events, 3);
+
+    bg_step("taken back");
+    bg_request_range(g, BG_DEFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, 0);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    bg_fill(g, GIVEN, GIVEN_SIZE, 2);
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    g_assert_cmpuint(info_member(g, "accesses"), ==, 3);
+    sync_events(g);
+    g_assert_cmpuint(events.count, ==, 3);
+
+    bg_step("next to it");
+    bg_request_range(g, BG_INFLATE, GIVEN, page);
+    qtest_readb(g->qts, GIVEN + page);
+    qtest_readb(g->qts, GIVEN - 1);
+    assert_accesses(g, 3);
+    bg_quit(g);
+}
+
+/* A guest that goes through its balloon: few events, of all pages */
+static void test_rate(void)
+{
+    BGuest *g = start(BG_ANON, "report");
+    gint64 begin = g_get_monotonic_time();
+    uint64_t addr, pages = 0;
+    Events events;
+
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    for (addr = GIVEN; addr < GIVEN + GIVEN_SIZE; addr += BALLOON_PAGE) {
+        qtest_writeb(g->qts, addr, 1);
+        pages++;
+    }
+    wait_events(g, &events, pages);
+    g_assert_cmpuint(events.n, <=,
+                     2 + (g_get_monotonic_time() - begin) / 250000);
+    assert_accesses(g, pages);
+    bg_assert_map(g, 0);
+    bg_quit(g);
+}
+
+/* ---- Paused ---- */
+
+static void test_pause(gconstpointer data)
+{
+    BGBackend backend = GPOINTER_TO_INT(data);
+    Events events;
+    BGuest *g;
+    int i;
+
+    if (backend == BG_HUGETLB && !bg_huge_or_skip(RAM_SIZE)) {
+        return;
+    }
+    g = start(backend, "pause");
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    for (i = 0; i < 2; i++) {
+        bg_step("access %d", i);
+        watch_events(g, &events);
+        qtest_writeb(g->qts, GIVEN + i * 2 * MiB, 1);
+        BG_WAIT((sync_events(g), events.stopped));
+        g_assert(events.before_stop);
+        g_assert_cmpuint(events.count, ==, 1);
+        g_assert_cmpuint(events.offset, ==, GIVEN + i * 2 * MiB);
+        g_assert(!is_running(g));
+        assert_enforced(g, 0);
+        assert_not_enforced(g, "stopped",
+                            GIVEN_SIZE - (i + 1) * BALLOON_PAGE);
+        /* Whatever is done to it while it is stopped is not the guest's. */
+        qtest_readb(g->qts, GIVEN + MiB + i * BALLOON_PAGE);
+        qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+        g_assert(is_running(g));
+        assert_enforced(g, GIVEN_SIZE - (i + 1) * BALLOON_PAGE);
+        /* It is the guest's now. */
+        qtest_writeb(g->qts, GIVEN + i * 2 * MiB, 2);
+        assert_accesses(g, i + 1);
+    }
+    bg_step("an honest guest");
+    bg_request_range(g, BG_DEFLATE, GIVEN, GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN + MiB / 2, 1);
+    g_assert(is_running(g));
+    assert_accesses(g, 2);
+    bg_quit(g);
+}
+
+/* ---- Many ---- */
+
+static uint64_t goal(void)
+{
+    const char *text = g_getenv("SB_ENFORCE_GOAL");
+
+    return text ? g_ascii_strtoull(text, NULL, 10) : GOAL;
+}
+
+/* A guest that lies at times, against a model */
+static void test_random(gconstpointer data)
+{
+    BGBackend backend = GPOINTER_TO_INT(data);
+    g_autofree bool *in_map = g_new0(bool, RAM_PAGES);
+    uint64_t i, count = 0, done;
+    const uint32_t first = 2048, pages = 2048;
+    Events events;
+    BGuest *g = start(backend, "report");
+
+    watch_events(g, &events);
+    for (done = 0; done < goal(); done++) {
+        uint32_t page = first + g_test_rand_int_range(0, pages);
+        uint32_t n = MIN(1 + g_test_rand_int_range(0, 64), first + pages - page);
+        bool wrong;
+
+        switch (g_test_rand_int_range(0, 8)) {
+        case 0:
+        case 1:
+            bg_request_range(g, BG_INFLATE, page * BALLOON_PAGE,
+                             n * BALLOON_PAGE);
+            memset(in_map + page, true, n);
+            break;
+        case 2:
+            bg_request_range(g, BG_DEFLATE, page * BALLOON_PAGE,
+                             n * BALLOON_PAGE);
+            memset(in_map + page, false, n);
+            break;
+        default:
+            if (g_test_rand_bit()) {
+                qtest_writeb(g->qts, page * BALLOON_PAGE, 1);
+            } else {
+                qtest_readb(g->qts, page * BALLOON_PAGE);
+            }
+            wrong = in_map[page];
+            in_map[page] = false;
+            count += wrong;
+        }
+        if (done % 256 == 0) {
+            assert_accesses(g, count);
+        }
+    }
+    assert_accesses(g, count);
+    for (i = first; i < first + pages; i++) {
+        done += in_map[i];
+    }
+    bg_assert_map(g, done - goal());
+    wait_events(g, &events, count);
+    g_test_message("%" PRIu64 " accesses, %" PRIu64 " to the balloon", goal(),
+                   count);
+    bg_quit(g);
+}
+
+/* ---- Ends ---- */
+
+static void test_reset(void)
+{
+    BGuest *g = start(BG_ANON, "report");
+
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    g_assert_cmpuint(count_registered(g), ==, 1);
+    qtest_writeb(g->qts, GIVEN, 1);
+    bg_driver_reset(g);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    qtest_writeb(g->qts, GIVEN + MiB, 1);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_accesses(g, 1);
+    qtest_system_reset(g->qts);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    qtest_writeb(g->qts, GIVEN + MiB, 1);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_accesses(g, 1);
+    qtest_writeb(g->qts, GIVEN + MiB, 1);
+    assert_accesses(g, 2);
+
+    bg_step("unplugged");
+    bg_unplug_balloon(g);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    g_assert(!has_userfaultfd(g));
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    bg_quit(g);
+}
+
+/* Such a driver may use a page again before it tells. */
+static void test_must_tell_host(void)
+{
+    BGOptions options = { .device_args = "enforce=report" };
+    BGuest *g = bg_start(&options);
+
+    bg_driver_start(g, 0);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, 0);
+    assert_not_enforced(g, "must-tell-host", GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN, 1);
+    assert_accesses(g, 0);
+    bg_assert_map(g, GIVEN_SIZE / BALLOON_PAGE);
+
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, GIVEN_SIZE);
+    bg_quit(g);
+}
+
+/* Each other page: there are not as many mappings. */
+static void test_too_many_runs(void)
+{
+    const uint32_t first = 2048, n = 6000;
+    g_autofree uint32_t *pfns = g_new(uint32_t, n);
+    BGuest *g = start(BG_ANON, "report");
+    uint64_t enforced, i;
+
+    for (i = 0; i < n; i++) {
+        pfns[i] = first + 2 * i;
+    }
+    bg_request(g, BG_INFLATE, pfns, n);
+    bg_assert_map(g, n);
+    enforced = info_member(g, "enforced");
+    g_assert_cmpuint(enforced, >, 0);
+    g_assert_cmpuint(enforced, <, n * BALLOON_PAGE);
+    assert_not_enforced(g, "too-many-runs", n * BALLOON_PAGE - enforced);
+    g_assert_cmpuint(count_registered(g), ==, enforced / BALLOON_PAGE);
+    g_test_message("%" PRIu64 " runs", enforced / BALLOON_PAGE);
+
+    bg_step("an honest guest");
+    bg_request(g, BG_DEFLATE, pfns, n);
+    for (i = 0; i < n; i += 10) {
+        qtest_writeb(g->qts, pfns[i] * BALLOON_PAGE, 1);
+    }
+    assert_accesses(g, 0);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+
+    bg_step("what is full can be filled up");
+    bg_request(g, BG_INFLATE, pfns, n);
+    bg_request_range(g, BG_INFLATE, first * BALLOON_PAGE, n * BALLOON_PAGE);
+    enforced = info_member(g, "enforced");
+    g_assert_cmpuint(enforced, >=, n * BALLOON_PAGE);
+
+    bg_step("a hole more is not told the kernel, and does no harm");
+    bg_request(g, BG_DEFLATE, pfns, n / 2);
+    qtest_writeb(g->qts, pfns[10] * BALLOON_PAGE, 1);
+    assert_accesses(g, 0);
+    qtest_writeb(g->qts, (pfns[10] + 1) * BALLOON_PAGE, 1);
+    assert_accesses(g, 1);
+    bg_quit(g);
+}
+
+int main(int argc, char **argv)
+{
+    static const BGBackend backends[] = {
+        BG_ANON, BG_MEMFD, BG_PRIVATE_MEMFD, BG_HUGETLB,
+    };
+    int i, ret;
+
+    bg_init(&argc, &argv);
+    qtest_add_func("/balloon-enforce/off", test_off);
+    for (i = 0; i < ARRAY_SIZE(backends); i++) {
+        bg_add_test(GINT_TO_POINTER(backends[i]), test_report,
+                    "/balloon-enforce/report/%s", bg_backend_name(backends[i]));
+        bg_add_test(GINT_TO_POINTER(backends[i]), test_pause,
+                    "/balloon-enforce/pause/%s", bg_backend_name(backends[i]));
+        if (backends[i] != BG_HUGETLB) {
+            bg_add_test(GINT_TO_POINTER(backends[i]), test_random,
+                        "/balloon-enforce/random/%s",
+                        bg_backend_name(backends[i]));
+        }
+    }
+    qtest_add_func("/balloon-enforce/rate", test_rate);
+    qtest_add_func("/balloon-enforce/ends", test_reset);
+    qtest_add_func("/balloon-enforce/must-tell-host", test_must_tell_host);
+    qtest_add_func("/balloon-enforce/too-many-runs", test_too_many_runs);
+    ret = g_test_run();
+    return ret;
+}
