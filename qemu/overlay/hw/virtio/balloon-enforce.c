@@ -38,6 +38,7 @@
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "qapi/qapi-commands-migration.h"
 #include "qapi/qapi-events-skip-balloon.h"
 #include "qapi/qapi-types-skip-balloon.h"
@@ -48,8 +49,10 @@
 #include "hw/qdev-core.h"
 #include "hw/virtio/balloon-enforce.h"
 #include "hw/virtio/balloon-map.h"
+#include "hw/virtio/vhost.h"
 #include "migration/misc.h"
 #include "migration/options.h"
+#include "migration/skip/control.h"
 #include "system/runstate.h"
 
 #ifdef CONFIG_LINUX
@@ -67,6 +70,11 @@
 
 /* With a stop under way, a page is placed each ms: see serve(). */
 #define STOPPING_US 1000
+
+/*
+ * What a migration that skips nothing reads anyway is placed so much at a time.
+ */
+#define READ_AHEAD (2 * MiB)
 
 /*
  * Each run may take two mappings of the process more, of which the kernel
@@ -136,6 +144,8 @@ struct BalloonEnforce {
     bool stopping;
     /* Atomic: the thread has unregistered memory by itself */
     bool lapsed;
+    /* Atomic: a migration reads all memory, so it may as well be populated */
+    bool read_through;
 };
 
 const PropertyInfo qdev_prop_balloon_enforce = {
@@ -257,11 +267,12 @@ static const void *get_zeroes(BalloonEnforce *e, size_t size)
     return e->zeroes;
 }
 
-static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size)
+static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size,
+                        uint64_t page_size)
 {
     int ret;
 
-    if (size == qemu_real_host_page_size()) {
+    if (page_size == qemu_real_host_page_size()) {
         struct uffdio_zeropage zero = {
             .range = { .start = addr, .len = size },
         };
@@ -279,6 +290,21 @@ static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size)
     return ret ? -errno : 0;
 }
 
+/*
+ * The same for what is read next.  It fails where it goes beyond what is
+ * registered in one piece; then one page is placed.
+ */
+static int place_ahead(BalloonEnforce *e, const RAMBlock *rb, uint64_t start)
+{
+    uint64_t end = MIN(QEMU_ALIGN_DOWN(start, READ_AHEAD) + READ_AHEAD,
+                       rb->used_length);
+
+    return rb->page_size < READ_AHEAD && start < end
+           ? place_zeroes(e, (uintptr_t)rb->host + start, end - start,
+                          rb->page_size)
+           : -EINVAL;
+}
+
 /* Let whoever waits for the page of the host at @addr go on. */
 static void let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
 {
@@ -286,13 +312,17 @@ static void let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
     int ret;
 
     do {
-        ret = place_zeroes(e, addr, size);
+        ret = place_zeroes(e, addr, size, size);
     } while (ret == -EAGAIN);
-    if (ret == -EEXIST || ret == -ENOENT) {
-        /* It was populated meanwhile, or is not registered any more. */
+    if (ret == -ENOENT ||
+        (ret == -EEXIST && size == qemu_real_host_page_size())) {
+        /* It is not registered any more, or was populated meanwhile. */
         ioctl(e->fd, UFFDIO_WAKE, &range);
     } else if (ret) {
-        /* No memory: what comes of that the kernel decides, as without us. */
+        /*
+         * No memory: what comes of that the kernel decides, as without us.  Of
+         * huge pages it says EEXIST then as well.
+         */
         ioctl(e->fd, UFFDIO_UNREGISTER, &range);
     }
 }
@@ -339,6 +369,8 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
             note_access(e, rb, start, start + rb->page_size);
         }
         qemu_bh_schedule(e->drain_bh);
+    } else if (qatomic_read(&e->read_through) && !place_ahead(e, rb, start)) {
+        return;
     }
     let_go_on(e, (uintptr_t)rb->host + start, rb->page_size);
 }
@@ -469,8 +501,6 @@ static bool at_rest(BalloonEnforce *e, BalloonNotEnforcedReason *reason)
     return true;
 }
 
-static void rest(BalloonEnforce *e);
-
 void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
                          uint64_t end)
 {
@@ -494,7 +524,7 @@ void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
     ret = register_range(e->fd, rb, start, end);
     if (ret == -EBUSY) {
         /* Somebody else is about to use one, or has not quite ended. */
-        rest(e);
+        balloon_enforce_rest(e);
     } else if (ret == -ENOMEM) {
         /* There are more mappings than was thought. */
         e->runs_max = e->runs;
@@ -613,11 +643,13 @@ static void disarm(BalloonEnforce *e)
  * Nobody tells when what it rests for is over, nor does a background snapshot
  * when it unregisters the memory, so this looks at times.
  */
-static void rest(BalloonEnforce *e)
+void balloon_enforce_rest(BalloonEnforce *e)
 {
-    disarm(e);
-    timer_mod(e->rest_timer,
-              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
+    if (e && e->active) {
+        disarm(e);
+        timer_mod(e->rest_timer,
+                    qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
+    }
 }
 
 static void on_vm_state(void *opaque, bool running, RunState state)
@@ -639,9 +671,11 @@ static int on_migration(NotifierWithReturn *n, MigrationEvent *event,
 {
     BalloonEnforce *e = container_of(n, BalloonEnforce, migration_notifier);
 
-    if (event->type == MIG_EVENT_PRECOPY_SETUP && e->active &&
-        migrate_background_snapshot()) {
-        rest(e);
+    bool begins = event->type == MIG_EVENT_PRECOPY_SETUP;
+
+    qatomic_set(&e->read_through, begins && !skip_migration_skips());
+    if (begins && migrate_background_snapshot()) {
+        balloon_enforce_rest(e);
     }
     return 0;
 }
@@ -745,6 +779,11 @@ void balloon_enforce_drain(BalloonEnforce *e)
             : balloon_map_take_out(access->rb, to_page(access->start),
                                    to_page(access->end), &first);
 
+        if (pages && unit_of(access->rb) > 1) {
+            /* The rest of the huge page is populated now, too. */
+            balloon_enforce_remove(e, access->rb, to_page(access->start),
+                                   to_page(access->end));
+        }
         if (pages) {
             note_pages(e, block, first << BALLOON_MAP_PAGE_SHIFT, pages);
             any = true;
@@ -762,14 +801,38 @@ void balloon_enforce_drain(BalloonEnforce *e)
         /* They were no accesses to what is in the map, and do not stop it. */
         qatomic_set(&e->stopping, false);
     }
-    if (qatomic_xchg(&e->lapsed, false) && e->active) {
-        rest(e);
+    if (qatomic_xchg(&e->lapsed, false)) {
+        balloon_enforce_rest(e);
     }
 }
 
 static void drain_bh(void *opaque)
 {
     balloon_enforce_drain(opaque);
+}
+
+static int is_vhost_user(Object *obj, void *opaque)
+{
+    VirtIODevice *vdev = (VirtIODevice *)
+        object_dynamic_cast(obj, TYPE_VIRTIO_DEVICE);
+    VirtioDeviceClass *vdc = vdev ? VIRTIO_DEVICE_GET_CLASS(vdev) : NULL;
+    struct vhost_dev *vhost;
+
+    if (!vdev || !vdev->vhost_started) {
+        return false;
+    }
+    /* Those that do not say it are vhost-user, too. */
+    vhost = vdc->get_vhost ? vdc->get_vhost(vdev) : NULL;
+    return !vhost ||
+           vhost->vhost_ops->backend_type == VHOST_BACKEND_TYPE_USER;
+}
+
+/* Does another process have it mapped? */
+static bool is_shared(RAMBlock *rb)
+{
+    return rb->fd >= 0 && qemu_ram_is_shared(rb) &&
+           object_child_foreach_recursive(object_get_root(), is_vhost_user,
+                                          NULL);
 }
 
 static void add_not_enforced(BalloonMapInfo *info,
@@ -849,6 +912,10 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
                          ? BALLOON_NOT_ENFORCED_REASON_MEMORY
                          : BALLOON_NOT_ENFORCED_REASON_TOO_MANY_RUNS,
                          pages - MIN(pages, parts + enforced));
+        if (enforced && is_shared(rb)) {
+            add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_SHARED,
+                             enforced);
+        }
     }
 }
 

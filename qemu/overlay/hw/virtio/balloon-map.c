@@ -280,6 +280,20 @@ VirtIODevice *balloon_map_device(void)
     return the_map ? the_map->vdev : NULL;
 }
 
+bool balloon_map_is_enforced(void)
+{
+    assert(bql_locked());
+    return the_map && the_map->enforce;
+}
+
+void balloon_map_rest(void)
+{
+    assert(bql_locked());
+    if (the_map) {
+        balloon_enforce_rest(the_map->enforce);
+    }
+}
+
 bool balloon_map_takes_parts(const BalloonMap *map)
 {
     assert(bql_locked());

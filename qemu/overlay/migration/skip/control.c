@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
 #include "exec/memory.h"
@@ -230,6 +231,12 @@ static int on_precopy(NotifierWithReturn *n, void *data, Error **errp)
 
 /* ---- Migrations begin and end ---- */
 
+/* Balloon pages are counted in pages of the target, not in parts of them. */
+static bool target_pages_are_large(void)
+{
+    return qemu_target_page_size() >= BALLOON_MAP_PAGE_SIZE;
+}
+
 static void forget(void)
 {
     SkipMigration *m = skip_migration();
@@ -243,14 +250,27 @@ static void forget(void)
     }
 }
 
+/*
+ * Without the map enforcement would end where the guest goes.  Background
+ * snapshots and COLO have no map, and over RDMA the destination must not be
+ * emptied.
+ */
+static bool enforcement_travels(void)
+{
+    return balloon_map_is_enforced() && !migrate_background_snapshot() &&
+           !migrate_colo() && !migrate_rdma() && target_pages_are_large();
+}
+
 static void begin(bool in_savevm)
 {
+    bool maps = enforcement_travels();
     SkipMigration *m;
 
-    if (!migrate_skip_balloon() && !migrate_skip_unpopulated()) {
+    if (!migrate_skip_balloon() && !migrate_skip_unpopulated() && !maps) {
         return;
     }
     m = g_new0(SkipMigration, 1);
+    m->maps = maps;
     m->balloon = migrate_skip_balloon();
     m->unpopulated = migrate_skip_unpopulated();
     m->in_savevm = in_savevm;
@@ -279,12 +299,6 @@ static void end(void)
         qatomic_set(&m->due, false);
     }
     skip_pages_keep_told();
-}
-
-/* Balloon pages are counted in pages of the target, not in parts of them. */
-static bool target_pages_are_large(void)
-{
-    return qemu_target_page_size() >= BALLOON_MAP_PAGE_SIZE;
 }
 
 /* What only turns out when a migration begins */
@@ -316,12 +330,26 @@ static bool check_setup(Error **errp)
     return true;
 }
 
+/* The destination says that there is a section which it does not know. */
+static void tell_what_maps_need(void)
+{
+    const SkipMigration *m = skip_migration();
+
+    if (m && m->maps && !skip_migration_skips() &&
+        migrate_get_current()->state == MIGRATION_STATUS_FAILED) {
+        warn_report("The balloon map is part of each migration, since property "
+                    "'enforce' of virtio-balloon is on, so the destination "
+                    "must be a QEMU with skip-balloon");
+    }
+}
+
 static int setup_notify(NotifierWithReturn *n, MigrationEvent *e,
                         Error **errp)
 {
     assert(bql_locked());
 
     if (e->type != MIG_EVENT_PRECOPY_SETUP) {
+        tell_what_maps_need();
         end();
         return 0;
     }
@@ -363,6 +391,10 @@ bool skip_migration_caps_check(const bool *caps, Error **errp)
                        ? "skip-unpopulated" : NULL;
     int i;
 
+    if (caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT]) {
+        /* QEMU tries next whether it can be done with the guest's memory. */
+        balloon_map_rest();
+    }
     for (i = 0; name && i < ARRAY_SIZE(unsupported); i++) {
         if (caps[unsupported[i]]) {
             error_setg(errp, "Capability '%s' cannot be used together with "

@@ -23,7 +23,7 @@ typedef struct SkipCounts {
 } SkipCounts;
 
 /*
- * The source of a migration, or of a snapshot, for which a capability is on.
+ * The source of a migration, or of a snapshot, that has a section of ours.
  * It is made when that begins, and stays until the next one begins, for
  * query-migrate.  Protected by the BQL, but for what says otherwise.
  */
@@ -31,6 +31,8 @@ typedef struct SkipMigration {
     /* Which capabilities were on when it began */
     bool balloon;
     bool unpopulated;
+    /* The balloon map goes along in any case, since it is enforced */
+    bool maps;
     /* It is under way; the migration thread may look at it without the BQL */
     bool running;
     /* A snapshot is saved by the main loop, with the guest stopped */
@@ -77,7 +79,7 @@ typedef struct SkipMigration {
  *
  * With the BQL held, or by the migration thread.
  *
- * Returns: NULL if no capability was on when the last migration began
+ * Returns: NULL if the last migration has no section of ours
  */
 static inline SkipMigration *skip_migration(void)
 {

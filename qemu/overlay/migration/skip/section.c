@@ -33,6 +33,10 @@
  * background snapshot has one word, of its only pass, and no map: the guest may
  * take back pages while that is saved.
  *
+ * With property "enforce" of the balloon device on, and both capabilities off,
+ * there are the map and the RAM blocks, and no words: all is sent, but zeroes
+ * that arrive are not populated, and so the map can be enforced there.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -415,7 +419,9 @@ static void add_pending_exact(void *opaque, uint64_t *must_precopy,
 
 static bool is_active(void *opaque)
 {
-    return skip_migration_skips() && !skip_migration()->ended;
+    const SkipMigration *m = skip_migration();
+
+    return m && m->running && !m->ended && (m->maps || skip_migration_skips());
 }
 
 static bool is_active_iterate(void *opaque)

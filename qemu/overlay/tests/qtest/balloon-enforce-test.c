@@ -7,10 +7,12 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "qemu/units.h"
-#include "qobject/qdict.h"
 #include "qobject/qlist.h"
-#include "balloon-guest.h"
+#include "standard-headers/linux/qemu_fw_cfg.h"
+#include "balloon-enforce-test.h"
+#include "host-memory.h"
 
 #define RAM_SIZE (64 * MiB)
 #define RAM_PAGES (RAM_SIZE / BALLOON_PAGE)
@@ -19,29 +21,23 @@
 #define GIVEN (16 * MiB)
 #define GIVEN_SIZE (4 * MiB)
 
-#define EVENT "BALLOON_PAGE_ACCESS"
+/* Where fw_cfg has its address of DMA, on a PC */
+#define FW_CFG_DMA_PORT 0x514
 
 /* Random accesses; SB_ENFORCE_GOAL: another number */
 #define GOAL 3000
-
-typedef struct Case {
-    BGBackend backend;
-    bool pause;
-} Case;
 
 static BGuest *start(BGBackend backend, const char *mode)
 {
     g_autofree char *args = g_strdup_printf("enforce=%s", mode);
     BGOptions options = { .backend = backend, .device_args = args };
-    BGuest *g = bg_start_driven(&options);
 
-    g->options.device_args = NULL;
-    return g;
+    return bg_start_driven(&options);
 }
 
 /* ---- What is told ---- */
 
-static QDict *block_info(BGuest *g, const char *id)
+QDict *block_info(BGuest *g, const char *id)
 {
     QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
                            " 'arguments': { 'id': %s, 'max-runs': 0 } }", id);
@@ -52,7 +48,7 @@ static QDict *block_info(BGuest *g, const char *id)
     return info;
 }
 
-static uint64_t info_member(BGuest *g, const char *name)
+uint64_t info_member(BGuest *g, const char *name)
 {
     QDict *info = block_info(g, g->ram_id);
     uint64_t value = qdict_get_int(info, name);
@@ -61,13 +57,7 @@ static uint64_t info_member(BGuest *g, const char *name)
     return value;
 }
 
-#define assert_enforced(g, bytes) \
-    g_assert_cmpuint(info_member(g, "enforced"), ==, bytes)
-#define assert_accesses(g, n) \
-    g_assert_cmpuint(info_member(g, "accesses"), ==, n)
-
-/* Bytes that are not enforced for @reason */
-static uint64_t not_enforced(BGuest *g, const char *reason)
+uint64_t not_enforced(BGuest *g, const char *reason)
 {
     QDict *info = block_info(g, g->ram_id);
     uint64_t bytes = 0;
@@ -85,19 +75,6 @@ static uint64_t not_enforced(BGuest *g, const char *reason)
     qobject_unref(info);
     return bytes;
 }
-
-#define assert_not_enforced(g, reason, bytes) \
-    g_assert_cmpuint(not_enforced(g, reason), ==, bytes)
-
-/* All that have come; the last one is kept */
-typedef struct Events {
-    unsigned int n;
-    uint64_t count;
-    uint64_t offset;            /* of the last one */
-    uint64_t address;
-    bool stopped;               /* event STOP has come */
-    bool before_stop;           /* with the access before it */
-} Events;
 
 static bool on_event(QTestState *qts, const char *name, QDict *event,
                      void *opaque)
@@ -120,23 +97,22 @@ static bool on_event(QTestState *qts, const char *name, QDict *event,
     g_assert_cmpstr(qdict_get_str(data, "device"), ==, "balloon0");
     g_assert_cmpstr(qdict_get_str(data, "qom-path"), ==,
                     "/machine/peripheral/balloon0");
-    g_assert_cmpstr(qdict_get_str(data, "id"), ==, "ram0");
+    g_assert_cmpstr(qdict_get_str(data, "id"), ==, events->id);
     return true;
 }
 
-static void watch_events(BGuest *g, Events *events)
+void watch_events(BGuest *g, Events *events)
 {
-    *events = (Events) { };
+    *events = (Events) { .id = g->ram_id };
     qtest_qmp_set_event_callback(g->qts, on_event, events);
 }
 
-/* Have events read that have come */
-static void sync_events(BGuest *g)
+void sync_events(BGuest *g)
 {
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'query-name' }");
 }
 
-static void wait_events(BGuest *g, Events *events, uint64_t count)
+void wait_events(BGuest *g, Events *events, uint64_t count)
 {
     BG_WAIT((sync_events(g), events->count >= count));
     g_assert_cmpuint(events->count, ==, count);
@@ -198,6 +174,15 @@ static void test_off(void)
     bg_quit(g);
 }
 
+/* A guest takes some; the test runs in a subprocess that has them. */
+static bool has_huge_pages(void)
+{
+    if (!g_test_subprocess()) {
+        hm_test_with_huge_pages(RAM_SIZE);
+    }
+    return g_test_subprocess();
+}
+
 /* ---- Reported ---- */
 
 static void test_report(gconstpointer data)
@@ -207,7 +192,7 @@ static void test_report(gconstpointer data)
     Events events;
     BGuest *g;
 
-    if (backend == BG_HUGETLB && !bg_huge_or_skip(RAM_SIZE)) {
+    if (backend == BG_HUGETLB && !has_huge_pages()) {
         return;
     }
     g = start(backend, "report");
@@ -229,7 +214,8 @@ static void test_report(gconstpointer data)
     g_assert_cmpuint(bg_in_map(g, GIVEN, GIVEN_SIZE), ==,
                      GIVEN_SIZE - BALLOON_PAGE);
     g_assert_cmpuint(bg_in_map(g, GIVEN + MiB, BALLOON_PAGE), ==, 0);
-    assert_enforced(g, GIVEN_SIZE - BALLOON_PAGE);
+    assert_enforced(g, GIVEN_SIZE - page);
+    assert_not_enforced(g, "part-of-page", page - BALLOON_PAGE);
 
     bg_step("read");
     g_assert_cmpint(qtest_readb(g->qts, GIVEN + 3 * MiB + 4095), ==, 0);
@@ -286,11 +272,13 @@ static void test_rate(void)
 static void test_pause(gconstpointer data)
 {
     BGBackend backend = GPOINTER_TO_INT(data);
+    uint64_t page = backend == BG_HUGETLB ? 2 * MiB : BALLOON_PAGE;
+    uint64_t left = GIVEN_SIZE;
     Events events;
     BGuest *g;
     int i;
 
-    if (backend == BG_HUGETLB && !bg_huge_or_skip(RAM_SIZE)) {
+    if (backend == BG_HUGETLB && !has_huge_pages()) {
         return;
     }
     g = start(backend, "pause");
@@ -306,13 +294,13 @@ static void test_pause(gconstpointer data)
         g_assert_cmpuint(events.offset, ==, GIVEN + i * 2 * MiB);
         g_assert(!is_running(g));
         assert_enforced(g, 0);
-        assert_not_enforced(g, "stopped",
-                            GIVEN_SIZE - (i + 1) * BALLOON_PAGE);
+        left -= BALLOON_PAGE;
+        assert_not_enforced(g, "stopped", left);
         /* Whatever is done to it while it is stopped is not the guest's. */
         qtest_readb(g->qts, GIVEN + MiB + i * BALLOON_PAGE);
         qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
         g_assert(is_running(g));
-        assert_enforced(g, GIVEN_SIZE - (i + 1) * BALLOON_PAGE);
+        assert_enforced(g, GIVEN_SIZE - (i + 1) * page);
         /* It is the guest's now. */
         qtest_writeb(g->qts, GIVEN + i * 2 * MiB, 2);
         assert_accesses(g, i + 1);
@@ -322,6 +310,132 @@ static void test_pause(gconstpointer data)
     qtest_writeb(g->qts, GIVEN + MiB / 2, 1);
     g_assert(is_running(g));
     assert_accesses(g, 2);
+    bg_quit(g);
+}
+
+/* ---- Devices, and other memory ---- */
+
+/* fw_cfg reads its signature into a page: a device of QEMU, by DMA. */
+static void test_dma(gconstpointer data)
+{
+    const uint64_t request = 2 * MiB;
+    const struct {
+        uint32_t control, length;
+        uint64_t address;
+    } QEMU_PACKED dma = {
+        .control = cpu_to_be32(FW_CFG_SIGNATURE << 16 | FW_CFG_DMA_CTL_SELECT |
+                               FW_CFG_DMA_CTL_READ),
+        .length = cpu_to_be32(4),
+        .address = cpu_to_be64(GIVEN + MiB),
+    };
+    BGuest *g = start(GPOINTER_TO_INT(data), "report");
+    uint8_t signature[4];
+    Events events;
+
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    qtest_memwrite(g->qts, request, &dma, sizeof(dma));
+    qtest_outl(g->qts, FW_CFG_DMA_PORT, 0);
+    qtest_outl(g->qts, FW_CFG_DMA_PORT + 4, bswap32(request));
+    wait_events(g, &events, 1);
+    g_assert_cmphex(events.address, ==, GIVEN + MiB);
+    qtest_memread(g->qts, GIVEN + MiB, signature, sizeof(signature));
+    g_assert_cmpmem(signature, 4, "QEMU", 4);
+    assert_accesses(g, 1);
+    bg_quit(g);
+}
+
+static void test_dimm(void)
+{
+    BGOptions options = {
+        .device_args = "enforce=report",
+        .args = BG_DIMM_ARGS,
+    };
+    BGuest *g = bg_start_driven(&options);
+    Events events;
+    QDict *info;
+
+    watch_events(g, &events);
+    events.id = "dimm-ram";
+    bg_request_range(g, BG_INFLATE, BG_DIMM_START + 8 * MiB, MiB);
+    bg_request_range(g, BG_INFLATE, GIVEN, MiB);
+    qtest_writeb(g->qts, BG_DIMM_START + 8 * MiB + 4096, 1);
+    wait_events(g, &events, 1);
+    g_assert_cmphex(events.offset, ==, 8 * MiB + 4096);
+    g_assert_cmphex(events.address, ==, BG_DIMM_START + 8 * MiB + 4096);
+    info = block_info(g, "dimm-ram");
+    g_assert_cmpuint(qdict_get_int(info, "enforced"), ==, MiB - 4096);
+    qobject_unref(info);
+    g_assert_cmpuint(count_registered(g), ==, 2);
+
+    bg_step("unplugged");
+    bg_unplug_dimm(g);
+    BG_WAIT(count_registered(g) == 1);
+    assert_enforced(g, MiB);
+    bg_step("plugged again");
+    bg_plug_dimm(g);
+    qtest_writeb(g->qts, BG_DIMM_START + 8 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, BG_DIMM_START + 16 * MiB, MiB);
+    qtest_writeb(g->qts, BG_DIMM_START + 16 * MiB, 1);
+    wait_events(g, &events, 2);
+    g_assert_cmphex(events.offset, ==, 16 * MiB);
+    bg_quit(g);
+}
+
+/* Part of a huge page is discarded when the rest is. */
+static void test_part_of_page(void)
+{
+    Events events;
+    BGuest *g;
+
+    if (!has_huge_pages()) {
+        return;
+    }
+    g = start(BG_HUGETLB, "report");
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, 3 * MiB);
+    assert_enforced(g, 2 * MiB);
+    assert_not_enforced(g, "part-of-page", 1 * MiB);
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    assert_accesses(g, 0);
+    bg_request_range(g, BG_INFLATE, GIVEN + 3 * MiB, MiB);
+    assert_enforced(g, 4 * MiB);
+    assert_not_enforced(g, "part-of-page", 0);
+
+    bg_step("a part is taken back");
+    bg_request_range(g, BG_DEFLATE, GIVEN + 2 * MiB, MiB);
+    assert_enforced(g, 2 * MiB);
+    assert_not_enforced(g, "part-of-page", 1 * MiB);
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    assert_accesses(g, 0);
+    qtest_writeb(g->qts, GIVEN + MiB, 1);
+    wait_events(g, &events, 1);
+    g_assert_cmphex(events.offset, ==, GIVEN + MiB);
+    bg_quit(g);
+}
+
+/* ---- Hosts that cannot do it ---- */
+
+static void test_not_permitted(void)
+{
+    BGOptions options = { .device_args = "enforce=report", .keep_log = true };
+    g_autofree char *log = NULL;
+    BGuest *g;
+
+    if (!g_test_subprocess()) {
+        g_assert_true(hm_passes_in_subprocess());
+        return;
+    }
+    bg_forbid_userfaultfd(EPERM);
+    g = bg_start_driven(&options);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN, 1);
+    assert_enforced(g, 0);
+    assert_not_enforced(g, "userfaultfd", GIVEN_SIZE);
+    bg_driver_reset(g);
+    log = bg_log(g);
+    g_assert_nonnull(strstr(log, "userfaultfd is not permitted"));
+    bg_unplug_balloon(g);
     bg_quit(g);
 }
 
@@ -347,7 +461,8 @@ static void test_random(gconstpointer data)
     watch_events(g, &events);
     for (done = 0; done < goal(); done++) {
         uint32_t page = first + g_test_rand_int_range(0, pages);
-        uint32_t n = MIN(1 + g_test_rand_int_range(0, 64), first + pages - page);
+        uint32_t n = MIN(1 + g_test_rand_int_range(0, 64),
+                         first + pages - page);
         bool wrong;
 
         switch (g_test_rand_int_range(0, 8)) {
@@ -487,7 +602,7 @@ int main(int argc, char **argv)
     static const BGBackend backends[] = {
         BG_ANON, BG_MEMFD, BG_PRIVATE_MEMFD, BG_HUGETLB,
     };
-    int i, ret;
+    int i;
 
     bg_init(&argc, &argv);
     qtest_add_func("/balloon-enforce/off", test_off);
@@ -497,6 +612,9 @@ int main(int argc, char **argv)
         bg_add_test(GINT_TO_POINTER(backends[i]), test_pause,
                     "/balloon-enforce/pause/%s", bg_backend_name(backends[i]));
         if (backends[i] != BG_HUGETLB) {
+            bg_add_test(GINT_TO_POINTER(backends[i]), test_dma,
+                        "/balloon-enforce/dma/%s",
+                        bg_backend_name(backends[i]));
             bg_add_test(GINT_TO_POINTER(backends[i]), test_random,
                         "/balloon-enforce/random/%s",
                         bg_backend_name(backends[i]));
@@ -506,6 +624,9 @@ int main(int argc, char **argv)
     qtest_add_func("/balloon-enforce/ends", test_reset);
     qtest_add_func("/balloon-enforce/must-tell-host", test_must_tell_host);
     qtest_add_func("/balloon-enforce/too-many-runs", test_too_many_runs);
-    ret = g_test_run();
-    return ret;
+    qtest_add_func("/balloon-enforce/dimm", test_dimm);
+    qtest_add_func("/balloon-enforce/part-of-page", test_part_of_page);
+    qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
+    add_migration_tests();
+    return g_test_run();
 }

@@ -794,14 +794,15 @@ typedef struct PagemapScan {
 
 #define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, PagemapScan)
 
-void bg_forbid_pagemap_scan(int error)
+/* Make a system call fail, if its argument @arg has a value. */
+static void forbid(int call, int arg, uint32_t value, int error)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                 offsetof(struct seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PAGEMAP_SCAN_IOCTL, 0, 1),
+                 offsetof(struct seccomp_data, args[arg])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -810,6 +811,20 @@ void bg_forbid_pagemap_scan(int error)
     g_assert_cmpint(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), ==, 0);
     g_assert_cmpint(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), ==,
                     0);
+}
+
+void bg_forbid_pagemap_scan(int error)
+{
+    forbid(SYS_ioctl, 1, PAGEMAP_SCAN_IOCTL, error);
+}
+
+/* Of /dev/userfaultfd; Linux 6.1 */
+#define UFFD_NEW_IOCTL _IO(0xaa, 0)
+
+void bg_forbid_userfaultfd(int error)
+{
+    forbid(SYS_ioctl, 1, UFFD_NEW_IOCTL, error);
+    forbid(SYS_userfaultfd, 0, O_CLOEXEC, error);
 }
 
 /* The same on older kernels, which do not tell zeroes apart */

@@ -286,6 +286,9 @@ char *bg_find_fd(BGuest *g, const char *what);
 /* Make ioctl PAGEMAP_SCAN fail with @error, here and in what is started */
 void bg_forbid_pagemap_scan(int error);
 
+/* The same of userfaultfd */
+void bg_forbid_userfaultfd(int error);
+
 /* Read guest memory, from outside QEMU; may populate it */
 void bg_read(BGuest *g, uint64_t addr, void *buf, size_t size);
 

@@ -100,6 +100,13 @@ bool hm_passes_in_subprocess(void)
     return g_test_trap_has_passed();
 }
 
+/* Those that are free, but for what somebody has reserved */
+static uint64_t unused_huge_pages(void)
+{
+    return read_number(HUGE_SYSFS "free_hugepages") -
+           read_number(HUGE_SYSFS "resv_hugepages");
+}
+
 void hm_test_with_huge_pages(uint64_t bytes)
 {
     uint64_t needed = DIV_ROUND_UP(bytes, HM_HUGE_SIZE), before, unused;
@@ -116,11 +123,11 @@ void hm_test_with_huge_pages(uint64_t bytes)
         flock(fd, LOCK_EX);
     }
     before = read_number(HUGE_SYSFS "nr_hugepages");
-    unused = read_number(HUGE_SYSFS "free_hugepages");
+    unused = unused_huge_pages();
     if (unused < needed) {
         set_huge_pages(before + needed - unused);
     }
-    if (read_number(HUGE_SYSFS "free_hugepages") < needed) {
+    if (unused_huge_pages() < needed) {
         g_test_skip(message);
     } else if (!hm_passes_in_subprocess()) {
         g_test_fail();
@@ -145,6 +152,63 @@ void hm_test_on_hugetlbfs(uint64_t bytes)
         umount(dir);
         rmdir(dir);
     }
+}
+
+/* ---- Snapshots on qcow2 ---- */
+
+static bool is_concluded(BGuest *g, const char *id)
+{
+    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
+    bool concluded = false;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
+        QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(job, "id"), id) &&
+            !strcmp(qdict_get_str(job, "status"), "concluded")) {
+            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
+            concluded = true;
+        }
+    }
+    qobject_unref(rsp);
+    return concluded;
+}
+
+static void wait_for_job(BGuest *g, const char *id)
+{
+    BG_WAIT(is_concluded(g, id));
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'job-dismiss', 'arguments': { 'id': %s } }", id);
+}
+
+void hm_add_disk(BGuest *g, const char *path)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'blockdev-create', 'arguments': {"
+        " 'job-id': 'file', 'options': { 'driver': 'file', 'filename': %s,"
+        " 'size': 0 } } }", path);
+    wait_for_job(g, "file");
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+        " 'driver': 'file', 'filename': %s, 'node-name': 'file' } }", path);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'blockdev-create', 'arguments': {"
+        " 'job-id': 'qcow2', 'options': { 'driver': 'qcow2', 'file': 'file',"
+        " 'size': 1048576 } } }");
+    wait_for_job(g, "qcow2");
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'blockdev-add', 'arguments': {"
+        " 'driver': 'qcow2', 'file': 'file', 'node-name': 'disk' } }");
+}
+
+void hm_snapshot(BGuest *g, const char *command)
+{
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': %s, 'arguments': { 'job-id': 'snapshot',"
+        " 'tag': 'one', 'vmstate': 'disk', 'devices': [ 'disk' ] } }",
+        command);
+    wait_for_job(g, "snapshot");
 }
 
 /* ---- What is behind a RAM block ---- */

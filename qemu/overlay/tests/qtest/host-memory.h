@@ -73,6 +73,12 @@ void hm_test_on_hugetlbfs(uint64_t bytes);
  */
 void hm_eject_dimm(BGuest *g, bool remove);
 
+/* Make a disk at @path, which snapshots can be saved to */
+void hm_add_disk(BGuest *g, const char *path);
+
+/* Save a snapshot to that, or load it: "snapshot-save", "snapshot-load" */
+void hm_snapshot(BGuest *g, const char *command);
+
 /* ---- RAM blocks ---- */
 
 /* Bytes of RAM block @id that are in use */

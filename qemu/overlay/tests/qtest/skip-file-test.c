@@ -253,61 +253,6 @@ static void test_background(gconstpointer data)
 
 /* ---- Snapshots on qcow2 ---- */
 
-static bool is_concluded(BGuest *g, const char *id)
-{
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-jobs' }");
-    bool concluded = false;
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), entry) {
-        QDict *job = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (!strcmp(qdict_get_str(job, "id"), id) &&
-            !strcmp(qdict_get_str(job, "status"), "concluded")) {
-            g_assert_cmpstr(qdict_get_try_str(job, "error"), ==, NULL);
-            concluded = true;
-        }
-    }
-    qobject_unref(rsp);
-    return concluded;
-}
-
-static void wait_for_job(BGuest *g, const char *id)
-{
-    BG_WAIT(is_concluded(g, id));
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'job-dismiss', 'arguments': { 'id': %s } }", id);
-}
-
-static void add_disk(BGuest *g, const char *path)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'blockdev-create', 'arguments': {"
-        " 'job-id': 'file', 'options': { 'driver': 'file', 'filename': %s,"
-        " 'size': 0 } } }", path);
-    wait_for_job(g, "file");
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'blockdev-add', 'arguments': {"
-        " 'driver': 'file', 'filename': %s, 'node-name': 'file' } }", path);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'blockdev-create', 'arguments': {"
-        " 'job-id': 'qcow2', 'options': { 'driver': 'qcow2', 'file': 'file',"
-        " 'size': 1048576 } } }");
-    wait_for_job(g, "qcow2");
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'blockdev-add', 'arguments': {"
-        " 'driver': 'qcow2', 'file': 'file', 'node-name': 'disk' } }");
-}
-
-static void snapshot(BGuest *g, const char *command)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': %s, 'arguments': { 'job-id': 'snapshot',"
-        " 'tag': 'one', 'vmstate': 'disk', 'devices': [ 'disk' ] } }",
-        command);
-    wait_for_job(g, "snapshot");
-}
-
 /* Whatever the guest has done since must be gone when it is loaded. */
 static void test_snapshot(gconstpointer data)
 {
@@ -318,8 +263,8 @@ static void test_snapshot(gconstpointer data)
     uint64_t populated = bg_count_populated(g, 0, RAM_SIZE);
     int times;
 
-    add_disk(g, path);
-    snapshot(g, "snapshot-save");
+    hm_add_disk(g, path);
+    hm_snapshot(g, "snapshot-save");
     bm_migrated(m);
     then = bm_copy(m);
     if (has(c, "skip-balloon")) {
@@ -338,7 +283,7 @@ static void test_snapshot(gconstpointer data)
         bm_fill(m, g, GIVEN_BACK * MiB, 1 * MiB, 5);
         bm_fill(m, g, UNTOUCHED * MiB, 1 * MiB, 6);
         bm_inflate(m, g, REWRITTEN * MiB, 1 * MiB);
-        snapshot(g, "snapshot-load");
+        hm_snapshot(g, "snapshot-load");
         bm_check(then, g);
     }
     if (has(c, "skip-unpopulated")) {

@@ -83,6 +83,13 @@ void balloon_enforce_remove(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
 void balloon_enforce_forget(BalloonEnforce *e, RAMBlock *rb);
 
 /**
+ * balloon_enforce_rest: Somebody else needs a userfaultfd for guest memory
+ *
+ * Nothing is registered any more, and is again when that is over.
+ */
+void balloon_enforce_rest(BalloonEnforce *e);
+
+/**
  * balloon_enforce_fill_info: Tell what is enforced of a RAM block
  * @rb: the RAM block
  * @info: what query-balloon-map tells of it

@@ -46,6 +46,18 @@ BalloonMap *balloon_map_get(void);
 VirtIODevice *balloon_map_device(void);
 
 /**
+ * balloon_map_is_enforced: Is property "enforce" of the device on?
+ */
+bool balloon_map_is_enforced(void);
+
+/**
+ * balloon_map_rest: Somebody else is about to use a userfaultfd for guest RAM
+ *
+ * What is in the map is not enforced until that is over.
+ */
+void balloon_map_rest(void);
+
+/**
  * balloon_map_takes_parts: May pages be discarded later than they are given
  * back: when the rest of their huge page is, or when discarding is possible?
  * @map: the balloon map; NULL if there is no device
