@@ -45,6 +45,7 @@
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
+#include "hw/core/cpu.h"
 #include "hw/core/qdev-prop-internal.h"
 #include "hw/qdev-core.h"
 #include "hw/virtio/balloon-enforce.h"
@@ -79,12 +80,12 @@
 /*
  * Each run may take two mappings of the process more, of which the kernel
  * allows vm.max_map_count; a third of them is for us.  And to register a run
- * takes some microseconds, in which the guest is not started yet.
+ * takes 3 us, for which the guest waits when it is started.
  */
 #define MAPPINGS_PATH "/proc/sys/vm/max_map_count"
 #define MAPPINGS_PER_RUN 2
 #define MAPPINGS_SHARE 3
-#define RUNS_MAX 4096
+#define RUNS_MAX 2048
 
 typedef struct EnforceBlock {
     RAMBlock *rb;
@@ -232,6 +233,27 @@ static bool is_of_migration(uint32_t tid)
     return found;
 }
 
+/*
+ * "calc-dirty-rate" reads pages here and there, in a thread that cannot be told
+ * from a device's.  So while it does, only vCPUs and the main loop count.
+ */
+static bool is_sampling(uint32_t tid)
+{
+    DirtyRateInfo *info = qmp_query_dirty_rate(false, 0, NULL);
+    bool sampling = info->status == DIRTY_RATE_STATUS_MEASURING &&
+                    info->mode == DIRTY_RATE_MEASURE_MODE_PAGE_SAMPLING &&
+                    tid != getpid();
+    CPUState *cpu;
+
+    qapi_free_DirtyRateInfo(info);
+    if (sampling) {
+        CPU_FOREACH(cpu) {
+            sampling = sampling && cpu->thread_id != tid;
+        }
+    }
+    return sampling;
+}
+
 static void note_access(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
                         uint64_t end)
 {
@@ -331,6 +353,7 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
 {
     uint64_t addr = msg->arg.pagefault.address;
     uint64_t offset, start;
+    uint32_t tid;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
@@ -351,7 +374,8 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
                                                         rb->page_size)));
         return;
     }
-    if (!is_of_migration(msg->arg.pagefault.feat.ptid)) {
+    tid = msg->arg.pagefault.feat.ptid;
+    if (!is_of_migration(tid) && !is_sampling(tid)) {
         if (e->mode == BALLOON_ENFORCE_MODE_PAUSE &&
             qatomic_xchg(&e->stopping, true)) {
             /*
@@ -883,7 +907,8 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
     const unsigned long *given = balloon_map_of_block(rb);
     uint64_t pages = balloon_map_pages(rb), enforced = 0, parts;
     EnforceBlock *block = e ? get_block(e, rb) : NULL;
-    BalloonNotEnforcedReason reason;
+    /* This if what it rested for is over, and it resumes in a moment */
+    BalloonNotEnforcedReason reason = BALLOON_NOT_ENFORCED_REASON_STOPPED;
 
     if (!e) {
         return;
@@ -897,11 +922,7 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
     if (!balloon_map_takes_parts(balloon_map_get())) {
         add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_MUST_TELL_HOST,
                          pages);
-    } else if (!e->active) {
-        if (!at_rest(e, &reason)) {
-            /* What it rested for is over, and it resumes in a moment. */
-            reason = BALLOON_NOT_ENFORCED_REASON_STOPPED;
-        }
+    } else if (at_rest(e, &reason) || !e->active) {
         add_not_enforced(info, reason, pages);
     } else {
         enforced = block ? count_enforced(block, given) : 0;

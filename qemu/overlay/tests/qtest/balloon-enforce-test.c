@@ -414,6 +414,60 @@ static void test_part_of_page(void)
     bg_quit(g);
 }
 
+/* ---- What is no access of the guest ---- */
+
+static bool is_measured(BGuest *g)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-dirty-rate' }");
+    bool measured = !strcmp(qdict_get_str(rsp, "status"), "measured");
+
+    qobject_unref(rsp);
+    return measured;
+}
+
+/* It reads each page at random, also in the balloon. */
+static void test_dirty_rate(void)
+{
+    BGuest *g = start(BG_ANON, "pause");
+
+    bg_request_range(g, BG_INFLATE, GIVEN, RAM_SIZE - GIVEN);
+    qtest_qmp_assert_success(
+        g->qts, "{ 'execute': 'calc-dirty-rate', 'arguments': {"
+        " 'calc-time': 100, 'calc-time-unit': 'millisecond',"
+        " 'sample-pages': 4096 } }");
+    BG_WAIT(is_measured(g));
+    assert_accesses(g, 0);
+    g_assert(is_running(g));
+    bg_quit(g);
+}
+
+/* A device comes that has all memory populated, and goes. */
+static void test_pinned(void)
+{
+    Events events;
+    BGuest *g;
+
+    if (!bg_gdb_or_skip()) {
+        return;
+    }
+    g = start(BG_ANON, "report");
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    bg_gdb(g, "call (int)ram_block_discard_disable(1)", NULL);
+    qtest_readb(g->qts, GIVEN);
+    assert_accesses(g, 0);
+    assert_not_enforced(g, "discard-inhibited", GIVEN_SIZE);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    qtest_readb(g->qts, GIVEN + BALLOON_PAGE);
+    bg_gdb(g, "call (int)ram_block_discard_disable(0)", NULL);
+    BG_WAIT(info_member(g, "enforced") == GIVEN_SIZE);
+    assert_accesses(g, 0);
+    qtest_readb(g->qts, GIVEN + MiB);
+    wait_events(g, &events, 1);
+    bg_quit(g);
+}
+
 /* ---- Hosts that cannot do it ---- */
 
 static void test_not_permitted(void)
@@ -591,9 +645,140 @@ static void test_too_many_runs(void)
     bg_step("a hole more is not told the kernel, and does no harm");
     bg_request(g, BG_DEFLATE, pfns, n / 2);
     qtest_writeb(g->qts, pfns[10] * BALLOON_PAGE, 1);
+    qtest_writeb(g->qts, pfns[n / 2 - 10] * BALLOON_PAGE, 1);
     assert_accesses(g, 0);
     qtest_writeb(g->qts, (pfns[10] + 1) * BALLOON_PAGE, 1);
     assert_accesses(g, 1);
+    bg_quit(g);
+}
+
+/* ---- What it costs, for people: SB_ENFORCE_MEASURE ---- */
+
+#define MEASURED 128            /* requests of 1 MiB, as those of Linux */
+#define ROUNDS 9
+
+/* How long it takes to serve requests for , each 1 MiB, in us */
+static uint64_t serve(BGuest *g, int queue, uint64_t start, unsigned int mib)
+{
+    const size_t size = MiB / BALLOON_PAGE * sizeof(uint32_t);
+    BGQueue *q = &g->queue[queue];
+    uint32_t pfns[MiB / BALLOON_PAGE];
+    unsigned int i, j;
+    gint64 begin;
+
+    for (i = 0; i < mib; i++) {
+        for (j = 0; j < ARRAY_SIZE(pfns); j++) {
+            pfns[j] = cpu_to_le32(BG_PFN(start + i * MiB) + j);
+        }
+        qtest_memwrite(g->qts, BG_REQUEST_BASE + i * size, pfns, size);
+        qtest_writeq(g->qts, q->ring + i * 16, BG_REQUEST_BASE + i * size);
+        qtest_writeq(g->qts, q->ring + i * 16 + 8, size);
+        qtest_writew(g->qts, q->avail + 4 + q->added++ % q->size * 2, i);
+    }
+    qtest_writew(g->qts, q->avail + 2, q->added);
+    begin = g_get_monotonic_time();
+    bg_kick(g, queue);
+    return g_get_monotonic_time() - begin;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return *(const uint64_t *)a < *(const uint64_t *)b ? -1 : 1;
+}
+
+static uint64_t median(uint64_t *times)
+{
+    qsort(times, ROUNDS, sizeof(*times), compare);
+    return times[ROUNDS / 2];
+}
+
+static void test_cost(gconstpointer data)
+{
+    static const char *const modes[] = { "off", "report" };
+    uint64_t inflate[2][ROUNDS], deflate[2][ROUNDS];
+    BGuest *g[2];
+    int i, round;
+
+    for (i = 0; i < 2; i++) {
+        g_autofree char *args = g_strdup_printf("enforce=%s", modes[i]);
+        BGOptions options = {
+            .backend = GPOINTER_TO_INT(data),
+            .device_args = args,
+            .ram_size = 256 * MiB,
+        };
+
+        g[i] = bg_start_driven(&options);
+    }
+    for (round = 0; round < ROUNDS; round++) {
+        for (i = 0; i < 2; i++) {
+            bg_fill(g[i], GIVEN, MEASURED * MiB, 1);
+            inflate[i][round] = serve(g[i], BG_INFLATE, GIVEN, MEASURED);
+            deflate[i][round] = serve(g[i], BG_DEFLATE, GIVEN, MEASURED);
+        }
+    }
+    for (i = 0; i < 2; i++) {
+        g_test_message("%s %s: inflate %.1f, deflate %.1f us per MiB",
+                       bg_backend_name(GPOINTER_TO_INT(data)), modes[i],
+                       median(inflate[i]) * 1.0 / MEASURED,
+                       median(deflate[i]) * 1.0 / MEASURED);
+        bg_quit(g[i]);
+    }
+}
+
+/* Each other page, as many as are registered */
+static void test_cost_of_runs(void)
+{
+    const uint32_t first = 4096;
+    uint32_t pfns[4096];
+    BGuest *g = start(BG_ANON, "report");
+    gint64 began;
+    unsigned int i, n;
+
+    for (n = 16; n <= ARRAY_SIZE(pfns); n *= 4) {
+        uint64_t stop[ROUNDS], cont[ROUNDS];
+
+        for (i = 0; i < n; i++) {
+            pfns[i] = first + 2 * i;
+        }
+        bg_request(g, BG_INFLATE, pfns, n);
+        for (i = 0; i < ROUNDS; i++) {
+            began = g_get_monotonic_time();
+            qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+            stop[i] = g_get_monotonic_time() - began;
+            began = g_get_monotonic_time();
+            qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+            cont[i] = g_get_monotonic_time() - began;
+        }
+        g_test_message("%u runs: stop %" PRIu64 ", cont %" PRIu64 " us", n,
+                       median(stop), median(cont));
+    }
+    bg_quit(g);
+}
+
+/* From the access until the guest stands */
+static void test_cost_of_access(void)
+{
+    uint64_t times[ROUNDS], access[ROUNDS];
+    BGuest *g = start(BG_ANON, "pause");
+    Events events;
+    int i;
+
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    watch_events(g, &events);
+    for (i = 0; i < ROUNDS; i++) {
+        gint64 began = g_get_monotonic_time();
+
+        watch_events(g, &events);
+        qtest_writeb(g->qts, GIVEN + i * MiB / 4, 1);
+        access[i] = g_get_monotonic_time() - began;
+        while (!events.stopped) {
+            sync_events(g);
+        }
+        times[i] = g_get_monotonic_time() - began;
+        qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+    }
+    g_test_message("access %" PRIu64 ", until the guest stands %" PRIu64 " us",
+                   median(access), median(times));
     bg_quit(g);
 }
 
@@ -627,6 +812,16 @@ int main(int argc, char **argv)
     qtest_add_func("/balloon-enforce/dimm", test_dimm);
     qtest_add_func("/balloon-enforce/part-of-page", test_part_of_page);
     qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
+    qtest_add_func("/balloon-enforce/dirty-rate", test_dirty_rate);
+    qtest_add_func("/balloon-enforce/pinned", test_pinned);
     add_migration_tests();
+    if (g_getenv("SB_ENFORCE_MEASURE")) {
+        bg_add_test(GINT_TO_POINTER(BG_ANON), test_cost,
+                    "/balloon-enforce/cost/anon");
+        bg_add_test(GINT_TO_POINTER(BG_MEMFD), test_cost,
+                    "/balloon-enforce/cost/memfd");
+        qtest_add_func("/balloon-enforce/cost/runs", test_cost_of_runs);
+        qtest_add_func("/balloon-enforce/cost/access", test_cost_of_access);
+    }
     return g_test_run();
 }
