@@ -551,7 +551,7 @@ static void test_random(gconstpointer data)
     }
     bg_assert_map(g, done - goal());
     wait_events(g, &events, count);
-    g_test_message("%" PRIu64 " accesses, %" PRIu64 " to the balloon", goal(),
+    g_test_message("%" PRIu64 " steps, %" PRIu64 " accesses to the balloon", goal(),
                    count);
     bg_quit(g);
 }

@@ -19,6 +19,7 @@
 #include "qemu/bitops.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "host-memory.h"
 #include "standard-headers/linux/vhost_types.h"
 #include "standard-headers/linux/virtio_config.h"
@@ -767,6 +768,43 @@ static void test_random(gconstpointer data)
     finish(w);
 }
 
+/* ---- Enforcement ---- */
+
+/* What enforcement does not notice: the back end is another process. */
+static void test_enforced(void)
+{
+    const uint8_t data[BALLOON_PAGE] = { 1 };
+    Backend *b = backend_new(NULL);
+    g_autofree char *args = net_args(b);
+    BGOptions options = {
+        .backend = BG_MEMFD,
+        .ram_size = RAM_SIZE,
+        .device_args = "enforce=report",
+        .args = args,
+    };
+    BGuest *g = bg_start_driven(&options);
+    QDict *rsp, *info, *shared;
+
+    net_driver_start(g);
+    backend_wait_started(b);
+    bg_request_range(g, BG_INFLATE, BALLAST_START, MiB);
+    backend_write(b, BALLAST_START, data);
+    qtest_readb(g->qts, BALLAST_START);
+    qtest_readb(g->qts, BALLAST_START + BALLOON_PAGE);
+    rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                    " 'arguments': { 'id': 'ram0', 'max-runs': 0 } }");
+    info = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+    g_assert_cmpuint(qdict_get_int(info, "accesses"), ==, 1);
+    g_assert_cmpuint(qdict_get_int(info, "enforced"), ==, MiB - BALLOON_PAGE);
+    shared = qobject_to(QDict, qlist_peek(qdict_get_qlist(info,
+                                                          "not-enforced")));
+    g_assert_cmpstr(qdict_get_str(shared, "reason"), ==, "shared");
+    g_assert_cmpuint(qdict_get_int(shared, "bytes"), ==, MiB - BALLOON_PAGE);
+    qobject_unref(rsp);
+    bg_quit(g);
+    backend_free(b);
+}
+
 /* ---- All of them ---- */
 
 static const Case stock = { "stock", .stock = true };
@@ -803,5 +841,6 @@ int main(int argc, char **argv)
     add("ordered", test_ordered, ordered);
     add("held", test_held, held);
     add("random", test_random, random);
+    qtest_add_func("/skip-vhost/enforced", test_enforced);
     return g_test_run();
 }
