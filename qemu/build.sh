@@ -34,7 +34,7 @@ FEATURES=(kvm stack-protector avx2 avx512bw malloc-trim tpm hv-balloon attr virt
 
 # Built by `ours --tests`. Names that this QEMU does not know are passed over.
 TESTS=(tests/qtest/migration-test tests/qtest/qos-test tests/qtest/virtio-balloon-test
-    tests/qtest/skip-balloon-test tests/qtest/balloon-enforce-test tests/qtest/balloon-map-test
+    tests/qtest/skip-balloon-test tests/qtest/balloon-enforce-test tests/qtest/balloon-map-test tests/qtest/balloon-audit-test
     tests/qtest/balloon-read-test tests/qtest/balloon-request-test tests/qtest/balloon-owed-test tests/qtest/skip-unpopulated-test
     tests/qtest/skip-scale-test tests/qtest/skip-liar-test
     tests/qtest/skip-postcopy-test tests/qtest/skip-file-test tests/qtest/skip-memory-test tests/qtest/skip-fault-test

@@ -24,10 +24,11 @@
 #include "hw/virtio/balloon-enforce.h"
 #include "hw/virtio/balloon-map.h"
 #include "hw/virtio/virtio-balloon.h"
+#include "migration/skip/audit.h"
 #include "migration/skip/balloon-codec.h"
 #include "migration/misc.h"
 #include "migration/skip/control.h"
-#include "migration/skip/hooks.h"
+#include "migration/skip/dirty.h"
 #include "migration/skip/told.h"
 #include "system/runstate.h"
 #include "system/system.h"
@@ -733,7 +734,8 @@ static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
 
 BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
                                           uint64_t offset, bool has_max_runs,
-                                          uint32_t max_runs, Error **errp)
+                                          uint32_t max_runs, bool has_audit,
+                                          bool audit, Error **errp)
 {
     BalloonMapInfoList *list = NULL, **tail = &list;
     RAMBlock *rb;
@@ -756,7 +758,7 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
     }
 
     balloon_enforce_drain(the_map->enforce);
-    RCU_READ_LOCK_GUARD();
+    rcu_read_lock();
     RAMBLOCK_FOREACH(rb) {
         BalloonMapInfo *info;
         BalloonMapRunList *run;
@@ -769,6 +771,10 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
             max_runs--;
         }
         QAPI_LIST_APPEND(tail, info);
+    }
+    rcu_read_unlock();
+    if (audit) {
+        balloon_audit(list);
     }
     if (id && !list) {
         error_setg(errp, "There is no RAM block '%s'", id);

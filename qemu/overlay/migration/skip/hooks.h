@@ -230,16 +230,6 @@ int skip_postcopy_place(struct MigrationIncomingState *mis, RAMBlock *rb,
 /* ---- What migration/ram.c does ---- */
 
 /**
- * ram_reset_tlbs: Make TCG note each write from now on
- *
- * A synchronization that found bits of the dirty bitmap set already left the
- * TLBs as they are, so more writes would go unnoticed.  To be called before
- * such bits are cleared, by whoever does not send the pages.  Needs the BQL,
- * and may drop it for a while.
- */
-void ram_reset_tlbs(void);
-
-/**
  * ram_bitmap_lock: Lock the dirty bitmaps
  *
  * On the source, between setup and completion.
@@ -278,17 +268,6 @@ void ram_xbzrle_zero_page(RAMBlock *rb, unsigned long page);
  */
 void ram_clear_dirty_log_range(RAMBlock *rb, unsigned long start,
                                unsigned long npages);
-
-/**
- * ram_mark_dirty_range: Make the migration under way send a range
- * @rb: the RAM block
- * @start: offset in bytes
- * @length: bytes
- *
- * Unlike memory_region_set_dirty() it leaves alone what TCG knows of
- * translated code, since the content does not change.
- */
-void ram_mark_dirty_range(RAMBlock *rb, ram_addr_t start, ram_addr_t length);
 
 /**
  * ram_block_populate_read: Populate all of @rb for a background snapshot

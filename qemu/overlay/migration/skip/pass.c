@@ -45,6 +45,7 @@
 #include "migration/misc.h"
 #include "system/runstate.h"
 #include "migration/ram.h"
+#include "dirty.h"
 #include "hooks.h"
 #include "pass.h"
 #include "populated-block.h"

@@ -5,19 +5,15 @@
  * page, which is kept when the migration has ended (see skip-pages.h).
  *
  * To count takes time by the number of runs, or of pages, so the command is a
- * coroutine, and works in slices, between which it leaves the BQL to others.
- * RAM blocks may come and go meanwhile, and are looked up anew.
+ * coroutine, and works in slices (see look.h).  RAM blocks may come and go
+ * meanwhile, and are looked up anew.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "qemu/coroutine.h"
-#include "qemu/cutils.h"
 #include "qemu/rcu.h"
-#include "qemu/timer.h"
-#include "qemu/units.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-skip-balloon.h"
 #include "exec/memory.h"
@@ -25,39 +21,21 @@
 #include "hw/virtio/balloon-map.h"
 #include "migration/ram.h"
 #include "control.h"
+#include "look.h"
 #include "pages.h"
-#include "populated-block.h"
-#include "trace.h"
 
 #define CELLS_DEFAULT 4096
 #define CELLS_MAX 16384
 
-/* How long to hold the BQL in one go, but for what is under way by then */
-#define SLICE_NS (2 * SCALE_MS)
-
-/* Memory that is asked about in one go, and pages of a bitmap counted so */
-#define PIECE (256 * MiB)
+/* Pages of a bitmap that are counted in one go */
 #define PIECE_PAGES (UINT64_C(1) << 23)
-
-/* Pages that are read, to tell how many of them hold zeroes; in one go */
-#define SAMPLES_MAX 16384
-#define SAMPLES_PIECE 256
-
-/* What of a RAM block is known as a whole; all are target pages. */
-typedef struct BlockSums {
-    uint64_t populated;
-    uint64_t both;              /* in the balloon and unpopulated */
-    uint64_t sampled;           /* populated, and looked at */
-    uint64_t zeroes;            /* of these, those that hold zeroes */
-} BlockSums;
 
 /* A query, and its answer as far as it has come */
 typedef struct MapQuery {
     MigrationMapInfo *info;
     unsigned shift;             /* log2 of the target pages of a cell */
-    uint64_t stride;            /* of so many one is looked at */
-    BlockSums sums;             /* of the RAM block under way */
-    int64_t slice_begin;
+    Look look;
+    uint64_t both;              /* of the block: in the map, unpopulated */
 } MapQuery;
 
 /*
@@ -66,33 +44,6 @@ typedef struct MapQuery {
  */
 typedef int64_t Count(MapQuery *query, RAMBlock *rb, uint32_t *cells,
                       uint64_t at, uint64_t npages);
-
-/* ---- Slices ---- */
-
-static void slice_begin(MapQuery *query)
-{
-    query->slice_begin = get_clock();
-    trace_skip_bql_begin("query");
-}
-
-static void slice_end(MapQuery *query)
-{
-    trace_skip_bql_end("query",
-                       (get_clock() - query->slice_begin) / SCALE_US);
-}
-
-static bool time_is_up(const MapQuery *query)
-{
-    return get_clock() - query->slice_begin > SLICE_NS;
-}
-
-/* Nothing of RAM blocks may be kept over this. */
-static void coroutine_fn pause_query(MapQuery *query)
-{
-    slice_end(query);
-    qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, SCALE_MS);
-    slice_begin(query);
-}
 
 /* ---- Which blocks, and how large their cells are ---- */
 
@@ -141,7 +92,7 @@ static void list_blocks(MapQuery *query, uint64_t cells)
     while (cells_of_all(query) > MAX(cells, n)) {
         query->shift++;
     }
-    query->stride = DIV_ROUND_UP(pages, SAMPLES_MAX);
+    look_sample_of(&query->look, pages);
     query->info->page_size = qemu_target_page_size();
     query->info->cell_size = qemu_target_page_size() << query->shift;
 }
@@ -187,37 +138,6 @@ static int64_t count_skipped(MapQuery *query, RAMBlock *rb,
     return end;
 }
 
-/* Not what is swapped out, which would be swapped in. */
-static bool is_zero_page(RAMBlock *rb, uint64_t page)
-{
-    size_t size = qemu_target_page_size();
-    g_autofree uint8_t *buf = g_malloc(size);
-
-    return populated_read_resident(rb->host + page * size, buf, size) &&
-           buffer_is_zero(buf, size);
-}
-
-/*
- * Pages [@at, @end) are populated as a whole.  Of each stride one is looked at,
- * and not the first one always, since memory is used in patterns.
- */
-static void look_at_populated(MapQuery *query, RAMBlock *rb, uint64_t at,
-                              uint64_t end)
-{
-    BlockSums *sums = &query->sums;
-    uint64_t i;
-
-    for (i = at / query->stride; i * query->stride < end; i++) {
-        uint64_t page = i * query->stride +
-                        ((i * 0x9e3779b97f4a7c15) >> 32) % query->stride;
-
-        if (page >= at && page < end) {
-            sums->sampled++;
-            sums->zeroes += is_zero_page(rb, page);
-        }
-    }
-}
-
 /* Pages [@at, @end) are unpopulated. */
 static void count_in_cells(MapQuery *query, RAMBlock *rb, uint32_t *cells,
                            uint64_t at, uint64_t end)
@@ -227,7 +147,7 @@ static void count_in_cells(MapQuery *query, RAMBlock *rb, uint32_t *cells,
     uint64_t next;
 
     if (map && shift >= 0) {
-        query->sums.both += page_run_count(map, at << shift,
+        query->both += page_run_count(map, at << shift,
                                            end << shift) >> shift;
     }
     for (; at < end; at = next) {
@@ -236,53 +156,21 @@ static void count_in_cells(MapQuery *query, RAMBlock *rb, uint32_t *cells,
     }
 }
 
-/*
- * Page tables do not know huge pages that another process has populated, or
- * that were in the file before.  Of a private mapping they know copies, too.
- */
-static bool is_more_in_file(const MapQuery *query, RAMBlock *rb)
+static void count_stretch(Look *look, RAMBlock *rb, uint64_t at, uint64_t end,
+                          bool is_populated, void *opaque)
 {
-    uint64_t known = qemu_ram_is_shared(rb)
-                     ? query->sums.populated << qemu_target_page_bits() : 0;
-    struct stat st;
-
-    return rb->fd >= 0 && rb->page_size != qemu_real_host_page_size() &&
-           (fstat(rb->fd, &st) < 0 || st.st_blocks * 512 > known);
+    if (is_populated) {
+        look_at_populated(look, rb, at, end);
+    } else {
+        count_in_cells(container_of(look, MapQuery, look), rb, opaque, at, end);
+    }
 }
 
 static int64_t count_unpopulated(MapQuery *query, RAMBlock *rb,
                                  uint32_t *cells, uint64_t at, uint64_t npages)
 {
-    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_DROP);
-    int bits = qemu_target_page_bits();
-    uint64_t limit = 0;
-    int ret;
-
-    do {
-        uint64_t end = 0, next;
-
-        if (at << bits >= limit) {
-            limit = MIN((at << bits) + PIECE, npages << bits);
-            populated_scan_window(scan, limit);
-        }
-        ret = populated_scan_next(scan, at << bits, limit, &end);
-        /* To show it to people, it need not be certain. */
-        ret = ret == -EAGAIN ? 0 : ret;
-        if (ret > 0) {
-            end = MIN(end, (at + SAMPLES_PIECE * query->stride) << bits);
-            look_at_populated(query, rb, at, end >> bits);
-        } else if (!ret) {
-            count_in_cells(query, rb, cells, at, end >> bits);
-        }
-        next = MIN(DIV_ROUND_UP(end, UINT64_C(1) << bits), npages);
-        query->sums.populated += ret > 0 ? next - at : 0;
-        at = next;
-    } while (ret >= 0 && at < npages && !time_is_up(query));
-    populated_scan_free(scan);
-    if (ret >= 0 && at >= npages && is_more_in_file(query, rb)) {
-        ret = -EAGAIN;
-    }
-    return ret < 0 ? ret : (int64_t)at;
+    return look_at_block(&query->look, rb, NULL, at, npages, count_stretch,
+                         cells);
 }
 
 /* Returns a count for each cell, and sets @there to whether there are any. */
@@ -301,8 +189,8 @@ static uint32List *coroutine_fn count_block(MapQuery *query,
         /* It may have gone, or be another one by now. */
         at = rb && rb->used_length == block->size
              ? count(query, rb, cells, at, npages) : -ENOENT;
-        if (time_is_up(query)) {
-            pause_query(query);
+        if (look_time_is_up(&query->look)) {
+            look_pause(&query->look);
         }
     }
     *there = at >= 0;
@@ -314,20 +202,19 @@ static uint32List *coroutine_fn count_block(MapQuery *query,
 
 static void add_sums(const MapQuery *query, MigrationMapBlock *block)
 {
-    const BlockSums *sums = &query->sums;
-
     block->has_zeroes = block->has_unpopulated;
-    block->zeroes = sums->sampled ? muldiv64(sums->populated, sums->zeroes,
-                                             sums->sampled) : 0;
+    block->zeroes = look_zeroes(&query->look);
     block->has_ballooned_unpopulated = block->has_ballooned &&
                                        block->has_unpopulated;
-    block->ballooned_unpopulated = sums->both;
+    block->ballooned_unpopulated = query->both;
 }
 
 MigrationMapInfo *coroutine_fn
 qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
 {
-    MapQuery query = { 0 };
+    MapQuery query = {
+        .look = { .what = "query", .bits = qemu_target_page_bits() },
+    };
     MigrationMapBlockList *l;
 
     if (!has_cells) {
@@ -337,14 +224,15 @@ qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
         return NULL;
     }
     query.info = g_new0(MigrationMapInfo, 1);
-    slice_begin(&query);
+    look_begin(&query.look);
     list_blocks(&query, cells);
     for (l = query.info->blocks; l; l = l->next) {
         MigrationMapBlock *block = l->value;
 
         block->ballooned = count_block(&query, block, count_ballooned,
                                        &block->has_ballooned);
-        query.sums = (BlockSums) { };
+        query.look.sums = (struct LookSums) { };
+        query.both = 0;
         block->unpopulated = count_block(&query, block, count_unpopulated,
                                          &block->has_unpopulated);
         add_sums(&query, block);
@@ -352,6 +240,6 @@ qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
                                      &block->has_skipped);
     }
     query.info->discard_inhibited = skip_migration_discard_inhibited();
-    slice_end(&query);
+    look_end(&query.look);
     return query.info;
 }

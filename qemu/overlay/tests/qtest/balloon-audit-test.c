@@ -1,0 +1,227 @@
+/*
+ * Tests of the audit: how much the guest uses of what it gave back
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "balloon-guest.h"
+
+#define PAGES_PER_MIB (MiB / BALLOON_PAGE)
+
+/* What is in the balloon, and used all the same; in MiB */
+#define BALLOON_START 8
+#define BALLOON_END 40
+#define USED_START 16
+#define USED_END 20
+#define ZERO_END 22
+
+/* The answer about one RAM block; -1 is a member that is absent */
+typedef struct Audit {
+    int64_t pages;
+    int64_t populated;
+    int64_t used;
+} Audit;
+
+static Audit query(BGuest *g, const char *id, bool audit)
+{
+    QDict *answer = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
+                              " 'arguments': { 'id': %s, 'audit': %i } }",
+                              id, audit);
+    QDict *block;
+    Audit result;
+
+    g_assert_true(qdict_haskey(answer, "return"));
+    block = qobject_to(QDict, qlist_peek(qdict_get_qlist(answer, "return")));
+    result = (Audit) {
+        .pages = qdict_get_int(block, "pages"),
+        .populated = qdict_get_try_int(block, "populated", -1),
+        .used = qdict_get_try_int(block, "used", -1),
+    };
+    qobject_unref(answer);
+    return result;
+}
+
+static void assert_audit(BGuest *g, int64_t pages, int64_t populated,
+                         int64_t used)
+{
+    Audit audit = query(g, g->ram_id, true);
+
+    g_assert_cmpint(audit.pages, ==, pages);
+    g_assert_cmpint(audit.populated, ==, populated);
+    g_assert_cmpint(audit.used, ==, used);
+}
+
+static void write_zeroes(BGuest *g, uint64_t start, uint64_t end)
+{
+    qtest_memset(g->qts, start * MiB, 0, (end - start) * MiB);
+}
+
+/* A guest that used what it gave back, or had it read */
+static BGuest *start_liar(int backend)
+{
+    BGOptions options = { .backend = backend };
+    BGuest *g = bg_start_driven(&options);
+
+    bg_fill(g, BG_RAM_START, 40 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, BALLOON_START * MiB,
+                     (BALLOON_END - BALLOON_START) * MiB);
+    assert_audit(g, (BALLOON_END - BALLOON_START) * PAGES_PER_MIB, 0, 0);
+    bg_fill(g, USED_START * MiB, (USED_END - USED_START) * MiB, 2);
+    write_zeroes(g, USED_END, ZERO_END);
+    return g;
+}
+
+/* Nothing is told that was not asked for, and nothing is populated. */
+static void test_usual(gconstpointer data)
+{
+    int backend = GPOINTER_TO_INT(data) - 1;
+    BGuest *g;
+    Audit audit;
+
+    if (backend == BG_HUGETLB && !bg_huge_or_skip(64 * MiB)) {
+        return;
+    }
+    g = start_liar(backend);
+    audit = query(g, g->ram_id, false);
+    g_assert_cmpint(audit.populated, ==, -1);
+    g_assert_cmpint(audit.used, ==, -1);
+    assert_audit(g, (BALLOON_END - BALLOON_START) * PAGES_PER_MIB,
+                 (ZERO_END - USED_START) * PAGES_PER_MIB,
+                 (USED_END - USED_START) * PAGES_PER_MIB);
+    bg_assert_populated(g, BALLOON_START * MiB,
+                        (USED_START - BALLOON_START) * MiB, 0);
+    bg_assert_populated(g, ZERO_END * MiB, (BALLOON_END - ZERO_END) * MiB, 0);
+
+    /* What the guest takes back is its own. */
+    bg_request_range(g, BG_DEFLATE, USED_START * MiB, 2 * MiB);
+    assert_audit(g, (BALLOON_END - BALLOON_START - 2) * PAGES_PER_MIB,
+                 (ZERO_END - USED_START - 2) * PAGES_PER_MIB,
+                 (USED_END - USED_START - 2) * PAGES_PER_MIB);
+    bg_driver_reset(g);
+    assert_audit(g, 0, 0, 0);
+    bg_quit(g);
+}
+
+/* Every other page is in the balloon, and every fourth is used. */
+static void test_scattered(gconstpointer data)
+{
+    BGuest *g = bg_start_driven(&(BGOptions) { .backend = BG_ANON });
+    g_autofree uint32_t *pfns = g_new(uint32_t, 16 * PAGES_PER_MIB / 2);
+    size_t i;
+
+    for (i = 0; i < 16 * PAGES_PER_MIB / 2; i++) {
+        pfns[i] = BG_PFN(BALLOON_START * MiB) + 2 * i;
+    }
+    bg_fill(g, BALLOON_START * MiB, 32 * MiB, 1);
+    bg_request(g, BG_INFLATE, pfns, i);
+    for (i = 0; i < 16 * PAGES_PER_MIB; i += 4) {
+        bg_fill(g, BALLOON_START * MiB + i * BALLOON_PAGE, BALLOON_PAGE, 2);
+    }
+    assert_audit(g, 16 * PAGES_PER_MIB / 2, 16 * PAGES_PER_MIB / 4,
+                 16 * PAGES_PER_MIB / 4);
+    bg_quit(g);
+}
+
+/* A part of a huge page that is not in the balloon as a whole is populated. */
+static void test_parts(gconstpointer data)
+{
+    BGuest *g;
+
+    if (!bg_huge_or_skip(64 * MiB)) {
+        return;
+    }
+    g = bg_start_driven(&(BGOptions) { .backend = BG_HUGETLB });
+    bg_fill(g, BALLOON_START * MiB, 4 * MiB, 1);
+    bg_request_range(g, BG_INFLATE, BALLOON_START * MiB, 3 * MiB);
+    assert_audit(g, 3 * PAGES_PER_MIB, PAGES_PER_MIB, PAGES_PER_MIB);
+    bg_quit(g);
+}
+
+/* Of much memory some pages are read, and a third of it is found to be used. */
+static void test_samples(gconstpointer data)
+{
+    BGuest *g = bg_start_driven(&(BGOptions) { .ram_size = 512 * MiB });
+    const int64_t pages = 480 * PAGES_PER_MIB;
+    Audit audit;
+    int i;
+
+    bg_request_range(g, BG_INFLATE, 16 * MiB, 480 * MiB);
+    for (i = 16; i < 16 + 480; i += 3) {
+        bg_fill(g, i * MiB, MiB, 1);
+        write_zeroes(g, i + 1, i + 2);
+    }
+    audit = query(g, g->ram_id, true);
+    g_assert_cmpint(audit.pages, ==, pages);
+    g_assert_cmpint(audit.populated, ==, pages / 3 * 2);
+    g_assert_cmpint(audit.used, >, pages / 3 * 0.9);
+    g_assert_cmpint(audit.used, <, pages / 3 * 1.1);
+    bg_quit(g);
+}
+
+/* Each RAM block is asked, by its name or all at once. */
+static void test_blocks(gconstpointer data)
+{
+    BGuest *g = bg_start_driven(&(BGOptions) { .args = BG_DIMM_ARGS });
+    Audit audit;
+
+    bg_request_range(g, BG_INFLATE, BG_DIMM_START, 64 * MiB);
+    bg_request_range(g, BG_INFLATE, BALLOON_START * MiB, MiB);
+    bg_fill(g, BG_DIMM_START + MiB, 8 * BALLOON_PAGE, 1);
+    audit = query(g, "dimm-ram", true);
+    g_assert_cmpint(audit.pages, ==, 64 * PAGES_PER_MIB);
+    g_assert_cmpint(audit.populated, ==, 8);
+    g_assert_cmpint(audit.used, ==, 8);
+    assert_audit(g, PAGES_PER_MIB, 0, 0);
+    bg_unplug_dimm(g);
+    assert_audit(g, PAGES_PER_MIB, 0, 0);
+    bg_quit(g);
+}
+
+/* What people are shown */
+static void test_hmp(gconstpointer data)
+{
+    BGuest *g = start_liar(BG_ANON);
+    g_autofree char *text = qtest_hmp(g->qts, "info balloon-map");
+    g_autofree char *none = NULL;
+
+    g_assert_cmpstr(text, ==, "ram0: 64 MiB\r\n"
+                    "  in the balloon: 8192 pages, 32 MiB\r\n"
+                    "  of these populated: 1536 pages, 6 MiB\r\n"
+                    "  of these used, about: 1024 pages, 4 MiB\r\n");
+    bg_driver_reset(g);
+    none = qtest_hmp(g->qts, "info balloon-map");
+    g_assert_cmpstr(none, ==, "Nothing is in the balloon map\r\n");
+    bg_quit(g);
+}
+
+static void test_hmp_no_device(gconstpointer data)
+{
+    BGuest *g = bg_start(&(BGOptions) { .no_device = true });
+    g_autofree char *text = qtest_hmp(g->qts, "info balloon-map");
+
+    g_assert_cmpstr(text, ==,
+                    "Error: No balloon device has been activated\r\n");
+    bg_quit(g);
+}
+
+int main(int argc, char **argv)
+{
+    int i;
+
+    bg_init(&argc, &argv);
+    for (i = BG_ANON; i <= BG_HUGETLB; i++) {
+        bg_add_test(GINT_TO_POINTER(i + 1), test_usual, "balloon-audit/%s",
+                    bg_backend_name(i));
+    }
+    bg_add_test(NULL, test_scattered, "balloon-audit/scattered");
+    bg_add_test(NULL, test_parts, "balloon-audit/parts");
+    bg_add_test(NULL, test_samples, "balloon-audit/samples");
+    bg_add_test(NULL, test_blocks, "balloon-audit/blocks");
+    bg_add_test(NULL, test_hmp, "balloon-audit/hmp");
+    bg_add_test(NULL, test_hmp_no_device, "balloon-audit/hmp/no-device");
+    return g_test_run();
+}
