@@ -9,6 +9,8 @@
 #define DRIVER_OK "VIRTIO_CONFIG_S_DRIVER_OK"
 /* As many as QEMU makes, since earlier ones told no sums */
 #define CELLS 16384
+/* What the balloon map counts, in bytes */
+#define BALLOON_PAGE 4096
 /* Of a statistic that the guest does not tell */
 #define NO_STATISTIC UINT64_MAX
 
@@ -337,6 +339,38 @@ static bool ask_statistics(Monitor *monitor, BalloonState *balloon,
     return true;
 }
 
+/* Sum up what QEMU counted of the blocks whose pages are in the balloon. */
+static void read_audit(JsonArray *list, BalloonState *balloon)
+{
+    uint64_t pages, used;
+
+    balloon->has_used = list;
+    for (guint i = 0; list && i < json_array_get_length(list); i++) {
+        JsonObject *block = object_of(json_array_get_element(list, i));
+
+        if (number_of(block, "pages", &pages) && pages) {
+            used = 0;
+            balloon->has_used &= number_of(block, "used", &used);
+            balloon->used += used * BALLOON_PAGE;
+        }
+    }
+}
+
+/* Earlier QEMUs know the command, but do not audit. */
+static bool ask_audit(Monitor *monitor, BalloonState *balloon, GError **error)
+{
+    JsonObject *arguments = json_object_new();
+    g_autoptr(JsonNode) answer = NULL;
+
+    json_object_set_int_member(arguments, "max-runs", 0);
+    json_object_set_boolean_member(arguments, "audit", TRUE);
+    if (!ask(monitor, "query-balloon-map", arguments, true, &answer, error)) {
+        return false;
+    }
+    read_audit(array_of(answer), balloon);
+    return true;
+}
+
 static bool ask_balloon(Monitor *monitor, QemuState *state, GError **error)
 {
     BalloonState *balloon = &state->balloon;
@@ -351,7 +385,8 @@ static bool ask_balloon(Monitor *monitor, QemuState *state, GError **error)
     balloon->present = balloon->path || answer;
     return !balloon->path ||
            (ask_features(monitor, balloon->path, balloon, error) &&
-            ask_statistics(monitor, balloon, error));
+            ask_statistics(monitor, balloon, error) &&
+            ask_audit(monitor, balloon, error));
 }
 
 /* ---- Migration ---- */

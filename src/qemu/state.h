@@ -26,6 +26,8 @@ typedef struct BalloonState {
     int64_t polling_secs;       /* of its statistics; 0: they are not polled */
     bool has_available;         /* the guest's statistics are polled */
     uint64_t available;         /* what it can spare, in bytes */
+    bool has_used;              /* QEMU tells the next one */
+    uint64_t used;              /* of the map, about, in bytes */
 } BalloonState;
 
 /* What the guest's driver tells of its memory. */

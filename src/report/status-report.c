@@ -139,6 +139,9 @@ static void add_balloon(GString *text, const QemuState *state,
         add_line(text, "  of that populated", "%s%s", populated,
                  forecast->in_map_uncertain ? " at most" : "");
     }
+    if (balloon->has_used) {
+        add_size(text, "  of that used, about", balloon->used, "");
+    }
     if (balloon->has_available) {
         add_size(text, "  the guest could spare", balloon->available, "");
     }
@@ -248,6 +251,9 @@ static JsonObject *balloon_object(const QemuState *state,
         json_object_set_int_member(object, "map-bytes", forecast->in_map);
         json_object_set_int_member(object, "map-populated-bytes",
                                    forecast->in_map_populated);
+    }
+    if (balloon->has_used) {
+        json_object_set_int_member(object, "map-used-bytes", balloon->used);
     }
     if (balloon->has_features) {
         json_object_set_boolean_member(object, "must-tell-host-offered",

@@ -89,7 +89,7 @@ static void test_nonsense(void)
     static const char *const commands[] = {
         "query-name", "query-memdev", "qom-list", "query-balloon",
         "x-query-virtio", "x-query-virtio-status", "qom-get",
-        "query-migrate-capabilities", "query-migrate",
+        "query-balloon-map", "query-migrate-capabilities", "query-migrate",
     };
     static const char *const nonsense[] = {
         "\"return\": []", "\"return\": {}", "\"return\": null",
@@ -98,6 +98,7 @@ static void test_nonsense(void)
         "\"host-features\": {\"dev-features\": [null, {}]}}",
         "\"return\": [{\"id\": 1, \"capability\": [], \"type\": {}, "
         "\"name\": {}, \"path\": 3}]",
+        "\"return\": [{\"pages\": 1, \"used\": {}}]",
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {

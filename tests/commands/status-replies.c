@@ -30,6 +30,8 @@ static const FakeReply usual[] = {
     { "qom-get", "polling", "\"return\": 2", NULL },
     { "qom-get", "guest-stats", "\"return\": {\"last-update\": 1, "
       "\"stats\": {\"stat-available-memory\": 4321}}", NULL },
+    { "query-balloon-map", "audit", STATUS_AUDIT("10", ", \"used\": 2"),
+      NULL },
     { "query-migrate-capabilities", NULL, NULL, NULL },
     { "query-migrate", NULL, "\"return\": {\"status\": \"completed\"}", NULL },
     { "query-migration-map", NULL, STATUS_MAP_USUAL, NULL },

@@ -64,6 +64,12 @@
 #define STATUS_MAP_NOT_TOLD \
     STATUS_MAP_OF("false", "/objects/ram0", "2097152", "10", "")
 
+/* A QEMU that knows no audit refuses its argument. */
+#define STATUS_AUDIT(pages, used) \
+    "\"return\": [{\"id\": \"ram0\", \"pages\": " pages ", " \
+    "\"runs\": []" used "}, {\"id\": \"pc.bios\", \"pages\": 0, " \
+    "\"runs\": []}]"
+
 /**
  * status_replies_reset: answer as a QEMU on shared memory whose guest has
  * negotiated MUST_TELL_HOST.

@@ -110,6 +110,7 @@ static void test_both(void)
     assert_number(&outcome, "balloon.held-bytes", 10 * 4096);
     assert_number(&outcome, "balloon.map-bytes", 10 * 4096);
     assert_number(&outcome, "balloon.map-populated-bytes", 3 * 4096);
+    assert_number(&outcome, "balloon.map-used-bytes", 2 * 4096);
     assert_number(&outcome, "balloon.available-bytes", 4321);
     assert_text(&outcome, "skip-balloon.status", "active");
     assert_text(&outcome, "skip-balloon.reason", NULL);
@@ -140,6 +141,7 @@ static void test_text(void)
         "  leaves the guest         88 KiB\n"
         "  in the map               40 KiB\n"
         "  of that populated        12 KiB\n"
+        "  of that used, about      8 KiB\n"
         "  the guest could spare    4.22 KiB\n"
         "last migration             completed\n"
         "\n"
@@ -150,6 +152,25 @@ static void test_text(void)
         "  skips at least           56 KiB\n"
         "  sends at most            80.2 KiB\n"
         "  takes there at most      80 KiB of memory for the guest\n");
+}
+
+/* An earlier QEMU does not audit, and of some memory no host can tell. */
+static void test_no_audit(void)
+{
+    static const char *const answers[] = {
+        STATUS_UNKNOWN_COMMAND, STATUS_REFUSED, STATUS_AUDIT("10", ""),
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(answers); i++) {
+        g_autoptr(JsonParser) parser = json_parser_new();
+        g_auto(Outcome) outcome = { 0 };
+
+        status_replies_reset(true, true);
+        status_replies_set("query-balloon-map", NULL, answers[i]);
+        run_json(&outcome);
+        g_assert_cmpint(outcome.status, ==, 0);
+        g_assert_null(find(parser, &outcome, "balloon.map-used-bytes"));
+    }
 }
 
 /* What is unpopulated and not in the balloon goes as records of zeroes. */
@@ -501,6 +522,7 @@ int main(int argc, char **argv)
     g_test_add_func("/status/help", test_help);
     g_test_add_func("/status/both", test_both);
     g_test_add_func("/status/text", test_text);
+    g_test_add_func("/status/no-audit", test_no_audit);
     g_test_add_func("/status/balloon-only", test_balloon_only);
     g_test_add_func("/status/unpopulated-only", test_unpopulated_only);
     g_test_add_func("/status/off", test_off);
