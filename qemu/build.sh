@@ -3,7 +3,8 @@
 #
 # QEMU from Debian's source package.
 #
-#   qemu/build.sh ours [--tests]  with qemu/overlay and qemu/series: build/bin/qemu-system-x86_64;
+#   qemu/build.sh ours [OPTION]   with qemu/overlay and qemu/series: build/bin/qemu-system-x86_64;
+#                                 --bare leaves out firmware, build/share/qemu
 #                                 --tests adds qemu-system-alpha and QEMU's test programs in build/qtest, build/unit
 #   qemu/build.sh stock           without them: build/bin/qemu-system-x86_64-stock
 #   qemu/build.sh own_tests       both, and QEMU's own unit tests and x86_64 device tests, in each of them
@@ -19,8 +20,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../scripts/debian.sh"
 
 QEMU_VERSION=1:10.0.13+ds-0+deb13u1
 QEMU_SERIES=10.0
+# Paths below the prefix QEMU finds from where its binary is, so the same one runs in build/bin, under the PREFIX of make
+# install, and in the package. The helper for bridges is Debian's, and so is firmware where there is none of our own.
 # No feature but those that are named: otherwise what a QEMU can do would depend on what is installed where it is built.
-CONFIGURE=(--prefix=/usr --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
+CONFIGURE=(--prefix=/usr/lib/skip-balloon --sysconfdir=/etc --localstatedir=/var --libexecdir=/usr/lib/qemu
+    --firmwarepath=/usr/lib/skip-balloon/share/qemu:/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
+    --python=/usr/bin/python3 --cc="ccache gcc" --host-cc="ccache gcc" --disable-download
     --without-default-features "--target-list=x86_64-softmmu,alpha-softmmu" --enable-system --enable-tcg
     --disable-docs --disable-install-blobs)
 # What a host needs of Debian's own QEMU, with the package each takes; docs/building.md says what is left out, and why.
@@ -208,8 +213,6 @@ tools() {
     }
 }
 
-our_version() { sed -nE "s/^ *version: '([^']+)'.*/\1/p" "$ROOT/meson.build"; }
-
 # features: OPTIONS, which is CONFIGURE and what of FEATURES this QEMU knows and there are packages for.
 features() {
     local f option package offered packages=()
@@ -292,7 +295,7 @@ ours() {
     tools
     unpack
     features
-    firmware
+    [[ ${1:-} == --bare ]] || firmware
     sync_ours
     compile qemu "$OURS" "${targets[@]}"
     publish "$OURS/obj/qemu-system-x86_64" "$BUILD/bin/qemu-system-x86_64"
@@ -489,5 +492,5 @@ exec 8>"$WORK/lock"
 flock -n 8 || { say "another qemu/build.sh is at work in this clone, waiting for it" && flock 8; }
 case ${1:-} in
 ours | stock | own_tests | package | tree | series) "$@" ;;
-*) die "usage: qemu/build.sh ours [--tests] | stock | own_tests | package | tree | series" ;;
+*) die "usage: qemu/build.sh ours [--tests | --bare] | stock | own_tests | package | tree | series" ;;
 esac

@@ -10,8 +10,10 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 LOGS=$BUILD/log
 # Outside the clone, so that a second clone neither downloads nor compiles again.
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/skip-balloon
+CACHE=${SKIP_BALLOON_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/skip-balloon}
 mkdir -p "$LOGS" "$CACHE"
+
+our_version() { sed -nE "s/^ *version: '([^']+)'.*/\1/p" "$ROOT/meson.build"; }
 
 say() { printf '==> %s\n' "$*" >&2; }
 
