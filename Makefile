@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-package qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu mutants bench install uninstall clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-package qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu test-deb mutants bench install uninstall dist deb clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -25,6 +25,9 @@ help:
 	@echo 'make program      the program: build/bin/skip-balloon'
 	@echo 'make install      the program, its man pages, and its QEMU, which is not put on PATH, under PREFIX (now $(PREFIX)) and DESTDIR'
 	@echo 'make uninstall    take that away'
+	@echo 'make dist         a tarball of the last commit: build/dist'
+	@echo 'make deb          its packages for this Debian, 12 or 13: build/deb'
+	@echo 'make test-deb     build, install, use and remove the packages in chroots of Debian 12 and 13; SUITES="trixie"'
 	@echo 'make qemu-tree    a git tree of QEMU to work in: build/qemu-tree'
 	@echo 'make qemu-series  write its commits back to qemu/series'
 	@echo 'make clean        remove build (downloads and compiler cache stay in ~/.cache/skip-balloon)'
@@ -73,6 +76,10 @@ test-qemu:
 	@qemu/build.sh own_tests
 	@tests/qemu-own/run
 
+# Not part of `make test`: each Debian builds its own QEMU.
+test-deb: guest
+	@tests/deb/run $(SUITES)
+
 # Not part of `make test`: it takes half an hour.
 mutants: qemu-tests qemu-stock program
 	@scripts/mutants.sh $(MUTANTS)
@@ -98,6 +105,12 @@ uninstall:
 	@rm -rf '$(LIB)'
 	@rm -f '$(DESTDIR)$(PREFIX)/bin/skip-balloon' '$(SHARE)/man/man1/skip-balloon.1' '$(SHARE)/man/man1/skip-balloon-'*.1
 	@rm -f '$(SHARE)/bash-completion/completions/skip-balloon'
+
+dist:
+	@scripts/dist.sh
+
+deb:
+	@scripts/deb.sh
 
 clean:
 	@rm -rf build
