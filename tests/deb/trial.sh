@@ -45,7 +45,12 @@ guest_rules() {
 }
 guest_may() { guest_rules | grep -vE '^ *#' | grep -F "$1"; }
 parses() { guest_rules >/dev/null && apparmor_parser --skip-kernel-load --skip-cache "$@" >/dev/null; }
-lacks() { ! grep -F "$1" "$2"; }
+not() { ! "$@"; }
+# As if libvirt were installed after them
+libvirt_again() {
+    : >"$LIBVIRTD"
+    apt-get -q -y install --reinstall libvirt-daemon libvirt-daemon-system libvirt-daemon-driver-qemu
+}
 once() { [[ $(grep -cF "$1" "$2") == 1 ]]; }
 
 program_version() { [[ $(skip-balloon --version) == 'skip-balloon '*' (with libvirt '* ]]; }
@@ -67,12 +72,14 @@ apt-get -q -y install apparmor libvirt-daemon-system libvirt-daemon-driver-qemu 
     man-db >/dev/null || exit 1
 useradd --create-home tester
 install -d -o tester /run/tester
+check 'without them a guest may not read pagemap' not guest_may '/pagemap r,'
 files >/tmp/before
 
 check 'they are installed beside qemu-system-x86' apt-get -q -y install "${DEBS[@]}"
 check 'Debian'\''s QEMU is as it was' dpkg --verify qemu-system-x86 qemu-system-data seabios
 check 'installed again' dpkg -i "${DEBS[@]}"
 check 'their files are as packaged' dpkg --verify "${OURS[@]}"
+check 'libvirt is installed again' libvirt_again
 check 'the program has libvirt' program_version
 check 'QEMU is of the same version' same_version
 for page in skip-balloon skip-balloon-{bench,demo,map,migrate,report,status}; do
@@ -111,6 +118,7 @@ cat >/tmp/domain.xml <<XML
     <initrd>/guest/initramfs.cpio.gz</initrd>
     <cmdline>console=ttyS0 quiet</cmdline>
   </os>
+  <features><acpi/></features>
   <devices>
     <emulator>$QEMU</emulator>
     <interface type='user'><model type='virtio'/></interface>
@@ -150,8 +158,9 @@ check 'a guest may run it' guest_may "$QEMU rmix,"
 check 'a guest may read pagemap' guest_may '/pagemap r,'
 
 check 'they are removed' apt-get -q -y remove "${OURS[@]}"
-check 'nothing is said to libvirtd any more' lacks skip-balloon "$LIBVIRTD"
+check 'nothing is said to libvirtd any more' not grep skip-balloon "$LIBVIRTD"
 check 'they are purged' apt-get -q -y purge "${OURS[@]}"
+check 'a guest may no longer read pagemap' not guest_may '/pagemap r,'
 files >/tmp/after
 left=$(comm -13 <(sort /tmp/before) <(sort /tmp/after) | wc -l)
 gone=$(comm -23 <(sort /tmp/before) <(sort /tmp/after) | wc -l)
