@@ -433,6 +433,43 @@ static void command_dirty(uint64_t mib)
     say("SB DIRTY ok MiB/s=%" PRIu64, mib);
 }
 
+static void load_modules(void)
+{
+    FILE *list = fopen("/modules", "r");
+    char path[256];
+
+    if (!list) {
+        return;
+    }
+    while (fgets(path, sizeof(path), list)) {
+        int fd;
+
+        path[strcspn(path, "\n")] = '\0';
+        if (!path[0] ||
+            (!params.balloon && strstr(path, "/virtio_balloon."))) {
+            continue;
+        }
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 ||
+            (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST)) {
+            die(path);
+        }
+        close(fd);
+    }
+    fclose(list);
+}
+
+/* The balloon is taken back, and inflated anew to what the host wants. */
+static void reload_balloon(void)
+{
+    if (syscall(SYS_delete_module, "virtio_balloon", O_NONBLOCK)) {
+        say("SB RELOAD bad: %s", strerror(errno));
+        return;
+    }
+    load_modules();
+    say("SB RELOAD ok");
+}
+
 static void obey(char *line)
 {
     char *save = NULL;
@@ -450,6 +487,8 @@ static void obey(char *line)
         command_mem();
     } else if (!strcmp(verb, "plugged")) {
         command_plugged();
+    } else if (!strcmp(verb, "reload")) {
+        reload_balloon();
     } else if (!strcmp(verb, "poweroff")) {
         power_off();
     } else if (!strcmp(verb, "touch") && has_number) {
@@ -509,32 +548,6 @@ static void open_serial(void)
     mode.c_cc[VMIN] = 0;
     mode.c_cc[VTIME] = 0;
     tcsetattr(serial_fd, TCSANOW, &mode);
-}
-
-static void load_modules(void)
-{
-    FILE *list = fopen("/modules", "r");
-    char path[256];
-
-    if (!list) {
-        return;
-    }
-    while (fgets(path, sizeof(path), list)) {
-        int fd;
-
-        path[strcspn(path, "\n")] = '\0';
-        if (!path[0] ||
-            (!params.balloon && strstr(path, "/virtio_balloon."))) {
-            continue;
-        }
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 ||
-            (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST)) {
-            die(path);
-        }
-        close(fd);
-    }
-    fclose(list);
 }
 
 /* A size such as 96M; the suffixes K, M and G are powers of 1024. */
