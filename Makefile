@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 LIB = $(DESTDIR)$(PREFIX)/lib/skip-balloon
 SHARE = $(DESTDIR)$(PREFIX)/share
 
-.PHONY: help qemu qemu-tests qemu-stock qemu-package qemu-tree qemu-series guest kernels program report-tools demo setup test test-qemu test-deb mutants bench install uninstall dist deb clean
+.PHONY: help qemu qemu-tests qemu-stock qemu-package qemu-tree qemu-series guest kernels program test-tools demo setup test test-qemu test-deb mutants bench install uninstall dist deb clean
 # Both QEMUs share one source and one lock, and each uses all processors anyway.
 .NOTPARALLEL:
 
@@ -59,15 +59,15 @@ kernels:
 program:
 	@scripts/program.sh
 
-report-tools:
-	@scripts/report-tools.sh
+test-tools:
+	@scripts/test-tools.sh
 
 demo: qemu qemu-stock guest program
 	@for backend in anon memfd; do \
 	    build/bin/skip-balloon demo --stock build/bin/qemu-system-x86_64-stock --backend $$backend || exit; \
 	done
 
-setup: qemu-tests qemu-stock guest kernels program report-tools
+setup: qemu-tests qemu-stock guest kernels program test-tools
 
 test: setup
 	@tests/run
