@@ -13,10 +13,14 @@
 /* In the document: where the program, QEMU and guest are, and whose QEMU */
 #define DOCUMENT_DIR "/usr/local/lib/skip-balloon"
 #define DOCUMENT_STOCK "/usr/bin/qemu-system-x86_64"
+#define DOCUMENT_BALLOON "<memballoon model='virtio'"
 #define STALL_SECS 60
 #define ALIVE_TICKS 3
 #define BALLOON_TRIES 300
 #define BALLOON_STEP_MS 100
+/* A guest reports every 2 seconds, in pieces. */
+#define REPORT_MS 5000
+#define REPORT_LEAST (8 * SIZE_MIB)
 #define SKIPPED_SHARE 0.98
 /* Of a QEMU whose guest has TRIP_LEFT. */
 #define SMALL (200 * SIZE_MIB)
@@ -55,6 +59,11 @@ static bool write_xml(Trip *trip, const Bench *bench, const char *name,
     }
     g_string_replace(xml, DOCUMENT_DIR, dir, 0);
     g_string_replace(xml, DOCUMENT_STOCK, bench->stock, 0);
+    if (trip->reporting) {
+        g_string_replace(xml, DOCUMENT_BALLOON,
+                         DOCUMENT_BALLOON " freePageReporting='on'", 0);
+        g_string_replace(xml, "touch=off", "touch=on", 0);
+    }
     return g_file_set_contents(path, xml->str, -1, error);
 }
 
@@ -256,6 +265,57 @@ bool trip_begin(const Bench *bench, bool ours, Trip **trip, GError **error)
     return true;
 }
 
+/* Until the host has got back what there is to get. */
+static bool wait_reported(Trip *trip, GError **error)
+{
+    uint64_t last = 0;
+    uint64_t now = 0;
+
+    if (!host_memory(trip->at, &now, error)) {
+        return false;
+    }
+    g_test_message("memory of QEMU when the guest has used it: %"
+                   G_GUINT64_FORMAT " MiB", now / SIZE_MIB);
+    do {
+        last = now;
+        if (!session_sleep(trip->session, REPORT_MS, error) ||
+            !host_memory(trip->at, &now, error)) {
+            return false;
+        }
+    } while (now + REPORT_LEAST < last);
+    return true;
+}
+
+bool trip_boot_reporting(const Bench *bench, Trip **trip, GError **error)
+{
+    g_autofree char *reason = find_why_not(bench);
+    g_autoptr(Trip) new = NULL;
+    g_autofree char *defined = NULL;
+    g_autofree char *edited = NULL;
+    g_autofree char *started = NULL;
+
+    *trip = NULL;
+    if (reason) {
+        g_test_skip(reason);
+        return true;
+    }
+    new = g_new0(Trip, 1);
+    new->reporting = true;
+    if (!prepare(new, bench, error)) {
+        return false;
+    }
+    defined = host_run(new->at, "virsh define vm.xml", error);
+    edited = defined ? trip_step(new, "edit", error) : NULL;
+    started = edited ? host_run(new->at, "virsh define vm.xml\n"
+                                "virsh start vm", error) : NULL;
+    if (!started || !trip_connect(new, error) ||
+        !guest_wait_ready(new->guest, error) || !wait_reported(new, error)) {
+        return false;
+    }
+    *trip = g_steal_pointer(&new);
+    return true;
+}
+
 bool trip_done(Trip *trip)
 {
     trip->in_case = false;
@@ -263,15 +323,21 @@ bool trip_done(Trip *trip)
     return true;
 }
 
+void trip_free(Trip *trip)
+{
+    if (!trip) {
+        return;
+    }
+    guest_free(trip->guest);
+    hosts_free(trip->hosts);
+    document_free(trip->document);
+    session_free(trip->session);
+    g_free(trip);
+}
+
 void trip_end(void)
 {
-    if (the_trip) {
-        g_clear_pointer(&the_trip->guest, guest_free);
-        hosts_free(the_trip->hosts);
-        document_free(the_trip->document);
-        session_free(the_trip->session);
-        g_clear_pointer(&the_trip, g_free);
-    }
+    g_clear_pointer(&the_trip, trip_free);
     g_clear_pointer(&why_not, g_free);
 }
 

@@ -21,6 +21,7 @@ typedef struct Trip {
     Host *at;                   /* where it runs */
     Guest *guest;
     uint64_t ballooned;         /* bytes */
+    bool reporting;             /* its guest reports free pages */
     bool ours;                  /* its QEMU has skip-balloon, switched on */
     bool in_case;               /* that has not ended well so far */
     unsigned cases;             /* that have */
@@ -38,6 +39,24 @@ typedef struct Trip {
 bool trip_begin(const Bench *bench, bool ours, Trip **trip, GError **error);
 
 /**
+ * trip_boot_reporting: boot another guest, in a QEMU that has skip-balloon
+ * switched on and no balloon to inflate: it uses all of its memory once, and
+ * reports what is free then. Waits until it has.
+ * @bench: the bench of the case
+ * @trip: where to put it; NULL if libvirt cannot be run here
+ * @error: set if anything fails
+ *
+ * Free it with trip_free().
+ */
+bool trip_boot_reporting(const Bench *bench, Trip **trip, GError **error);
+
+/**
+ * trip_free: forget the guest, and end both libvirtd.
+ * @trip: the trip, or NULL
+ */
+void trip_free(Trip *trip);
+
+/**
  * trip_done: a case has ended well.
  *
  * Returns: true.
@@ -45,7 +64,7 @@ bool trip_begin(const Bench *bench, bool ours, Trip **trip, GError **error);
 bool trip_done(Trip *trip);
 
 /**
- * trip_end: forget the guest, and end both libvirtd.
+ * trip_end: trip_free() for that of trip_begin().
  */
 void trip_end(void);
 
@@ -123,5 +142,7 @@ bool trip_grown(Trip *trip, uint64_t before, GError **error);
  */
 bool trip_skipped(const Trip *trip, const MigrationStats *stats,
                   GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Trip, trip_free)
 
 #endif /* TESTS_LIBVIRT_TRIP_H */
