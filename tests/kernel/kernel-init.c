@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -84,6 +85,11 @@ static unsigned long goal = 1000;
 #define FLAGS_COMPOUND (UINT64_C(3) << 15)
 
 typedef enum Kind {
+    /*
+     * Private memory of a process that may not open /proc/self/pagemap, on a
+     * host without swap: first of all, since it is opened once for all others
+     */
+    ANONYMOUS_DENIED,
     ANONYMOUS,
     TMPFS,
     TMPFS_HUGE,
@@ -98,11 +104,14 @@ enum {
     MOVE = 1,
     COLLAPSE = 2,
     SWAP = 4,
+    /* Swap is added, used and removed again and again. */
+    SWAPON = 8,
 };
+#define N_MOVERS 4
 
 static const char *const kind_names[N_KINDS] = {
-    "anonymous", "tmpfs", "tmpfs-huge", "hugetlbfs", "hugetlbfs-counted",
-    "hugetlbfs-private", "private-file",
+    "anonymous-denied", "anonymous", "tmpfs", "tmpfs-huge", "hugetlbfs",
+    "hugetlbfs-counted", "hugetlbfs-private", "private-file",
 };
 
 static const struct {
@@ -113,6 +122,7 @@ static const struct {
     { "collapse", COLLAPSE },
     { "swap", SWAP },
     { "all", MOVE | COLLAPSE | SWAP },
+    { "swapon", SWAPON },
 };
 
 typedef struct Case {
@@ -147,9 +157,14 @@ static bool is_hugetlbfs(Kind kind)
            kind == HUGETLBFS_PRIVATE;
 }
 
+static bool is_anonymous(Kind kind)
+{
+    return kind == ANONYMOUS || kind == ANONYMOUS_DENIED;
+}
+
 static bool is_private(Kind kind)
 {
-    return kind == ANONYMOUS || kind == HUGETLBFS_PRIVATE ||
+    return is_anonymous(kind) || kind == HUGETLBFS_PRIVATE ||
            kind == PRIVATE_FILE;
 }
 
@@ -270,7 +285,7 @@ static void load_modules(void)
  * mostly taken from there.  A RAM disk is done at once, so that the page is
  * let go of, and read again.
  */
-static void swap_on(const char *device)
+static void make_swap(const char *device)
 {
     static uint8_t header[PAGE];
     uint32_t *words = (uint32_t *)(header + 1024);
@@ -283,6 +298,10 @@ static void swap_on(const char *device)
         die(device);
     }
     close(fd);
+}
+
+static void swap_on(const char *device)
+{
     if (swapon(device, SWAP_FLAG_PREFER | 1)) {
         die(device);
     }
@@ -296,8 +315,8 @@ static void set_up(void)
     mount_one("sysfs", "/sys");
     mount_one("debugfs", "/sys/kernel/debug");
     load_modules();
-    swap_on("/dev/vda");
-    swap_on("/dev/ram0");
+    make_swap("/dev/vda");
+    make_swap("/dev/ram0");
 
     pagemap_fd = open_or_die("/proc/self/pagemap", O_RDONLY);
     flags_fd = open_or_die("/proc/kpageflags", O_RDONLY);
@@ -389,7 +408,7 @@ static void fill_file(Case *c)
 static void make_memory(Case *c)
 {
     unsigned int huge = is_hugetlbfs(c->kind) ? MFD_HUGETLB : 0;
-    bool file = c->kind != ANONYMOUS;
+    bool file = !is_anonymous(c->kind);
     uint8_t *at = mmap(NULL, MAPPED + UNIT, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint64_t i;
@@ -467,7 +486,8 @@ static bool goal_reached(Case *c)
     return atomic_load(&c->yes) >= goal &&
            (!(c->movers & MOVE) || c->moves >= moves) &&
            (!(c->movers & COLLAPSE) || c->collapses >= collapses) &&
-           (!(c->movers & SWAP) || (c->out >= goal && c->in >= GOAL_IN));
+           (!(c->movers & SWAP) || (c->out >= goal && c->in >= GOAL_IN)) &&
+           (!(c->movers & SWAPON) || c->out >= goal);
 }
 
 static bool go_on(Case *c)
@@ -622,6 +642,30 @@ static void *run_swaps(void *opaque)
     return NULL;
 }
 
+/*
+ * Whoever asks before that, and again after it, has seen no swap, though pages
+ * were swapped out in between.
+ */
+static void *run_swapons(void *opaque)
+{
+    Case *c = opaque;
+    uint64_t state = 4;
+
+    while (go_on(c)) {
+        uint64_t length = (1 + pick(&state, SWAP_PAGES)) * PAGE;
+        uint64_t at = pick(&state, (FILLED - length) / PAGE) * PAGE;
+
+        atomic_store(&c->hot, at);
+        swap_on("/dev/ram0");
+        madvise(c->memory + at, length, MADV_PAGEOUT);
+        if (swapoff("/dev/ram0")) {
+            die("swapoff");
+        }
+        count_swaps(c);
+    }
+    return NULL;
+}
+
 /* The questions */
 
 typedef enum Word {
@@ -681,9 +725,17 @@ static void *run_questions(void *opaque)
         .fd = c->fd,
         .shared = !is_private(c->kind),
     };
-    PopulatedScan *scan = populated_scan_new(&mem, POPULATED_TO_SKIP);
+    struct rlimit files, none = { 0, 0 };
+    PopulatedScan *scan;
     uint64_t state = 3;
     unsigned long n;
+
+    getrlimit(RLIMIT_NOFILE, &files);
+    if (c->kind == ANONYMOUS_DENIED) {
+        setrlimit(RLIMIT_NOFILE, &none);
+    }
+    scan = populated_scan_new(&mem, POPULATED_TO_SKIP);
+    setrlimit(RLIMIT_NOFILE, &files);
 
     atomic_store(&c->hot, 0);
     for (n = 0; !c->done; n++) {
@@ -727,9 +779,9 @@ static void start(pthread_t *thread, void *(*run)(void *), Case *c)
 static void run_case(const char *name, Kind kind, unsigned int movers)
 {
     static void *(*const run[])(void *) = {
-        run_moves, run_collapses, run_swaps,
+        run_moves, run_collapses, run_swaps, run_swapons,
     };
-    pthread_t questions, threads[3];
+    pthread_t questions, threads[N_MOVERS];
     uint64_t began = now();
     Case c = {
         .kind = kind,
@@ -746,12 +798,12 @@ static void run_case(const char *name, Kind kind, unsigned int movers)
     while (atomic_load(&c.hot) == UINT64_MAX) {
         sched_yield();
     }
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < N_MOVERS; i++) {
         if (movers & 1 << i) {
             start(&threads[i], run[i], &c);
         }
     }
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < N_MOVERS; i++) {
         if (movers & 1 << i) {
             pthread_join(threads[i], NULL);
         }
@@ -792,11 +844,21 @@ int main(int argc, char **argv)
         goal = g_ascii_strtoull(wish, NULL, 10);
     }
     for (kind = 0; kind < N_KINDS; kind++) {
+        bool denied = kind == ANONYMOUS_DENIED;
+
+        if (kind == ANONYMOUS_DENIED + 1) {
+            swap_on("/dev/vda");
+            swap_on("/dev/ram0");
+        }
         for (way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
             char name[64];
 
             /* Huge pages of hugetlbfs are neither split nor swapped. */
             if (is_hugetlbfs(kind) && ways[way].movers != MOVE) {
+                continue;
+            }
+            if (denied ? ways[way].movers & SWAP
+                       : ways[way].movers & SWAPON) {
                 continue;
             }
             snprintf(name, sizeof(name), "%s/%s", kind_names[kind],

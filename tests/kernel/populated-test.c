@@ -236,6 +236,9 @@ static void run_case(gconstpointer opaque)
         expect(result, "collapses", test->collapses, UINT64_MAX);
         expect(result, "splits", test->collapses / 2, UINT64_MAX);
     }
+    if (!strcmp(test->way, "swapon")) {
+        expect(result, "out", goal, UINT64_MAX);
+    }
     if (all || !strcmp(test->way, "swap")) {
         expect(result, "out", goal, UINT64_MAX);
         expect(result, "in", GOAL_IN, UINT64_MAX);
@@ -288,6 +291,9 @@ int main(int argc, char **argv)
                     strcmp(ways[w], "all") ? GOAL_COLLAPSES : GOAL_TOGETHER);
             }
         }
+        add(&kernels[k], "anonymous-denied", "move", 0);
+        add(&kernels[k], "anonymous-denied", "collapse", GOAL_COLLAPSES);
+        add(&kernels[k], "anonymous-denied", "swapon", 0);
         add(&kernels[k], "hugetlbfs", "move", 0);
         add(&kernels[k], "hugetlbfs-counted", "move", 0);
         add(&kernels[k], "hugetlbfs-private", "move", 0);

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 
 #include "migration/skip/populated.h"
 
@@ -62,6 +63,8 @@ static uint64_t host_page;
 #define NO_PAGEMAP_SCAN (1 << 0)
 #define NO_CACHESTAT (1 << 1)
 #define FILTERED (1 << 2)
+#define NO_PAGEMAP (1 << 3)
+#define DENIED (NO_PAGEMAP_SCAN | NO_CACHESTAT | FILTERED | NO_PAGEMAP)
 
 /* Which system calls do not see a page, as if the kernel was moving it */
 #define BLIND_LSEEK (1 << 0)
@@ -86,6 +89,10 @@ static struct {
     unsigned int interrupts;
     unsigned int scans;
     unsigned int reads;
+    /* How often there is no swap; -1: never is there any */
+    int no_swap;
+    /* How often mincore() takes its time */
+    unsigned int slow;
     uint64_t lowest;
     uint64_t highest;
 } fake;
@@ -190,12 +197,25 @@ off_t lseek(int fd, off_t offset, int whence)
     return ret;
 }
 
+int sysinfo(struct sysinfo *info)
+{
+    memset(info, 0, sizeof(*info));
+    info->totalswap = !fake.no_swap;
+    fake.no_swap -= fake.no_swap > 0;
+    return 0;
+}
+
 int mincore(void *addr, size_t length, unsigned char *vec)
 {
     int (*next)(void *, size_t, unsigned char *) = real("mincore");
     int ret = next(addr, length, vec);
     uint64_t at = (uintptr_t)addr;
     size_t i;
+
+    if (fake.slow) {
+        fake.slow--;
+        g_usleep(2000);
+    }
 
     for (i = 0; (fake.blind & BLIND_MINCORE) && !ret &&
                 i * host_page < length; i++) {
@@ -215,8 +235,12 @@ ssize_t pread(int fd, void *buf, size_t size, off_t offset)
     uint64_t *entries = buf;
     ssize_t i;
 
-    fake.reads++;
     /* Addresses are far beyond the offsets of the files here. */
+    if (fake.kernel & NO_PAGEMAP && offset >> 37) {
+        errno = EPERM;
+        return -1;
+    }
+    fake.reads++;
     for (i = 0; (fake.blind & BLIND_TABLES) &&
                 i < ret / (ssize_t)sizeof(uint64_t); i++) {
         if (at + i * host_page - fake.hidden_host < fake.hidden_size) {
@@ -231,6 +255,7 @@ static void fake_reset(unsigned int kernel)
 {
     memset(&fake, 0, sizeof(fake));
     fake.kernel = kernel;
+    fake.no_swap = -1;
     fake.lowest = UINT64_MAX;
 }
 
@@ -254,8 +279,8 @@ static uint64_t pagemap_entry(const void *host)
     uint64_t entry;
 
     g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(pread(fd, &entry, sizeof(entry),
-                          (uintptr_t)host / host_page * sizeof(entry)),
+    g_assert_cmpint(syscall(SYS_pread64, fd, &entry, sizeof(entry),
+                            (uintptr_t)host / host_page * sizeof(entry), 0, 0),
                     ==, sizeof(entry));
     close(fd);
     return entry;
@@ -824,7 +849,8 @@ static void test_swap_entry(const void *data)
     for (i = 0; i < m.pages; i += 50) {
         g_assert_cmpint(madvise(m.mem.host + i * host_page, host_page,
                                 MADV_GUARD_INSTALL), ==, 0);
-        m.want[i] = true;
+        /* Nothing is there; only pagemap makes it look so. */
+        m.want[i] = !(p->kernel & NO_PAGEMAP);
     }
     check_memory(&m);
     memory_unmap(&m);
@@ -1318,6 +1344,41 @@ static void test_shared_without_file(void)
     memory_unmap(&m);
 }
 
+/* mincore() is believed if there was no swap, before and after. */
+static void test_swap(void)
+{
+    Memory m = { 0 };
+
+    memory_map(&m, MiB, -1, 0, false);
+    touch(&m, 0);
+    fake_reset(DENIED);
+    fake.no_swap = 0;
+    g_assert_cmpint(answer(&m), ==, -EPERM);
+    fake.no_swap = 1;
+    g_assert_cmpint(answer(&m), ==, -EPERM);
+    fake.no_swap = 2;
+    g_assert_cmpint(answer(&m), ==, 1);
+    memory_unmap(&m);
+}
+
+/* It is not believed if that took so long that there may have been some. */
+static void test_slow_host(void)
+{
+    Memory m = { 0 };
+
+    memory_map(&m, MiB, -1, 0, false);
+    touch(&m, 0);
+    fake_reset(DENIED);
+    fake.slow = 3;
+    g_assert_cmpint(answer(&m), ==, 1);
+    g_assert_cmpint(fake.slow, ==, 0);
+    fake.slow = UINT_MAX;
+    g_assert_cmpint(answer(&m), ==, -EAGAIN);
+    fake.slow = 0;
+    check_memory(&m);
+    memory_unmap(&m);
+}
+
 /* In a process of its own, since /proc/self/pagemap is opened only once */
 static void test_no_pagemap(void)
 {
@@ -1329,8 +1390,11 @@ static void test_no_pagemap(void)
         memory_map(&m, MiB, -1, 0, false);
         touch(&m, 0);
         setrlimit(RLIMIT_NOFILE, &none);
+        fake.no_swap = 0;
         g_assert_cmpint(answer(&m), ==, -EMFILE);
         g_assert_cmpint(answer(&m), ==, -EMFILE);
+        fake.no_swap = -1;
+        g_assert_cmpint(answer(&m), ==, 1);
         /* At once: a leak check at exit would want to open files. */
         _exit(0);
     }
@@ -1500,6 +1564,7 @@ int main(int argc, char **argv)
         { "now", 0, 0, 0 },
         { "before-6.5", NO_PAGEMAP_SCAN | NO_CACHESTAT, 0, 0 },
         { "filtered", NO_PAGEMAP_SCAN | NO_CACHESTAT | FILTERED, 0, 0 },
+        { "denied", DENIED, 0, 0 },
     };
     static const Param by_advice[] = {
         { "now/no-advice", 0, 0, MADV_NORMAL },
@@ -1525,7 +1590,9 @@ int main(int argc, char **argv)
         add("discarded", &by_kernel[i], test_discarded);
         add("window", &by_kernel[i], test_window);
         add("swap-entry", &by_kernel[i], test_swap_entry);
-        add("swapped", &by_kernel[i], test_swapped);
+        if (!(by_kernel[i].kernel & NO_PAGEMAP)) {
+            add("swapped", &by_kernel[i], test_swapped);
+        }
         add("hugetlb", &by_kernel[i], test_hugetlb);
     }
     for (i = 0; i < G_N_ELEMENTS(by_advice); i++) {
@@ -1544,6 +1611,8 @@ int main(int argc, char **argv)
     g_test_add_func("/populated/shared-without-file",
                     test_shared_without_file);
     g_test_add_func("/populated/no-pagemap", test_no_pagemap);
+    g_test_add_func("/populated/swap-comes", test_swap);
+    g_test_add_func("/populated/slow-host", test_slow_host);
     g_test_add_func("/populated/no-rights", test_no_rights);
     g_test_add_func("/populated/locked", test_locked);
     g_test_add_func("/populated/moved-on-disk", test_moved_on_disk);

@@ -50,6 +50,8 @@ struct PopulatedScan {
     /* The system calls that this kernel, or a filter, refuses */
     bool no_pagemap_scan;
     bool no_cachestat;
+    /* 0, or why /proc/self/pagemap is not to be had where it is needed */
+    int no_pagemap;
     /* 0, or why the memory is of a kind that nobody can be asked about */
     int unusable;
     /* The file is of tmpfs */
@@ -125,6 +127,12 @@ int populated_file_check(PopulatedScan *scan);
  * errno.
  */
 int populated_tables_look_up(PopulatedScan *scan, uint64_t from, uint64_t to);
+
+/* The same file: open /proc/self/pagemap; 0, or a negative errno */
+int populated_tables_open(void);
+
+/* The same file: may private memory be swapped out on this host? */
+bool populated_host_has_swap(void);
 
 /* The same file: a descriptor of /proc/self/status, or -1 with errno set */
 int populated_status_fd(void);

@@ -30,6 +30,11 @@ void populated_scan_window(PopulatedScan *scan, uint64_t limit)
 {
 }
 
+int populated_scan_denied(const PopulatedScan *scan)
+{
+    return 0;
+}
+
 int64_t populated_scan_mapped(PopulatedScan *scan)
 {
     return -ENOSYS;

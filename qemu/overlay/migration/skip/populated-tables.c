@@ -15,12 +15,19 @@
  * does not count as populated: it takes no memory and reads as zero.  Only
  * PAGEMAP_SCAN can tell it apart.
  *
+ * A security policy may deny that file (AppArmor does, unless told).  mincore()
+ * is asked then.  It looks at the same entries under the same lock, and calls a
+ * page of private memory absent only if its entry is empty, or that of a page
+ * that is swapped out.  So it is right where there is no swap: see
+ * look_up_by_residency().
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #include "populated-internal.h"
 
@@ -53,13 +60,21 @@ struct pm_scan {
 #define PM_ENTRY_PRESENT (UINT64_C(1) << 63)
 #define PM_ENTRY_SWAPPED (UINT64_C(1) << 62)
 
+/*
+ * The most pages that mincore() is asked about in one go, and for how long at
+ * most the answer is believed, see look_up_by_residency()
+ */
+#define RESIDENT_PAGES 16384
+#define RESIDENT_US 1000
+#define RESIDENT_TRIES 16
+
 /* /proc/self/pagemap, opened once: a later open() might not be permitted. */
 static int pagemap_fd = -1;
 
 /* The same for /proc/self/status */
 static int status_fd = -1;
 
-static int open_pagemap(void)
+int populated_tables_open(void)
 {
     if (pagemap_fd < 0) {
         pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -77,7 +92,7 @@ int populated_status_fd(void)
 
 void populated_init(void)
 {
-    open_pagemap();
+    populated_tables_open();
     populated_status_fd();
 }
 
@@ -189,6 +204,62 @@ static int look_up_by_mincore(PopulatedScan *scan, uint64_t from, uint64_t to)
     return 0;
 }
 
+/* What was swapped out comes back before swapoff() ends, and counts so long. */
+bool populated_host_has_swap(void)
+{
+    struct sysinfo info;
+
+    return sysinfo(&info) < 0 || info.totalswap;
+}
+
+/*
+ * Without swap before and after the question, none of our pages was swapped out
+ * at the time, unless all of it was in between: that swap was added, used, and
+ * removed.  To remove it takes milliseconds, since the kernel waits until no
+ * processor is amid something.  So an answer that took longer counts for
+ * nothing, and fewer pages are asked about.
+ */
+static int look_up_by_residency(PopulatedScan *scan, uint64_t from, uint64_t to)
+{
+    Answers *a = &scan->tables;
+    uint64_t page = scan->mem.host_page_size;
+    uint64_t want = MIN((to - from + page - 1) / page, RESIDENT_PAGES);
+    unsigned char *resident = (unsigned char *)scan->entries;
+    unsigned int try;
+    int64_t begin;
+    uint64_t i;
+
+    for (try = 0; try < RESIDENT_TRIES; try++) {
+        begin = g_get_monotonic_time();
+        scan->calls += 3;
+        if (populated_host_has_swap()) {
+            return scan->no_pagemap;
+        }
+        if (mincore((uint8_t *)scan->mem.host + from, want * page,
+                    resident) < 0) {
+            return -errno;
+        }
+        if (populated_host_has_swap()) {
+            return scan->no_pagemap;
+        }
+        if (g_get_monotonic_time() - begin < RESIDENT_US) {
+            break;
+        }
+        want = MAX(want / 2, 1);
+    }
+    if (try == RESIDENT_TRIES) {
+        return -EAGAIN;
+    }
+    populated_begin(a, from);
+    for (i = 0; i < want; i++) {
+        if (!add_page(a, from + i * page, from + (i + 1) * page,
+                      resident[i] & 1)) {
+            break;
+        }
+    }
+    return 0;
+}
+
 static bool is_refused(int error)
 {
     return error == -ENOTTY || error == -EINVAL || error == -ENOSYS ||
@@ -203,17 +274,22 @@ int populated_tables_look_up(PopulatedScan *scan, uint64_t from, uint64_t to)
     from -= from % scan->mem.page_size;
     to = populated_page_end(scan, to - 1);
 
-    ret = open_pagemap();
-    if (!scan->no_pagemap_scan && !ret) {
+    if (!scan->no_pagemap_scan && !scan->no_pagemap) {
         ret = look_up_by_scan(scan, from, to);
         if (!is_refused(ret)) {
             return ret;
         }
         scan->no_pagemap_scan = true;
-        ret = 0;
     }
     if (populated_is_huge(scan)) {
         return look_up_by_mincore(scan, from, to);
     }
-    return ret ? ret : look_up_by_read(scan, from, to);
+    if (!scan->no_pagemap) {
+        ret = look_up_by_read(scan, from, to);
+        if (!is_refused(ret)) {
+            return ret;
+        }
+        scan->no_pagemap = ret;
+    }
+    return look_up_by_residency(scan, from, to);
 }

@@ -33,6 +33,12 @@ static bool asks_file(const PopulatedScan *scan)
     return scan->mem.fd >= 0 && !populated_is_huge(scan);
 }
 
+/* Shared memory of a file is known to the file alone. */
+static bool asks_tables(const PopulatedScan *scan)
+{
+    return !(asks_file(scan) && scan->mem.shared);
+}
+
 /* Of which kind is the memory?  0, or -errno if there is nobody to ask. */
 static int check(PopulatedScan *scan)
 {
@@ -62,7 +68,16 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
     scan->use = use;
     scan->limit = mem->length;
     scan->unusable = check(scan);
+    scan->no_pagemap = asks_tables(scan) ? populated_tables_open() : 0;
     return scan;
+}
+
+int populated_scan_denied(const PopulatedScan *scan)
+{
+    if (scan->unusable || populated_is_huge(scan)) {
+        return 0;
+    }
+    return populated_host_has_swap() ? scan->no_pagemap : 0;
 }
 
 void populated_scan_free(PopulatedScan *scan)
@@ -299,7 +314,7 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     if (asks_file(scan)) {
         ret = ask(scan, &scan->file, from, to, end);
     }
-    if (!ret && !(asks_file(scan) && scan->mem.shared)) {
+    if (!ret && asks_tables(scan)) {
         ret = ask(scan, &scan->tables, from, *end, end);
     }
     return ret;

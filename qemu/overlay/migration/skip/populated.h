@@ -65,6 +65,15 @@ PopulatedScan *populated_scan_new(const PopulatedMemory *mem,
 void populated_scan_free(PopulatedScan *scan);
 
 /**
+ * populated_scan_denied: Is it for /proc/self/pagemap that nobody can be asked?
+ * @scan: the scan
+ *
+ * Returns: 0 if somebody can, or if there is another reason; otherwise a
+ * negative errno, which is why it could not be opened
+ */
+int populated_scan_denied(const PopulatedScan *scan);
+
+/**
  * populated_scan_mapped: How much do the page tables of this process know?
  * @scan: the scan, of memory in huge pages
  *
