@@ -17,7 +17,10 @@
  * is held in the same way, before it makes it.
  *
  * HOST_LIAR_REFUSE names the calls that fail as they do on a kernel that does
- * not have them: cachestat, scan (PAGEMAP_SCAN).
+ * not have them: cachestat, scan (PAGEMAP_SCAN); or, as by a security policy,
+ * pagemap (open() of it).
+ *
+ * HOST_LIAR_SWAP is how many bytes of swap the host has, as sysinfo() tells.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -41,6 +44,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define PAGE UINT64_C(4096)
@@ -223,6 +227,53 @@ ssize_t pread(int fd, void *buf, size_t size, off_t offset)
 ssize_t pread64(int fd, void *buf, size_t size, off_t offset)
 {
     return lying_pread(fd, buf, size, offset);
+}
+
+/* mode is read where there is none, too, and then not used. */
+static int refusing_open(const char *path, int flags, mode_t mode)
+{
+    int (*next)(const char *, int, mode_t) = real("open64");
+
+    if (is_named("HOST_LIAR_REFUSE", "pagemap") &&
+        !strcmp(path, "/proc/self/pagemap")) {
+        errno = EACCES;
+        return -1;
+    }
+    return next(path, flags, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list ap;
+    mode_t mode;
+
+    va_start(ap, flags);
+    mode = va_arg(ap, int);
+    va_end(ap);
+    return refusing_open(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list ap;
+    mode_t mode;
+
+    va_start(ap, flags);
+    mode = va_arg(ap, int);
+    va_end(ap);
+    return refusing_open(path, flags, mode);
+}
+
+int sysinfo(struct sysinfo *info)
+{
+    int (*next)(struct sysinfo *) = real("sysinfo");
+    const char *swap = getenv("HOST_LIAR_SWAP");
+    int ret = next(info);
+
+    if (swap) {
+        info->totalswap = strtoul(swap, NULL, 10);
+    }
+    return ret;
 }
 
 /* What is hidden ends a region; the rest of that is lost as well. */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/size.h"
+#include "report/status-report.h"
 
 /* Sets an error, with which QEMU it is about; returns false. */
 static bool __attribute__((format(printf, 3, 4)))
@@ -252,15 +253,15 @@ static bool check_host(const Move *move, const MigratePlan *plan,
     return true;
 }
 
-static void note_disabled(const Move *move, const Forecast *forecast,
-                          GPtrArray *notes)
+static void note_disabled(const MigratePlan *plan, const char *name,
+                          const CapabilityState *capability,
+                          const ForecastSkip *skip, GPtrArray *notes)
 {
-    const char *reason = forecast_reason_name(forecast->balloon.if_on);
+    const char *reason = forecast_reason_name(skip->if_on);
 
-    if (move->settings.skip & SKIP_BALLOON && reason) {
-        g_ptr_array_add(notes, g_strdup_printf(
-            "skip-balloon will be disabled, %s: 'skip-balloon status' says "
-            "what to do", reason));
+    if (capability->on && reason) {
+        g_ptr_array_add(notes, g_strdup_printf("%s will be disabled, %s: %s",
+            name, reason, status_report_remedy(plan->source, skip->if_on)));
     }
 }
 
@@ -328,7 +329,10 @@ bool migrate_plan_make(Move *move, bool strict, bool fits, MigratePlan *plan,
         !check_modes(move, plan, error) || !foresee(move, plan, error)) {
         return false;
     }
-    note_disabled(move, plan->forecast, notes);
+    note_disabled(plan, "skip-balloon", &plan->source->skip_balloon,
+                  &plan->forecast->balloon, notes);
+    note_disabled(plan, "skip-unpopulated", &plan->source->skip_unpopulated,
+                  &plan->forecast->unpopulated, notes);
     note_not_asked(move, strict, notes);
     if (monitor_libvirt(move->source) && fits &&
         !check_host(move, plan, notes, error)) {

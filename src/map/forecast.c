@@ -31,6 +31,7 @@ static const char *const reason_names[] = {
     [FORECAST_NO_DEVICE] = "no-device",
     [FORECAST_MUST_TELL_HOST] = "must-tell-host",
     [FORECAST_DISCARD_INHIBITED] = "discard-inhibited",
+    [FORECAST_PAGEMAP_DENIED] = "pagemap-denied",
 };
 
 const char *forecast_reason_name(ForecastReason reason)
@@ -97,7 +98,8 @@ static const BackendState *find_backend(const QemuState *state,
 
 /* ---- Whether ---- */
 
-static ForecastReason judge_balloon(const QemuState *state, bool inhibited)
+static ForecastReason judge_balloon(const QemuState *state, bool inhibited,
+                                    bool denied)
 {
     const BalloonState *balloon = &state->balloon;
 
@@ -110,17 +112,26 @@ static ForecastReason judge_balloon(const QemuState *state, bool inhibited)
     if (balloon->has_features && !balloon->negotiated) {
         return FORECAST_MUST_TELL_HOST;
     }
-    return inhibited ? FORECAST_DISCARD_INHIBITED : FORECAST_ACTIVE;
+    if (inhibited) {
+        return FORECAST_DISCARD_INHIBITED;
+    }
+    return denied ? FORECAST_PAGEMAP_DENIED : FORECAST_ACTIVE;
 }
 
-static void judge(const QemuState *state, bool inhibited, Forecast *forecast)
+/* What is not told by @map is guessed; NULL if there is none. */
+static void judge(const QemuState *state, const MemoryMap *map,
+                  Forecast *forecast)
 {
     ForecastSkip *balloon = &forecast->balloon;
     ForecastSkip *unpopulated = &forecast->unpopulated;
+    bool inhibited = map && map->has_inhibited ? map->discard_inhibited
+                                               : state->vfio != NULL;
+    bool denied = map && map->pagemap_denied;
 
-    balloon->if_on = judge_balloon(state, inhibited);
-    unpopulated->if_on = state->skip_unpopulated.known
-                         ? FORECAST_ACTIVE : FORECAST_NOT_SUPPORTED;
+    balloon->if_on = judge_balloon(state, inhibited, denied);
+    unpopulated->if_on = !state->skip_unpopulated.known
+                         ? FORECAST_NOT_SUPPORTED
+                         : denied ? FORECAST_PAGEMAP_DENIED : FORECAST_ACTIVE;
     balloon->reason = state->skip_balloon.known && !state->skip_balloon.on
                       ? FORECAST_CAPABILITY_OFF : balloon->if_on;
     unpopulated->reason =
@@ -214,8 +225,7 @@ Forecast *forecast_make(const QemuState *state, GError **error)
             return NULL;
         }
     }
-    judge(state, map && map->has_inhibited ? map->discard_inhibited
-                                           : !!state->vfio, forecast);
+    judge(state, map, forecast);
     if (state->balloon.has_actual && state->balloon.actual < state->memory) {
         forecast->holds = state->memory - state->balloon.actual;
     }

@@ -13,6 +13,7 @@ typedef enum ForecastReason {
     FORECAST_NO_DEVICE,         /* this and the rest as QMP names them */
     FORECAST_MUST_TELL_HOST,
     FORECAST_DISCARD_INHIBITED,
+    FORECAST_PAGEMAP_DENIED,
     FORECAST_REASONS
 } ForecastReason;
 

@@ -216,6 +216,7 @@ static bool parse_header(MemoryMap *map, JsonObject *object, GError **error)
 {
     JsonNode *recorded = json_object_get_member(object, "recorded");
     JsonNode *inhibited = json_object_get_member(object, "discard-inhibited");
+    JsonNode *denied = json_object_get_member(object, "pagemap-denied");
 
     if (!get_number(object, "page-size", &map->page_size, error) ||
         !get_number(object, "cell-size", &map->cell_size, error)) {
@@ -233,6 +234,8 @@ static bool parse_header(MemoryMap *map, JsonObject *object, GError **error)
     map->has_inhibited = node_holds(inhibited, G_TYPE_BOOLEAN);
     map->discard_inhibited = map->has_inhibited &&
                              json_node_get_boolean(inhibited);
+    map->pagemap_denied = node_holds(denied, G_TYPE_BOOLEAN) &&
+                          json_node_get_boolean(denied);
     return true;
 }
 

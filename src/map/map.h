@@ -33,6 +33,7 @@ typedef struct MemoryMap {
     bool recorded;              /* a migration that may skip was recorded */
     bool has_inhibited;         /* the next is told; not by earlier QEMUs */
     bool discard_inhibited;     /* what the guest gives back is not let go of */
+    bool pagemap_denied;        /* nobody tells what is populated */
     uint64_t size;              /* of all blocks, in bytes */
     uint64_t largest;           /* of them, in bytes */
     GPtrArray *blocks;          /* of MemoryBlock *, at least one */

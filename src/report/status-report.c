@@ -43,6 +43,10 @@ static const char *remedy(const QemuState *state, ForecastReason reason,
             "skip: unplug it before, if that can be" :
             "guest memory is locked, or a device needs all of it: use "
             "memory-backend-memfd, or unplug the device";
+    case FORECAST_PAGEMAP_DENIED:
+        return "QEMU may not read /proc/self/pagemap, and the host has swap: "
+               "allow AppArmor's 'owner @{PROC}/@{pid}/pagemap r,', or use "
+               "memory-backend-memfd";
     default:
         return NULL;
     }
@@ -55,6 +59,11 @@ static const char *remedy_of(const QemuState *state, const ForecastSkip *skip,
     return remedy(state, skip->if_on == FORECAST_ACTIVE ? skip->reason
                                                         : skip->if_on,
                   turn_on);
+}
+
+const char *status_report_remedy(const QemuState *state, ForecastReason reason)
+{
+    return remedy(state, reason, NULL);
 }
 
 static const char *remedy_of_balloon(const QemuState *state,

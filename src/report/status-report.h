@@ -22,6 +22,15 @@ char *status_report_text(const QemuState *state, const Forecast *forecast);
 void status_report_add_forecast(GString *text, const Forecast *forecast);
 
 /**
+ * status_report_remedy: why a capability is disabled, and what to do about it.
+ * @state: the state
+ * @reason: neither FORECAST_ACTIVE nor FORECAST_CAPABILITY_OFF
+ *
+ * Returns: a line.
+ */
+const char *status_report_remedy(const QemuState *state, ForecastReason reason);
+
+/**
  * status_report_json: the same for programs, as docs/operating.md says: one
  * JSON object on a line.
  * @state: the state

@@ -299,6 +299,7 @@ static void test_notes(void)
     };
     g_auto(Trial) alone = { 0 };
     g_auto(Trial) disabled = { 0 };
+    g_auto(Trial) denied = { 0 };
     g_auto(Outcome) outcome = { 0 };
     FakeQmp *fake;
 
@@ -309,7 +310,13 @@ static void test_notes(void)
     try(&disabled, FIRST(FEATURES(STATUS_NOT_NEGOTIATED)), USUAL,
         OPTIONS("-n"));
     assert_contains(disabled.outcome.out, "skip-balloon will be disabled, "
-                    "must-tell-host: 'skip-balloon status' says what to do");
+                    "must-tell-host: the driver has not negotiated");
+    try(&denied, FIRST({ "query-migration-map", NULL, STATUS_MAP_DENIED,
+                          NULL }), USUAL, OPTIONS("-n"));
+    assert_contains(denied.outcome.out, "skip-balloon will be disabled, "
+                    "pagemap-denied: QEMU may not read");
+    assert_contains(denied.outcome.out, "skip-unpopulated will be disabled, "
+                    "pagemap-denied: QEMU may not read");
     assert_contains(disabled.outcome.out,
                     "whether the destination has memory enough is not known");
     fake = serve(false, USUAL);

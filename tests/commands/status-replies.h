@@ -51,6 +51,9 @@
     STATUS_MAP_OF("false", "ram0", host_page, "10", ", " \
                   "\"unpopulated\": [14], \"ballooned-unpopulated\": 7, " \
                   "\"zeroes\": 4")
+/* Nobody tells what is populated. */
+#define STATUS_MAP_DENIED \
+    STATUS_MAP_OF("false, \"pagemap-denied\": true", "ram0", "4096", "10", "")
 /* Nothing of the balloon was let go of. */
 #define STATUS_MAP_INHIBITED \
     STATUS_MAP_OF("true", "ram0", "4096", "0", ", \"unpopulated\": [5], " \

@@ -296,6 +296,28 @@ static void test_inhibited(void)
                   "if that can be", 3);
 }
 
+/* Neither capability skips anything. */
+static void test_denied(void)
+{
+    static const char remedy[] =
+        "QEMU may not read /proc/self/pagemap, and the host has swap: allow "
+        "AppArmor's 'owner @{PROC}/@{pid}/pagemap r,', or use "
+        "memory-backend-memfd";
+    g_auto(Outcome) json = { 0 };
+    g_auto(Outcome) text = { 0 };
+
+    status_replies_reset(true, true);
+    status_replies_set("query-migration-map", NULL, STATUS_MAP_DENIED);
+    assert_reason("pagemap-denied", remedy, 3);
+    run_json(&json);
+    run_text(&text);
+    assert_text(&json, "skip-unpopulated.status", "disabled");
+    assert_text(&json, "skip-unpopulated.reason", "pagemap-denied");
+    assert_text(&json, "skip-unpopulated.remedy", remedy);
+    assert_contains(text.out, "skip-unpopulated           disabled: "
+                    "pagemap-denied\n  QEMU may not read");
+}
+
 /*
  * A page of zeroes takes a few bytes in the stream, and no memory there; but as
  * a part of a huge page, or without any of the capabilities, it does.
@@ -530,6 +552,7 @@ int main(int argc, char **argv)
     g_test_add_func("/status/must-tell-host", test_must_tell_host);
     g_test_add_func("/status/off-and-disabled", test_off_and_disabled);
     g_test_add_func("/status/inhibited", test_inhibited);
+    g_test_add_func("/status/denied", test_denied);
     g_test_add_func("/status/zeroes", test_zeroes);
     g_test_add_func("/status/earlier", test_earlier);
     g_test_add_func("/status/not-told", test_not_told);

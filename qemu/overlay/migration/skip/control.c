@@ -26,6 +26,7 @@
 #include "control.h"
 #include "hooks.h"
 #include "pass.h"
+#include "populated-block.h"
 #include "told.h"
 #include "trace.h"
 
@@ -71,6 +72,23 @@ bool skip_unpopulated_in_block(const RAMBlock *rb)
     return rb->skip_pages && rb->skip_pages->all_wanted;
 }
 
+/* Of private memory that may be swapped out nobody else tells. */
+static bool is_denied(RAMBlock *rb)
+{
+    PopulatedScan *scan = populated_scan_of_block(rb, POPULATED_TO_SKIP);
+    int error = populated_scan_denied(scan);
+
+    populated_scan_free(scan);
+    if (error) {
+        warn_report_once("Migrations skip no private guest memory: "
+                         "/proc/self/pagemap cannot be opened (%s), and this "
+                         "host has swap; if AppArmor denies it, add "
+                         "'owner @{PROC}/@{pid}/pagemap r,' to the profile",
+                         strerror(-error));
+    }
+    return error != 0;
+}
+
 static void note_left_alone(SkipMigration *m, const RAMBlock *rb,
                             SkipUnpopulatedReason reason)
 {
@@ -87,7 +105,9 @@ static void note_left_alone(SkipMigration *m, const RAMBlock *rb,
 void skip_unpopulated_give_up(RAMBlock *rb)
 {
     rb->skip_pages->all_wanted = false;
-    note_left_alone(skip_migration(), rb, SKIP_UNPOPULATED_REASON_UNDECIDED);
+    note_left_alone(skip_migration(), rb, is_denied(rb)
+                    ? SKIP_UNPOPULATED_REASON_PAGEMAP_DENIED
+                    : SKIP_UNPOPULATED_REASON_UNDECIDED);
 }
 
 static void decide_what_is_wanted(SkipMigration *m)
@@ -99,6 +119,8 @@ static void decide_what_is_wanted(SkipMigration *m)
         rb->skip_pages->all_wanted = skip_unpopulated_may_look_at(rb);
         if (!rb->skip_pages->all_wanted) {
             note_left_alone(m, rb, SKIP_UNPOPULATED_REASON_NOT_GUEST_RAM);
+        } else if (is_denied(rb)) {
+            skip_unpopulated_give_up(rb);
         }
     }
 }
@@ -132,6 +154,23 @@ bool skip_migration_discard_inhibited(void)
     return ram_block_discard_is_disabled() || discards_fail();
 }
 
+bool skip_migration_pagemap_denied(void)
+{
+    bool denied = false;
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH_MIGRATABLE(rb) {
+        if (skip_unpopulated_is_guest_ram(rb)) {
+            if (!is_denied(rb)) {
+                return false;
+            }
+            denied = true;
+        }
+    }
+    return denied;
+}
+
 static void decide_about_balloon(SkipMigration *m)
 {
     m->status = SKIP_BALLOON_STATUS_DISABLED;
@@ -142,6 +181,8 @@ static void decide_about_balloon(SkipMigration *m)
         m->reason = SKIP_BALLOON_REASON_MUST_TELL_HOST;
     } else if (skip_migration_discard_inhibited()) {
         m->reason = SKIP_BALLOON_REASON_DISCARD_INHIBITED;
+    } else if (skip_migration_pagemap_denied()) {
+        m->reason = SKIP_BALLOON_REASON_PAGEMAP_DENIED;
     } else {
         m->status = SKIP_BALLOON_STATUS_ACTIVE;
     }

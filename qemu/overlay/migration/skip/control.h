@@ -123,6 +123,14 @@ bool skip_migration_skips(void);
 bool skip_migration_discard_inhibited(void);
 
 /**
+ * skip_migration_pagemap_denied: Can nobody be asked what of guest RAM the host
+ * has memory for, for want of /proc/self/pagemap?
+ *
+ * With the BQL held.  Says so, and what to do about it, in QEMU's log, once.
+ */
+bool skip_migration_pagemap_denied(void);
+
+/**
  * skip_unpopulated_in_block: May it skip any page of @rb?
  *
  * With the BQL held.

@@ -240,6 +240,7 @@ qmp_query_migration_map(bool has_cells, uint32_t cells, Error **errp)
                                      &block->has_skipped);
     }
     query.info->discard_inhibited = skip_migration_discard_inhibited();
+    query.info->pagemap_denied = skip_migration_pagemap_denied();
     look_end(&query.look);
     return query.info;
 }

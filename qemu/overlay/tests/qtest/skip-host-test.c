@@ -6,7 +6,8 @@
  * preloaded library does it (SB_HOST_LIAR names it, tests/host-liar.c in the
  * repository of skip-balloon).  Nothing may be lost on the source, nor may old
  * content stay on the destination.  Or a call takes long: what the guest gives
- * back is discarded in the middle of being sent.
+ * back is discarded in the middle of being sent.  Or a policy of the host does
+ * not let QEMU ask.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -321,8 +322,247 @@ static void test_held(void)
     }
 }
 
+/* ---- A host that does not let itself be asked ---- */
+
+/* As libvirt passes it */
+#define SANDBOX "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny," \
+                "resourcecontrol=deny"
+
+#define POLICY_START (16 * MiB)
+#define POLICY_SIZE (24 * MiB)
+
+/* What the guest uses there all the same */
+#define POLICY_USED (20 * MiB)
+
+static const char *const figures[] = {
+    "skipped-pages", "vetoed-pages", "undecided-pages", "map-bytes",
+    "final-map-bytes",
+};
+
+typedef struct Figures {
+    int64_t balloon[G_N_ELEMENTS(figures)];
+    int64_t unpopulated;
+    uint64_t source;            /* pages that the host backs afterwards */
+    uint64_t dest;
+} Figures;
+
+/* Start a guest with a balloon; its QEMU is preloaded if @refuse is not NULL */
+static BPair start_with_policy(const BGOptions *options, const char *refuse,
+                               const char *swap)
+{
+    const Case c = { .call = "", .refuse = refuse };
+    g_autofree char *path = refuse ? preload(&c) : NULL;
+    BPair p = { 0 };
+
+    /* They come or do not, and figures shall be the same. */
+    bg_allow_huge_pages(false);
+    if (swap) {
+        g_setenv("HOST_LIAR_SWAP", swap, true);
+    }
+    p.source = bp_start_source(options, false);
+    p.dest = bg_start_incoming(p.source);
+    g_unsetenv("HOST_LIAR_SWAP");
+    do_not_preload();
+    bp_fill_ballast(p.source, BALLAST_START, BALLAST_SIZE, 1);
+    bp_fill_ballast(p.source, POLICY_START, POLICY_SIZE, 2);
+    bg_request_range(p.source, BG_INFLATE, POLICY_START, POLICY_SIZE);
+    bg_fill(p.source, POLICY_USED, BALLOON_PAGE, 3);
+    bp_set_capabilities(p.source, BP_BOTH);
+    bp_set_capabilities(p.dest, BP_BOTH);
+    return p;
+}
+
+static void move(BPair *p)
+{
+    bp_begin(p, 0);
+    bp_finish(p);
+}
+
+static Figures figures_of(BPair *p)
+{
+    Figures f = { .unpopulated = bp_skipped_pages(p->source) };
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(figures); i++) {
+        f.balloon[i] = bg_skip_stat(p->source, figures[i]);
+    }
+    f.source = bg_count_populated(p->source, 0, RAM_SIZE);
+    f.dest = bg_count_populated(p->dest, 0, RAM_SIZE);
+    return f;
+}
+
+static Figures migrate_with_policy(const BGOptions *options,
+                                   const char *refuse, const char *swap)
+{
+    BPair p = start_with_policy(options, refuse, swap);
+    Figures f;
+
+    move(&p);
+    f = figures_of(&p);
+    bg_assert_same_memory(p.source, p.dest);
+    bp_end(&p);
+    return f;
+}
+
+static void assert_same_figures(const Figures *a, const Figures *b)
+{
+    int i;
+
+    for (i = 0; i < G_N_ELEMENTS(figures); i++) {
+        g_test_message("%s: %" PRId64 ", %" PRId64, figures[i], a->balloon[i],
+                       b->balloon[i]);
+        g_assert_cmpint(a->balloon[i], ==, b->balloon[i]);
+    }
+    g_assert_cmpint(a->unpopulated, ==, b->unpopulated);
+    g_assert_cmpuint(a->source, ==, b->source);
+    g_assert_cmpuint(a->dest, ==, b->dest);
+}
+
+/* Pages that are skipped with each kind of memory, at least */
+static void assert_skips(const Figures *f)
+{
+    g_assert_cmpint(f->balloon[0], >, POLICY_SIZE / 2 / BALLOON_PAGE);
+    g_assert_cmpint(f->balloon[2], ==, 0);
+    g_assert_cmpint(f->unpopulated, >, 0);
+}
+
+/* All that the host is asked, libvirt's filter of system calls lets through. */
+static void test_sandbox(const void *data)
+{
+    BGOptions options = { .backend = *(const BGBackend *)data };
+    Figures without, with;
+
+    if (options.backend == BG_HUGETLB && !g_test_subprocess()) {
+        hm_test_with_huge_pages(2 * RAM_SIZE);
+        return;
+    }
+    without = migrate_with_policy(&options, NULL, NULL);
+    options.args = SANDBOX;
+    with = migrate_with_policy(&options, NULL, NULL);
+    assert_skips(&without);
+    assert_same_figures(&without, &with);
+}
+
+/*
+ * Without /proc/self/pagemap, but without swap, too, mincore() tells of private
+ * memory; of shared memory it was not needed.
+ */
+static void test_no_pagemap(const void *data)
+{
+    BGOptions options = { .backend = *(const BGBackend *)data };
+    bool shared = options.backend == BG_MEMFD;
+    Figures without, with;
+
+    if (!can_lie()) {
+        return;
+    }
+    without = migrate_with_policy(&options, NULL, NULL);
+    with = migrate_with_policy(&options, "pagemap",
+                               shared ? "1048576" : "0");
+    assert_skips(&without);
+    assert_same_figures(&without, &with);
+}
+
+/* Why is RAM block @id left alone?  NULL if it is not. */
+static char *left_alone(BGuest *g, const char *id)
+{
+    QDict *info = bg_query_migrate(g);
+    QDict *skip = qdict_get_qdict(info, CAPABILITY);
+    char *reason = NULL;
+    QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(skip, "left-alone"), entry) {
+        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(value, "id"), id)) {
+            reason = g_strdup(qdict_get_str(value, "reason"));
+        }
+    }
+    qobject_unref(info);
+    return reason;
+}
+
+static bool map_says_denied(BGuest *g)
+{
+    QDict *map = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-migration-map' }");
+    bool denied = qdict_get_bool(map, "pagemap-denied");
+
+    qobject_unref(map);
+    return denied;
+}
+
+/* How often does QEMU's log say what to do? */
+static int count_remedies(BGuest *g)
+{
+    g_autofree char *log = bg_log(g);
+    g_auto(GStrv) parts = g_strsplit(
+        log, "'owner @{PROC}/@{pid}/pagemap r,'", -1);
+
+    return g_strv_length(parts) - 1;
+}
+
+/* With swap nobody tells, so nothing is skipped, and QEMU says why. */
+static void test_denied(const void *data)
+{
+    BGOptions options = { .backend = *(const BGBackend *)data,
+                          .keep_log = true };
+    g_autofree char *reason = NULL;
+    BPair p;
+
+    if (!can_lie()) {
+        return;
+    }
+    p = start_with_policy(&options, "pagemap", "1048576");
+    move(&p);
+    bg_assert_disabled(p.source, "pagemap-denied");
+    reason = left_alone(p.source, "ram0");
+    g_assert_cmpstr(reason, ==, "pagemap-denied");
+    g_assert_cmpint(bp_skipped_pages(p.source), ==, 0);
+    g_assert_true(map_says_denied(p.source));
+    g_assert_cmpint(count_remedies(p.source), ==, 1);
+    bg_assert_same_memory(p.source, p.dest);
+    bp_end(&p);
+}
+
+/* Of two RAM blocks one can be asked about. */
+static void test_partly_denied(void)
+{
+    BGOptions options = {
+        .backend = BG_MEMFD,
+        .args = "-object memory-backend-ram,id=dimm-ram,size=128M "
+                "-device pc-dimm,id=dimm0,memdev=dimm-ram",
+    };
+    g_autofree char *ram = NULL;
+    g_autofree char *dimm = NULL;
+    BPair p;
+
+    if (!can_lie()) {
+        return;
+    }
+    p = start_with_policy(&options, "pagemap", "1048576");
+    bg_fill(p.source, BG_DIMM_START, MiB, 4);
+    bg_request_range(p.source, BG_INFLATE, BG_DIMM_START + MiB, MiB);
+    move(&p);
+    ram = left_alone(p.source, "ram0");
+    dimm = left_alone(p.source, "dimm-ram");
+    g_assert_cmpstr(ram, ==, NULL);
+    g_assert_cmpstr(dimm, ==, "pagemap-denied");
+    g_assert_cmpint(bg_skip_stat(p.source, "skipped-pages"), ==,
+                    POLICY_SIZE / BALLOON_PAGE - 1);
+    g_assert_cmpint(bg_skip_stat(p.source, "undecided-pages"), ==,
+                    MiB / BALLOON_PAGE);
+    g_assert_false(map_says_denied(p.source));
+    rb_assert_same(p.source, p.dest);
+    bp_end(&p);
+}
+
 int main(int argc, char **argv)
 {
+    static const BGBackend private[] = { BG_ANON, BG_PRIVATE_MEMFD };
+    static const BGBackend backends[] = {
+        BG_ANON, BG_MEMFD, BG_PRIVATE_MEMFD, BG_HUGETLB,
+    };
     int i;
 
     g_test_init(&argc, &argv, NULL);
@@ -338,5 +578,24 @@ int main(int argc, char **argv)
         }
     }
     qtest_add_func("skip-host/held-discard", test_held);
+    for (i = 0; i < ARRAY_SIZE(backends); i++) {
+        const char *name = bg_backend_name(backends[i]);
+        g_autofree char *sandbox = g_strdup_printf("skip-host/sandbox/%s",
+                                                   name);
+        g_autofree char *none = g_strdup_printf("skip-host/no-pagemap/%s",
+                                                name);
+
+        qtest_add_data_func(sandbox, &backends[i], test_sandbox);
+        if (backends[i] != BG_HUGETLB) {
+            qtest_add_data_func(none, &backends[i], test_no_pagemap);
+        }
+    }
+    for (i = 0; i < ARRAY_SIZE(private); i++) {
+        g_autofree char *denied = g_strdup_printf(
+            "skip-host/denied/%s", bg_backend_name(private[i]));
+
+        qtest_add_data_func(denied, &private[i], test_denied);
+    }
+    qtest_add_func("skip-host/denied/partly", test_partly_denied);
     return g_test_run();
 }
