@@ -123,7 +123,8 @@ static char *find_why_not(const Bench *bench)
     };
 
     return enough_memory() ? hosts_missing(files) :
-           g_strdup("both ends need " G_STRINGIFY(NEEDED) " bytes of memory");
+           g_strdup_printf("both ends need %" G_GUINT64_FORMAT " GiB of "
+                           "memory", (uint64_t)(NEEDED / SIZE_GIB));
 }
 
 /* ---- The guest ---- */
