@@ -499,7 +499,7 @@ static void obey(char *line)
         command_dirty(number);
     } else if (!strcmp(verb, "vmcore") && has_number) {
         search_vmcore(number * MIB / PAGE_BYTES);
-    } else if (!obey_life(verb, argument)) {
+    } else if (!obey_life(verb, argument) && !obey_misuse(verb, number)) {
         say("SB UNKNOWN %s", verb);
     }
 }

@@ -45,6 +45,15 @@ uint64_t next_word(uint64_t x);
 bool obey_life(const char *verb, const char *argument);
 
 /**
+ * obey_misuse: the commands that read what is in the balloon.
+ * @verb: the command
+ * @number: what follows it, or 0
+ *
+ * Returns: whether there is such a command.
+ */
+bool obey_misuse(const char *verb, uint64_t number);
+
+/**
  * pages_above: how many pages of a mapping lie at or above an address of the
  * guest's memory.
  * @data: the mapping, page by page in use

@@ -37,6 +37,7 @@ typedef struct NextKernel {
     unsigned long flags;        /* of kexec_file_load() */
     bool small;                 /* lives in what is reserved for a crash */
     bool all_memory;            /* is told of all that this one has */
+    bool blind;                 /* drives no device on a virtio bus */
 } NextKernel;
 
 static const NextKernel next_kernels[] = {
@@ -45,6 +46,9 @@ static const NextKernel next_kernels[] = {
     { .name = "kdump", .flags = KEXEC_FILE_ON_CRASH, .small = true },
     /* After a crash no device is reset: this one knows of no balloon. */
     { .name = "lie", .flags = KEXEC_FILE_ON_CRASH, .all_memory = true },
+    /* Nor does this one ever come to. */
+    { .name = "blind", .flags = KEXEC_FILE_ON_CRASH, .all_memory = true,
+      .blind = true },
 };
 
 static bool write_word(const char *path, const char *word)
@@ -144,6 +148,9 @@ static bool command_line(const NextKernel *next, char *line)
     }
     if (next->all_memory) {
         append_memory(line);
+    }
+    if (next->blind) {
+        append(line, "initcall_blacklist=virtio_pci_driver_init");
     }
     return true;
 }

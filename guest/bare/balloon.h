@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PAGE_SIZE 4096u
+#include "virtio.h"
 
 /* As many pages as one request may name; Linux has 256 at a time. */
 #define BALLOON_REQUEST_MAX 256

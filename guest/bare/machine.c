@@ -27,9 +27,17 @@
 #define CMOS_MEMORY_START (16u << 20)
 #define CMOS_MEMORY_SHIFT 16
 
+/* By bare.ld */
+#define PROGRAM_START 0xf0000
+
 /* QEMU's docs/specs/fw_cfg.rst */
 #define FW_CFG_SELECTOR 0x510
 #define FW_CFG_DATA 0x511
+#define FW_CFG_DMA_HIGH 0x514
+#define FW_CFG_DMA_LOW 0x518
+#define FW_CFG_DMA_ERROR 1u
+#define FW_CFG_DMA_READ 2u
+#define FW_CFG_DMA_SELECT 8u
 #define FW_CFG_FILE_DIR 0x19
 #define FW_CFG_NAME_LENGTH 56
 #define OPTIONS_NAME "opt/skip_balloon"
@@ -60,6 +68,7 @@ asm(".section .boot, \"ax\"\n"
     "    .quad 0\n"
     "    .quad 0x00cf9b000000ffff\n" /* code: 4 GiB, 32 bits */
     "    .quad 0x00cf93000000ffff\n" /* data: 4 GiB, 32 bits */
+    ".globl segments_pointer\n"
     "segments_pointer:\n"
     "    .word 3 * 8 - 1\n"
     "    .long segments\n"
@@ -141,6 +150,38 @@ void machine_rest(uint32_t times)
     while (times--) {
         cmos_read(CMOS_MEMORY_LOW);
     }
+}
+
+const uint32_t *machine_program(void)
+{
+    return (const uint32_t *)PROGRAM_START;
+}
+
+static uint32_t big_endian(uint32_t value)
+{
+    return __builtin_bswap32(value);
+}
+
+bool machine_device_write(void *where, uint32_t length)
+{
+    /* The device writes to it. */
+    static volatile struct {
+        uint32_t control;
+        uint32_t length;
+        uint32_t address_high;
+        uint32_t address_low;
+    } access;
+
+    access.length = big_endian(length);
+    access.address_low = big_endian((uintptr_t)where);
+    access.control = big_endian(FW_CFG_FILE_DIR << 16 | FW_CFG_DMA_SELECT |
+                                FW_CFG_DMA_READ);
+    port_write32(FW_CFG_DMA_HIGH, 0);
+    port_write32(FW_CFG_DMA_LOW, big_endian((uintptr_t)&access));
+    while (access.control & ~big_endian(FW_CFG_DMA_ERROR)) {
+        asm volatile("pause" : : : "memory");
+    }
+    return !access.control;
 }
 
 void machine_halt(void)

@@ -2,6 +2,7 @@
 #ifndef BARE_MACHINE_H
 #define BARE_MACHINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Where the memory begins that the program does not use; by bare.ld */
@@ -32,6 +33,21 @@ const char *machine_options(void);
  * @times: how often to look at a device, which takes microseconds each time
  */
 void machine_rest(uint32_t times);
+
+/**
+ * machine_program: the first word of this program, in its ROM.
+ */
+const uint32_t *machine_program(void);
+
+/**
+ * machine_device_write: have a device write to memory: fw_cfg, some of the list
+ * of its files.
+ * @where: the memory
+ * @length: bytes
+ *
+ * Returns: whether it did so.
+ */
+bool machine_device_write(void *where, uint32_t length);
 
 /**
  * machine_halt: stop the processor for good.

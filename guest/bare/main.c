@@ -11,8 +11,10 @@
 #include <stddef.h>
 
 #include "balloon.h"
+#include "disk.h"
 #include "machine.h"
 #include "pages.h"
+#include "second.h"
 #include "serial.h"
 
 #define MIB (1u << 20)
@@ -39,6 +41,7 @@ typedef struct Stretch {
 static uint32_t random_state;
 static bool lies;
 static bool is_cautious;
+static bool gives_unused;
 /* What is behind these pages was given back at the start, and stays so. */
 static uint32_t used_pages;
 static uint32_t given;
@@ -135,7 +138,7 @@ static void reverse(uint32_t *numbers, uint32_t n)
 /* A page that is zero before tells nothing when it has been let go of. */
 static void use_before_giving(uint32_t page)
 {
-    if (pages_is_given(page)) {
+    if (pages_is_given(page) || gives_unused) {
         return;
     }
     pages_check(page);
@@ -212,7 +215,7 @@ static void balloon_part(Stretch part, bool inflate, uint32_t order)
 /* Part by part, in one of three orders: up, down, at random. */
 static void balloon_stretch(Stretch all, bool inflate)
 {
-    uint32_t order = random_below(3);
+    uint32_t order = gives_unused ? 0 : random_below(3);
     uint32_t length = all.end - all.start;
     uint32_t n = (length + BALLOON_REQUEST_MAX - 1) / BALLOON_REQUEST_MAX;
 
@@ -356,6 +359,72 @@ static void take_a_step(void)
     }
 }
 
+/* ---- Use of what was given back, without telling ---- */
+
+static void sweep(uint32_t start, uint32_t end)
+{
+    for (uint32_t page = start; page < end; page++) {
+        if (pages_is_given(page)) {
+            pages_use(page);
+        }
+    }
+}
+
+static void sweep_second_half(void)
+{
+    sweep(pages_count() / 2, pages_count());
+}
+
+/* All of it, by all processors */
+static void sweep_all(void)
+{
+    bool helped = second_begin(sweep_second_half);
+
+    sweep(0, helped ? pages_count() / 2 : pages_count());
+    if (helped) {
+        second_end();
+    }
+    serial_print("SB SWEEP ok processors=%u uses=%u", 1 + helped,
+                 pages_uses());
+}
+
+/* Here and there */
+static void use_some(uint32_t times)
+{
+    while (times--) {
+        uint32_t page = random_below(pages_count());
+
+        if (pages_is_given(page)) {
+            pages_use(page);
+        }
+    }
+    serial_print("SB USE ok uses=%u", pages_uses());
+}
+
+/* A page that was given back, and has not been used since */
+static void use_by_device(PagesDevice *device, const char *name)
+{
+    uint32_t before = pages_uses();
+    uint32_t page = 0;
+
+    while (page < pages_count() && !pages_is_unused(page)) {
+        page++;
+    }
+    if (page < pages_count() && pages_device_write(page, device) &&
+        pages_uses() > before) {
+        serial_print("SB %s ok uses=%u", name, pages_uses());
+    } else {
+        serial_print("SB %s bad", name);
+    }
+}
+
+/* The disk is this program, so what it has to read is known. */
+static bool read_disk(void *where, uint32_t length)
+{
+    return disk_start() && disk_read(where, length) &&
+           *(const uint32_t *)where == *machine_program();
+}
+
 /* ---- Commands ---- */
 
 static void give_back(uint32_t bytes)
@@ -383,6 +452,14 @@ static void obey(const char *command, bool *active)
         use_given(RESTS_IN_A_RUSH);
     } else if (starts_with(command, "give ")) {
         give_back(parse_size(command + sizeof("give ") - 1));
+    } else if (starts_with(command, "sweep")) {
+        sweep_all();
+    } else if (starts_with(command, "use ")) {
+        use_some(parse_size(command + sizeof("use ") - 1));
+    } else if (starts_with(command, "device")) {
+        use_by_device(machine_device_write, "DEVICE");
+    } else if (starts_with(command, "disk")) {
+        use_by_device(read_disk, "DISK");
     } else {
         serial_print("SB UNKNOWN %s", command);
     }
@@ -418,6 +495,7 @@ void guest_main(void)
     random_state = size_option(line, "seed=", 1) * 2654435769u | 1;
     lies = option_is(line, "course=", "lying");
     is_cautious = option_is(line, "course=", "cautious");
+    gives_unused = option_is(line, "unused=", "on");
     start_pages(line, kib * 1024);
     if (!balloon_start()) {
         serial_print("SB ERROR there is no virtio-balloon device");

@@ -20,6 +20,7 @@ typedef struct Page {
     uint32_t patch;             /* version of one word; 0: as the others */
     bool given;
     bool vague;
+    bool used;                  /* since it was given back */
 } Page;
 
 static Page *table;
@@ -29,6 +30,7 @@ static uint32_t count;
 static uint32_t unit;
 static uint32_t last_version;
 static uint32_t checks;
+static uint32_t uses;
 
 void pages_start(uintptr_t first_byte, uint32_t n, uint32_t pages_of_unit,
                  void *room)
@@ -67,6 +69,25 @@ uint32_t pages_number(uint32_t page)
 bool pages_is_given(uint32_t page)
 {
     return table[page].given;
+}
+
+uint32_t pages_uses(void)
+{
+    return __atomic_load_n(&uses, __ATOMIC_RELAXED);
+}
+
+/* Both processors do it. */
+static void note_use(Page *p)
+{
+    if (p->given && !p->used) {
+        p->used = true;
+        __atomic_fetch_add(&uses, 1, __ATOMIC_RELAXED);
+    }
+}
+
+bool pages_is_unused(uint32_t page)
+{
+    return table[page].given && !table[page].used;
 }
 
 bool pages_is_vague(uint32_t page)
@@ -110,6 +131,7 @@ void pages_give(uint32_t page)
     *n += !table[page].given;
     table[page].given = true;
     table[page].vague = true;
+    table[page].used = false;
     /*
      * The host lets go of a unit when all of it has been given back. What the
      * guest lied about is lost then.
@@ -121,7 +143,7 @@ void pages_give(uint32_t page)
 
 void pages_let_go(uint32_t page)
 {
-    table[page] = (Page) { .given = true };
+    table[page] = (Page) { .given = true, .used = table[page].used };
 }
 
 void pages_take(uint32_t page)
@@ -135,10 +157,27 @@ static void store(uint32_t *words, uint32_t value, uint32_t n)
     asm volatile("rep stosl" : "+D"(words), "+c"(n) : "a"(value) : "memory");
 }
 
+void pages_use(uint32_t page)
+{
+    note_use(&table[page]);
+    (void)*patched_word(page);
+}
+
+bool pages_device_write(uint32_t page, PagesDevice *device)
+{
+    bool done = device(words_of(page), PAGE_SIZE);
+
+    /* Whatever it was: zeroes from now on, whether they are let go of or not */
+    table[page].vague = true;
+    pages_clear(page);
+    return done;
+}
+
 void pages_fill(uint32_t page)
 {
     Page *p = &table[page];
 
+    note_use(p);
     p->fill = ++last_version;
     p->patch = 0;
     p->vague = false;
@@ -149,6 +188,7 @@ void pages_patch(uint32_t page)
 {
     Page *p = &table[page];
 
+    note_use(p);
     p->patch = ++last_version;
     *patched_word(page) = word_of(page, p->patch);
 }
@@ -157,12 +197,13 @@ void pages_clear(uint32_t page)
 {
     Page *p = &table[page];
 
+    note_use(p);
     if (p->fill || p->vague) {
         store(words_of(page), 0, WORDS);
     } else {
         *patched_word(page) = 0;
     }
-    *p = (Page) { .given = p->given };
+    *p = (Page) { .given = p->given, .used = p->used };
 }
 
 /* The first of @n words that is not @value, NULL if all are. */
@@ -228,7 +269,7 @@ static void __attribute__((noreturn)) report(uint32_t page,
 static void found_zero(Page *p)
 {
     if (!is_empty(p) || !p->given) {
-        *p = (Page) { .given = p->given };
+        *p = (Page) { .given = p->given, .used = p->used };
     }
 }
 
@@ -238,6 +279,7 @@ void pages_check(uint32_t page)
     bool all = !(++checks % CHECKS_TO_WHOLE);
     const uint32_t *wrong;
 
+    note_use(p);
     if (p->vague && !find_wrong(page, 0, 0, all)) {
         found_zero(p);
         return;

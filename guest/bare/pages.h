@@ -62,6 +62,12 @@ uint32_t pages_number(uint32_t page);
 bool pages_is_given(uint32_t page);
 
 /**
+ * pages_is_unused: whether it has, and nobody has used it since.
+ * @page: the page
+ */
+bool pages_is_unused(uint32_t page);
+
+/**
  * pages_is_vague: whether it is unknown what a page holds.
  * @page: the page
  */
@@ -90,6 +96,32 @@ void pages_let_go(uint32_t page);
  * @page: the page
  */
 void pages_take(uint32_t page);
+
+/**
+ * pages_uses: how many pages have been used that were given back, each once
+ * for each time that it was.
+ */
+uint32_t pages_uses(void);
+
+/**
+ * pages_use: read a word of a page, without a look at what it is. Any processor
+ * may do so.
+ * @page: the page
+ */
+void pages_use(uint32_t page);
+
+/* A device that writes to memory; returns whether it did so. */
+typedef bool PagesDevice(void *where, uint32_t length);
+
+/**
+ * pages_device_write: have a device write to a page that was given back, and
+ * clear it.
+ * @page: the page
+ * @device: the device
+ *
+ * Returns: whether it did so.
+ */
+bool pages_device_write(uint32_t page, PagesDevice *device);
 
 /**
  * pages_fill: write all words of a page.

@@ -56,6 +56,7 @@ asm(".section .second, \"ax\"\n"
 
 static void apic_write(unsigned reg, uint32_t value)
 {
+    /* A register: each write counts. */
     *(volatile uint32_t *)(APIC + reg) = value;
 }
 

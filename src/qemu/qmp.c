@@ -26,6 +26,15 @@ struct Qmp {
     GQueue events;              /* of char *, the names */
 };
 
+static QmpEventFunc *event_func;
+static void *event_opaque;
+
+void qmp_on_event(QmpEventFunc *func, void *opaque)
+{
+    event_func = func;
+    event_opaque = opaque;
+}
+
 static void on_reply(Qmp *qmp, JsonObject *message)
 {
     gint64 id = json_object_get_int_member_with_default(message, "id", 0);
@@ -38,6 +47,9 @@ static void on_reply(Qmp *qmp, JsonObject *message)
 
 static void on_event(Qmp *qmp, JsonObject *message)
 {
+    if (event_func) {
+        event_func(message, event_opaque);
+    }
     g_queue_push_tail(&qmp->events, g_strdup(
         json_object_get_string_member(message, "event")));
     if (qmp->events.length > MAX_EVENTS) {

@@ -98,6 +98,16 @@ JsonNode *qmp_result(JsonObject *reply, const char *command, GError **error);
  */
 bool qmp_wait_event(Qmp *qmp, const char *name, GError **error);
 
+/* What comes of an event: a JSON object with "event" and "data" */
+typedef void QmpEventFunc(JsonObject *event, void *opaque);
+
+/**
+ * qmp_on_event: have a function see the events of all clients, as they come.
+ * @func: the function; NULL for none any more
+ * @opaque: for it
+ */
+void qmp_on_event(QmpEventFunc *func, void *opaque);
+
 /**
  * qmp_connect: talk to a running QEMU.
  * @session: does the waiting; has to outlive the client
