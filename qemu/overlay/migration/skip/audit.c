@@ -89,6 +89,20 @@ static void print_pages(Monitor *mon, const char *what, uint64_t pages)
     monitor_printf(mon, "  %s: %" PRIu64 " pages, %s\n", what, pages, size);
 }
 
+static void print_enforcement(Monitor *mon, const BalloonMapInfo *info)
+{
+    const BalloonNotEnforcedList *l;
+
+    print_pages(mon, "enforced", info->enforced >> BALLOON_MAP_PAGE_SHIFT);
+    for (l = info->not_enforced; l; l = l->next) {
+        g_autofree char *size = size_to_str(l->value->bytes);
+
+        monitor_printf(mon, "  not enforced (%s): %s\n",
+                       BalloonNotEnforcedReason_str(l->value->reason), size);
+    }
+    print_pages(mon, "accessed so far", info->accesses);
+}
+
 static void print_block(Monitor *mon, const BalloonMapInfo *info)
 {
     g_autofree char *size = size_to_str(info->size);
@@ -100,6 +114,9 @@ static void print_block(Monitor *mon, const BalloonMapInfo *info)
         print_pages(mon, "of these used, about", info->used);
     } else {
         monitor_printf(mon, "  of these populated: not known\n");
+    }
+    if (info->has_enforced) {
+        print_enforcement(mon, info);
     }
 }
 
