@@ -40,7 +40,7 @@
 
 #define USES 20000
 #define USES_NESTED 4000
-/* Each may leave a run more, of which no more than 4096 are enforced. */
+/* Each may leave a run more, of which no more than 2048 are enforced. */
 #define USES_FEW 1500
 
 /* What the events of a case told. */
@@ -741,7 +741,7 @@ static bool test_crash_report(Bench *bench, GError **error)
 }
 /* ---- What it costs ---- */
 
-#define ROUNDS 3
+#define ROUNDS 8
 
 /* Pages a second, until the balloon is as it is to be */
 static bool time_balloon(Bench *bench, Vm *vm, uint64_t bytes, double *rate,

@@ -198,6 +198,26 @@ static void test_hmp(gconstpointer data)
     bg_quit(g);
 }
 
+/* What was used while it is enforced is not in the balloon any more. */
+static void test_hmp_enforced(gconstpointer data)
+{
+    BGOptions options = { .device_args = "enforce=report" };
+    BGuest *g = bg_start_driven(&options);
+    g_autofree char *text = NULL;
+
+    bg_request_range(g, BG_INFLATE, BALLOON_START * MiB,
+                     (BALLOON_END - BALLOON_START) * MiB);
+    bg_fill(g, USED_START * MiB, (USED_END - USED_START) * MiB, 2);
+    text = qtest_hmp(g->qts, "info balloon-map");
+    g_assert_cmpstr(text, ==, "ram0: 64 MiB\r\n"
+                    "  in the balloon: 7168 pages, 28 MiB\r\n"
+                    "  of these populated: 0 pages, 0 B\r\n"
+                    "  of these used, about: 0 pages, 0 B\r\n"
+                    "  enforced: 7168 pages, 28 MiB\r\n"
+                    "  accessed so far: 1024 pages, 4 MiB\r\n");
+    bg_quit(g);
+}
+
 static void test_hmp_no_device(gconstpointer data)
 {
     BGuest *g = bg_start(&(BGOptions) { .no_device = true });
@@ -222,6 +242,7 @@ int main(int argc, char **argv)
     bg_add_test(NULL, test_samples, "balloon-audit/samples");
     bg_add_test(NULL, test_blocks, "balloon-audit/blocks");
     bg_add_test(NULL, test_hmp, "balloon-audit/hmp");
+    bg_add_test(NULL, test_hmp_enforced, "balloon-audit/hmp/enforced");
     bg_add_test(NULL, test_hmp_no_device, "balloon-audit/hmp/no-device");
     return g_test_run();
 }
