@@ -26,10 +26,14 @@
 /* What may be taken by a guest that is to be stopped */
 #define TAKEN_MAX (1 * SIZE_MIB)
 
-/* Of the guest without an operating system: what it gives back, in MiB */
+/*
+ * Of the guest without an operating system: what it gives back, in MiB. Nested
+ * KVM takes long for each page.
+ */
 #define BARE_MUCH 1024
 #define BARE_LITTLE 64
-#define BARE_REST (64 * SIZE_MIB)
+#define BARE_NESTED 16
+#define BARE_REST (16 * SIZE_MIB)
 #define BARE_SMALL (24 * SIZE_MIB)
 #define BARE_SMALL_GIVEN "give 12M"
 
@@ -39,7 +43,7 @@
 #define LINUX_WORKSET (16 * SIZE_MIB)
 
 #define USES 20000
-#define USES_NESTED 4000
+#define USES_NESTED 2000
 /* Each may leave a run more, of which no more than 2048 are enforced. */
 #define USES_FEW 1500
 
@@ -373,7 +377,7 @@ static bool sweep_bare(Bench *bench, const char *accel, unsigned mib,
 
 static bool test_sweep_kvm(Bench *bench, GError **error)
 {
-    return !kvm_or_skip(bench) || sweep_bare(bench, KVM, BARE_LITTLE, error);
+    return !kvm_or_skip(bench) || sweep_bare(bench, KVM, BARE_NESTED, error);
 }
 
 static bool test_sweep_tcg(Bench *bench, GError **error)
@@ -433,8 +437,8 @@ static bool test_linux(Bench *bench, GError **error)
            sweep(bench, next, error);
 }
 
-static bool random_bare(Bench *bench, const char *accel, unsigned preset,
-                        GError **error)
+static bool random_bare(Bench *bench, const char *accel, unsigned mib,
+                        unsigned preset, GError **error)
 {
     const BareGuest bare = {
         .image = BARE_IMAGE,
@@ -444,7 +448,7 @@ static bool random_bare(Bench *bench, const char *accel, unsigned preset,
     g_autoptr(Vm) vm = NULL;
 
     set_enforce(bench, "report", true);
-    vm = start_large_bare(bench, &bare, BARE_LITTLE, error);
+    vm = start_large_bare(bench, &bare, mib, error);
     return vm && use_at_random(bench, vm, uses(preset), error) &&
            use(bench, vm, "device", error) && use(bench, vm, "disk", error) &&
            use(bench, vm, "sweep", error) &&
@@ -453,12 +457,13 @@ static bool random_bare(Bench *bench, const char *accel, unsigned preset,
 
 static bool test_random_kvm(Bench *bench, GError **error)
 {
-    return !kvm_or_skip(bench) || random_bare(bench, KVM, USES_NESTED, error);
+    return !kvm_or_skip(bench) ||
+           random_bare(bench, KVM, BARE_NESTED, USES_NESTED, error);
 }
 
 static bool test_random_tcg(Bench *bench, GError **error)
 {
-    return random_bare(bench, TCG, USES, error);
+    return random_bare(bench, TCG, BARE_LITTLE, USES, error);
 }
 
 /* ---- A guest that goes on, and is moved ---- */
@@ -698,7 +703,8 @@ static bool test_kexec(Bench *bench, GError **error)
 
 /*
  * After a crash a kernel that begins on all memory, and drives no virtio
- * device, uses it. (Debian's resets the device as it starts, before it uses much.)
+ * device, uses it. (Debian's resets the device as it starts, before it uses
+ * much.)
  */
 static bool test_crash_pause(Bench *bench, GError **error)
 {
