@@ -282,7 +282,8 @@ static const char unplug[] =
 /* The one that comes first: the source notices, or libvirtd there does. */
 static const char lost[] = "domain is no longer running|"
     "Unable to write to socket|Sibling indicated error|"
-    "qemu unexpectedly closed the monitor";
+    "qemu unexpectedly closed the monitor|"
+    "QEMU unexpectedly closed the monitor";
 
 /* Every one of them is in the document's table. */
 static bool refuse(Bench *bench, GError **error)
