@@ -313,6 +313,56 @@ static void test_pause(gconstpointer data)
     bg_quit(g);
 }
 
+/* ---- What is noted and what is asked for, in order ---- */
+
+#define THE_MAP "(void *)balloon_map_get()"
+#define THE_BLOCK "(void *)qemu_ram_block_by_name(\"ram0\")"
+/* What a RAMBlock has behind its rcu_head */
+#define THE_REGION "*(void **)((char *)" THE_BLOCK " + 16)"
+
+/*
+ * The guest uses a page of its balloon and makes a request at once: the main
+ * loop has no time in between.
+ */
+static void access_and(BGuest *g, uint64_t addr, const char *request)
+{
+    g_autofree char *access = g_strdup_printf(
+        "call (void)explicit_bzero(0x%" PRIx64 ", 1)", g->hva + addr);
+
+    bg_gdb(g, "call (void)bql_lock_impl(\"test\", 1)", access, request,
+           "call (void)bql_unlock()", NULL);
+}
+
+static void test_order(void)
+{
+    Events events;
+    BGuest *g;
+
+    if (!bg_gdb_or_skip()) {
+        return;
+    }
+    g = start(BG_ANON, "report");
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+
+    bg_step("taken back");
+    access_and(g, GIVEN, "call (void)balloon_map_deflate(" THE_MAP ", "
+               THE_REGION ", 0x1000000, 0x1000)");
+    assert_accesses(g, 1);
+
+    bg_step("given back, and not used since");
+    access_and(g, GIVEN + MiB, "call (void)balloon_map_inflate(" THE_MAP ", "
+               THE_BLOCK ", 0x1100000, 0x1000)");
+    assert_accesses(g, 2);
+    g_assert_cmpuint(bg_in_map(g, GIVEN + MiB, BALLOON_PAGE), ==, BALLOON_PAGE);
+
+    bg_step("reset");
+    access_and(g, GIVEN + 2 * MiB, "call (void)balloon_map_reset(" THE_MAP ")");
+    assert_accesses(g, 3);
+    wait_events(g, &events, 3);
+    bg_quit(g);
+}
+
 /* ---- Devices, and other memory ---- */
 
 /* fw_cfg reads its signature into a page: a device of QEMU, by DMA. */
@@ -814,6 +864,7 @@ int main(int argc, char **argv)
     qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
     qtest_add_func("/balloon-enforce/dirty-rate", test_dirty_rate);
     qtest_add_func("/balloon-enforce/pinned", test_pinned);
+    qtest_add_func("/balloon-enforce/order", test_order);
     add_migration_tests();
     if (g_getenv("SB_ENFORCE_MEASURE")) {
         bg_add_test(GINT_TO_POINTER(BG_ANON), test_cost,
