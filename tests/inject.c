@@ -33,6 +33,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -121,6 +122,11 @@ static bool is_proc_file(int fd, const char *name)
     return !strncmp(path, "/proc/", 6) && strstr(path, name);
 }
 
+static bool refuses(const char *call)
+{
+    return inject && strstr(inject->refuse, call);
+}
+
 /* Does this one fail?  Then errno is set. */
 static bool fails(void)
 {
@@ -174,6 +180,10 @@ static ssize_t any_pread(int fd, void *buf, size_t size, off64_t offset)
     ssize_t (*next)(int, void *, size_t, off64_t) = real("pread64");
     const void *addr = (void *)(uintptr_t)(offset / 8 * 4096);
 
+    if (refuses("pagemap") && is_ram(addr) && is_proc_file(fd, "pagemap")) {
+        errno = EPERM;
+        return -1;
+    }
     if (is_wanted("status")) {
         INJECT("status", is_proc_file(fd, "status"),
                next(fd, buf, size, offset));
@@ -193,6 +203,23 @@ ssize_t pread(int fd, void *buf, size_t size, off_t offset)
 ssize_t pread64(int fd, void *buf, size_t size, off64_t offset)
 {
     return any_pread(fd, buf, size, offset);
+}
+
+/* Without pagemap it makes a difference whether the host has swap. */
+static int sysinfo_without_swap(struct sysinfo *info)
+{
+    int (*next)(struct sysinfo *) = real("sysinfo");
+    int ret = next(info);
+
+    if (refuses("pagemap")) {
+        info->totalswap = 0;
+    }
+    return ret;
+}
+
+int sysinfo(struct sysinfo *info)
+{
+    INJECT("sysinfo", refuses("pagemap"), sysinfo_without_swap(info));
 }
 
 int mincore(void *addr, size_t length, unsigned char *vec)
@@ -274,7 +301,7 @@ int ioctl(int fd, unsigned long request, ...)
     va_end(ap);
     switch (request) {
     case PM_SCAN_IOCTL:
-        if (inject && strstr(inject->refuse, "scan")) {
+        if (refuses("scan")) {
             errno = ENOTTY;
             return -1;
         }
@@ -305,7 +332,7 @@ long syscall(long number, ...)
     }
     va_end(ap);
     if (number == CACHESTAT_NR) {
-        if (inject && strstr(inject->refuse, "cachestat")) {
+        if (refuses("cachestat")) {
             errno = ENOSYS;
             return -1;
         }

@@ -102,6 +102,7 @@ static const Call calls[] = {
     { "pread", { EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ENXIO,
                  EOVERFLOW, ESPIPE, END_OF_FILE } },
     { "pagemap", { EBADF, EFAULT, EINTR, EINVAL, EIO, EPERM, END_OF_FILE } },
+    { "sysinfo", { EFAULT, EPERM } },
     { "status", { EBADF, EFAULT, EINTR, EIO, ESRCH, END_OF_FILE } },
     { "scan", { EBADF, EFAULT, EINTR, EINVAL, ENOMEM, ENOTTY, EPERM } },
     { "discard", { EACCES, EAGAIN, EBADF, EINVAL, EIO, ENOMEM, EPERM }, true },
@@ -144,6 +145,8 @@ typedef struct Kind {
 static const Kind asked[] = {
     { "scan", ANON },
     { "pagemap", ANON, "scan" },
+    { "mincore", ANON, "scan,pagemap" },
+    { "sysinfo", ANON, "scan,pagemap" },
     { "fstat", MEMFD },
     { "fstatfs", MEMFD },
     { "lseek", MEMFD },
