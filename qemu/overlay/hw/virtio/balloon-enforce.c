@@ -697,7 +697,8 @@ static int on_migration(NotifierWithReturn *n, MigrationEvent *event,
 
     bool begins = event->type == MIG_EVENT_PRECOPY_SETUP;
 
-    qatomic_set(&e->read_through, begins && !skip_migration_skips());
+    qatomic_set(&e->read_through, begins && !migrate_skip_balloon() &&
+                                  !migrate_skip_unpopulated());
     if (begins && migrate_background_snapshot()) {
         balloon_enforce_rest(e);
     }

@@ -635,13 +635,25 @@ static void test_reset(void)
     g_assert_cmpuint(count_registered(g), ==, 0);
     g_assert(!has_userfaultfd(g));
     qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+
+    bg_step("plugged again");
+    qtest_qmp_device_add(g->qts, "virtio-balloon-pci", "balloon0",
+                         "{ 'addr': '5', 'must-tell-host': true,"
+                         " 'enforce': 'report' }");
+    bg_driver_start(g, BG_MUST_TELL_HOST);
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    assert_accesses(g, 1);
     bg_quit(g);
 }
 
 /* Such a driver may use a page again before it tells. */
 static void test_must_tell_host(void)
 {
-    BGOptions options = { .device_args = "enforce=report" };
+    BGOptions options = {
+        .args = "-global virtio-balloon-pci.enforce=report",
+    };
     BGuest *g = bg_start(&options);
 
     bg_driver_start(g, 0);
