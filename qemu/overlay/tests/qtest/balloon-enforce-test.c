@@ -844,6 +844,41 @@ static void test_cost_of_access(void)
     bg_quit(g);
 }
 
+/* A migration that reads what is in the balloon, and one that skips it */
+static void test_cost_of_migration(gconstpointer data)
+{
+    static const char *const none[] = { NULL };
+    static const char *const skip[] = { "skip-balloon", NULL };
+    int i, skips;
+
+    for (skips = 0; skips < 2; skips++) {
+        for (i = 0; i < 2; i++) {
+            BGOptions options = {
+                .backend = GPOINTER_TO_INT(data),
+                .device_args = i ? "enforce=report" : "enforce=off",
+                .ram_size = GiB,
+                .capabilities = skips ? skip : none,
+            };
+            BGuest *g = bg_start_driven(&options), *dest;
+            gint64 began;
+
+            bg_request_range(g, BG_INFLATE, GIVEN, 960 * MiB);
+            dest = bg_start_incoming(g);
+            began = g_get_monotonic_time();
+            bg_migrate(g, dest);
+            g_test_message("%s, enforce %s, skip-balloon %s: migration %" PRId64
+                           " ms, %" PRIu64 " and %" PRIu64 " pages populated",
+                           bg_backend_name(options.backend), i ? "on" : "off",
+                           skips ? "on" : "off",
+                           (g_get_monotonic_time() - began) / 1000,
+                           bg_count_populated(g, GIVEN, 960 * MiB),
+                           bg_count_populated(dest, GIVEN, 960 * MiB));
+            bg_quit(dest);
+            bg_quit(g);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const BGBackend backends[] = {
@@ -883,6 +918,10 @@ int main(int argc, char **argv)
                     "/balloon-enforce/cost/anon");
         bg_add_test(GINT_TO_POINTER(BG_MEMFD), test_cost,
                     "/balloon-enforce/cost/memfd");
+        bg_add_test(GINT_TO_POINTER(BG_ANON), test_cost_of_migration,
+                    "/balloon-enforce/cost/migration/anon");
+        bg_add_test(GINT_TO_POINTER(BG_MEMFD), test_cost_of_migration,
+                    "/balloon-enforce/cost/migration/memfd");
         qtest_add_func("/balloon-enforce/cost/runs", test_cost_of_runs);
         qtest_add_func("/balloon-enforce/cost/access", test_cost_of_access);
     }
