@@ -15,13 +15,9 @@ name=$(basename "$tarball" .tar.xz)
 rm -rf build/deb
 mkdir -p build/deb
 tar -C build/deb -xf "$tarball"
-build() {
-    cd "build/deb/$name"
-    # debhelper has a home directory of its own.
-    SKIP_BALLOON_CACHE=$CACHE dpkg-buildpackage -b -us -uc
-}
 say "building packages of $name (log: build/log/deb.log)"
-logged deb build
+# debhelper has a home directory of its own.
+logged deb env -C "build/deb/$name" SKIP_BALLOON_CACHE="$CACHE" dpkg-buildpackage -b -us -uc
 rm -rf "build/deb/$name"
 if [[ -n $(type -P lintian || true) ]]; then
     say "lintian"
