@@ -34,6 +34,7 @@
 #include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
 #include "qemu/lockable.h"
+#include "qemu/madvise.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
@@ -92,6 +93,8 @@ typedef struct EnforceBlock {
     /* A bit for each balloon page: it is registered.  By pages of the host */
     unsigned long *armed;
     uint64_t size;
+    /* See prepare_memory() */
+    bool prepared;
     /* The kernel cannot do it for memory of this kind */
     bool refused;
     /* Pages of the map that have been accessed, so far */
@@ -349,6 +352,30 @@ static void let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
     }
 }
 
+/*
+ * Private memory that was never touched gets what the kernel tracks its pages
+ * with (anon_vma) when it is, and each mapping of it another one; such mappings
+ * never merge again.  So all of the block gets one while it is one mapping.
+ * @page is in the balloon.
+ */
+static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t page)
+{
+    uint8_t *host = rb->host + (page << BALLOON_MAP_PAGE_SHIFT);
+    uint64_t size = rb->page_size;
+
+    if (qemu_ram_is_shared(rb) || size != qemu_real_host_page_size()) {
+        return true;
+    }
+    if (register_range(e->fd, rb, 0, to_page(rb->used_length))) {
+        return false;
+    }
+    if (!place_zeroes(e, (uintptr_t)host, size, size)) {
+        qemu_madvise(host, size, QEMU_MADV_DONTNEED);
+    }
+    unregister_range(e->fd, rb, 0, to_page(rb->used_length));
+    return true;
+}
+
 static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
 {
     uint64_t addr = msg->arg.pagefault.address;
@@ -450,6 +477,11 @@ static int unregister_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
     return -ENOSYS;
 }
 
+static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t page)
+{
+    return true;
+}
+
 static const char *open_userfaultfd(BalloonEnforce *e)
 {
     return "this host has no userfaultfd";
@@ -544,6 +576,9 @@ void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
     before = count_runs(block->armed, from, to);
     if (!before && e->runs >= e->runs_max) {
         return;
+    }
+    if (!block->prepared) {
+        block->prepared = prepare_memory(e, rb, start);
     }
     ret = register_range(e->fd, rb, start, end);
     if (ret == -EBUSY) {

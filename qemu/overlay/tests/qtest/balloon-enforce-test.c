@@ -432,6 +432,43 @@ static void test_dimm(void)
     bg_quit(g);
 }
 
+static unsigned int count_mappings(BGuest *g)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
+                                            (int)qtest_pid(g->qts));
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    g_assert(g_file_get_contents(path, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    return g_strv_length(lines);
+}
+
+/* What was scattered over memory that was never used leaves no mappings. */
+static void test_mappings(void)
+{
+    BGOptions options = {
+        .device_args = "enforce=report",
+        .args = BG_DIMM_ARGS,
+    };
+    BGuest *g = bg_start_driven(&options);
+    unsigned int before = count_mappings(g), i;
+    uint32_t pfns[512];
+
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        pfns[i] = BG_PFN(BG_DIMM_START) + 2 * i;
+    }
+    bg_request(g, BG_INFLATE, pfns, ARRAY_SIZE(pfns));
+    g_assert_cmpuint(count_mappings(g), >=, before + 2 * ARRAY_SIZE(pfns) - 1);
+    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
+        qtest_writeb(g->qts, (pfns[i] + UINT64_C(1)) * BALLOON_PAGE, 1);
+    }
+    qtest_writeb(g->qts, BG_DIMM_START, 1);
+    bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
+    g_assert_cmpuint(count_mappings(g), <=, before + 1);
+    bg_quit(g);
+}
+
 /* Part of a huge page is discarded when the rest is. */
 static void test_part_of_page(void)
 {
@@ -907,6 +944,7 @@ int main(int argc, char **argv)
     qtest_add_func("/balloon-enforce/must-tell-host", test_must_tell_host);
     qtest_add_func("/balloon-enforce/too-many-runs", test_too_many_runs);
     qtest_add_func("/balloon-enforce/dimm", test_dimm);
+    qtest_add_func("/balloon-enforce/mappings", test_mappings);
     qtest_add_func("/balloon-enforce/part-of-page", test_part_of_page);
     qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
     qtest_add_func("/balloon-enforce/dirty-rate", test_dirty_rate);
