@@ -711,6 +711,8 @@ void balloon_enforce_rest(BalloonEnforce *e)
     }
 }
 
+static void tell_rest(void *opaque);
+
 static void on_vm_state(void *opaque, bool running, RunState state)
 {
     BalloonEnforce *e = opaque;
@@ -721,6 +723,8 @@ static void on_vm_state(void *opaque, bool running, RunState state)
     } else {
         disarm(e);
         balloon_enforce_drain(e);
+        /* The guest may be about to run elsewhere, and this process to end. */
+        tell_rest(e);
     }
 }
 
@@ -791,7 +795,7 @@ static void tell(BalloonEnforce *e)
               qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + EVENT_MS);
 }
 
-static void tell_late(void *opaque)
+static void tell_rest(void *opaque)
 {
     BalloonEnforce *e = opaque;
 
@@ -1009,7 +1013,7 @@ BalloonEnforce *balloon_enforce_new(VirtIODevice *vdev, BalloonEnforceMode mode)
     e->drain_bh = qemu_bh_new_guarded(drain_bh, e,
                                       &DEVICE(vdev)->mem_reentrancy_guard);
     e->rest_timer = timer_new_ms(QEMU_CLOCK_REALTIME, arm_after_rest, e);
-    e->event_timer = timer_new_ms(QEMU_CLOCK_REALTIME, tell_late, e);
+    e->event_timer = timer_new_ms(QEMU_CLOCK_REALTIME, tell_rest, e);
     missing = open_userfaultfd(e);
     if (missing) {
         warn_report("virtio-balloon: what the guest gives back is not "

@@ -264,6 +264,13 @@ static void test_rate(void)
                      2 + (g_get_monotonic_time() - begin) / 250000);
     assert_accesses(g, pages);
     bg_assert_map(g, 0);
+
+    bg_step("nothing is held back when the guest stops");
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    qtest_writeb(g->qts, GIVEN, 1);
+    qtest_writeb(g->qts, GIVEN + MiB, 1);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+    g_assert_cmpuint(events.count, ==, pages + 2);
     bg_quit(g);
 }
 
