@@ -648,7 +648,8 @@ static void arm_block(BalloonEnforce *e, RAMBlock *rb)
     uint64_t end = 0;
     PageRun run;
 
-    while (e->active && given && page_run_next(given, end, size, &run)) {
+    while (e->active && e->runs < e->runs_max &&
+           page_run_next(given, end, size, &run)) {
         end = run.end;
         if (page_run_shrink(&run, unit_of(rb))) {
             balloon_enforce_add(e, rb, run.start, run.end);
@@ -707,7 +708,7 @@ void balloon_enforce_rest(BalloonEnforce *e)
     if (e && e->active) {
         disarm(e);
         timer_mod(e->rest_timer,
-                    qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + REST_POLL_MS);
     }
 }
 
@@ -733,7 +734,6 @@ static int on_migration(NotifierWithReturn *n, MigrationEvent *event,
                         Error **errp)
 {
     BalloonEnforce *e = container_of(n, BalloonEnforce, migration_notifier);
-
     bool begins = event->type == MIG_EVENT_PRECOPY_SETUP;
 
     qatomic_set(&e->read_through, begins && !migrate_skip_balloon() &&
