@@ -835,18 +835,19 @@ static void test_cost(gconstpointer data)
 static void test_cost_of_runs(void)
 {
     const uint32_t first = 4096;
-    uint32_t pfns[4096];
+    uint32_t pfns[2048];
     BGuest *g = start(BG_ANON, "report");
     gint64 began;
     unsigned int i, n;
 
-    for (n = 16; n <= ARRAY_SIZE(pfns); n *= 4) {
+    for (n = 32; n <= ARRAY_SIZE(pfns); n *= 8) {
         uint64_t stop[ROUNDS], cont[ROUNDS];
 
         for (i = 0; i < n; i++) {
             pfns[i] = first + 2 * i;
         }
         bg_request(g, BG_INFLATE, pfns, n);
+        assert_enforced(g, n * BALLOON_PAGE);
         for (i = 0; i < ROUNDS; i++) {
             began = g_get_monotonic_time();
             qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
