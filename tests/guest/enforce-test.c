@@ -619,7 +619,10 @@ static bool rest_and_compare(Bench *bench, Vm *vm, GError **error)
     return true;
 }
 
-/* One that lies; it rests while it is moved. */
+/*
+ * One that lies; it rests while it is moved, since what a migration reads in the
+ * moment in which it is given back is populated then, and not noticed.
+ */
 static bool test_lying(Bench *bench, GError **error)
 {
     const BareGuest bare = {
