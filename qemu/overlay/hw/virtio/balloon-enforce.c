@@ -46,15 +46,17 @@
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
-#include "hw/core/cpu.h"
 #include "hw/core/qdev-prop-internal.h"
 #include "hw/qdev-core.h"
 #include "hw/virtio/balloon-enforce.h"
 #include "hw/virtio/balloon-map.h"
 #include "hw/virtio/vhost.h"
+#include "hw/virtio/virtio-balloon.h"
 #include "migration/misc.h"
 #include "migration/options.h"
 #include "migration/skip/control.h"
+#include "migration/skip/trace.h"
+#include "standard-headers/linux/virtio_balloon.h"
 #include "system/runstate.h"
 
 #ifdef CONFIG_LINUX
@@ -222,7 +224,7 @@ static const char *open_userfaultfd(BalloonEnforce *e)
 
 /*
  * A pass of the migration may have decided to send a page that the guest gives
- * back in this moment.
+ * back in this moment; and "calc-dirty-rate" reads pages here and there.
  */
 static bool is_of_migration(uint32_t tid)
 {
@@ -234,27 +236,6 @@ static bool is_of_migration(uint32_t tid)
     }
     qapi_free_MigrationThreadInfoList(list);
     return found;
-}
-
-/*
- * "calc-dirty-rate" reads pages here and there, in a thread that cannot be told
- * from a device's.  So while it does, only vCPUs and the main loop count.
- */
-static bool is_sampling(uint32_t tid)
-{
-    DirtyRateInfo *info = qmp_query_dirty_rate(false, 0, NULL);
-    bool sampling = info->status == DIRTY_RATE_STATUS_MEASURING &&
-                    info->mode == DIRTY_RATE_MEASURE_MODE_PAGE_SAMPLING &&
-                    tid != getpid();
-    CPUState *cpu;
-
-    qapi_free_DirtyRateInfo(info);
-    if (sampling) {
-        CPU_FOREACH(cpu) {
-            sampling = sampling && cpu->thread_id != tid;
-        }
-    }
-    return sampling;
 }
 
 static void note_access(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
@@ -288,18 +269,23 @@ static const void *get_zeroes(BalloonEnforce *e, size_t size)
             e->zeroes = NULL;
         }
         e->zeroes_size = e->zeroes ? size : 0;
+        if (e->zeroes) {
+            /* The kernel might give a page of its own to who reads it. */
+            qemu_madvise(e->zeroes, size, QEMU_MADV_NOHUGEPAGE);
+        }
     }
     return e->zeroes;
 }
 
 static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size,
-                        uint64_t page_size)
+                        uint64_t page_size, bool wakes)
 {
     int ret;
 
     if (page_size == qemu_real_host_page_size()) {
         struct uffdio_zeropage zero = {
             .range = { .start = addr, .len = size },
+            .mode = wakes ? 0 : UFFDIO_ZEROPAGE_MODE_DONTWAKE,
         };
 
         ret = ioctl(e->fd, UFFDIO_ZEROPAGE, &zero);
@@ -310,46 +296,69 @@ static int place_zeroes(BalloonEnforce *e, uint64_t addr, uint64_t size,
             .len = size,
         };
 
-        ret = copy.src ? ioctl(e->fd, UFFDIO_COPY, &copy) : -1;
+        if (!copy.src) {
+            return -ENOMEM;
+        }
+        ret = ioctl(e->fd, UFFDIO_COPY, &copy);
     }
     return ret ? -errno : 0;
 }
 
+static void wake(BalloonEnforce *e, uint64_t addr, uint64_t size)
+{
+    struct uffdio_range range = { .start = addr, .len = size };
+
+    ioctl(e->fd, UFFDIO_WAKE, &range);
+}
+
 /*
- * The same for what is read next.  It fails where it goes beyond what is
- * registered in one piece; then one page is placed.
+ * Let whoever reads @start go on, and place what is read next.  Who waits for
+ * another page of that goes on when its access has been noted.  It fails where
+ * it goes beyond what is registered in one piece; then one page is placed.
  */
-static int place_ahead(BalloonEnforce *e, const RAMBlock *rb, uint64_t start)
+static bool place_ahead(BalloonEnforce *e, const RAMBlock *rb, uint64_t start)
 {
     uint64_t end = MIN(QEMU_ALIGN_DOWN(start, READ_AHEAD) + READ_AHEAD,
                        rb->used_length);
+    uint64_t addr = (uintptr_t)rb->host + start;
 
-    return rb->page_size < READ_AHEAD && start < end
-           ? place_zeroes(e, (uintptr_t)rb->host + start, end - start,
-                          rb->page_size)
-           : -EINVAL;
+    if (rb->page_size != qemu_real_host_page_size() || start >= end ||
+        place_zeroes(e, addr, end - start, rb->page_size, false)) {
+        return false;
+    }
+    wake(e, addr, rb->page_size);
+    return true;
 }
 
-/* Let whoever waits for the page of the host at @addr go on. */
-static void let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
+/*
+ * Let whoever waits for the page of the host at @addr go on.  Returns false if
+ * it is not registered any more, for want of memory.
+ */
+static bool let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
 {
     struct uffdio_range range = { .start = addr, .len = size };
     int ret;
 
     do {
-        ret = place_zeroes(e, addr, size, size);
+        ret = place_zeroes(e, addr, size, size, true);
     } while (ret == -EAGAIN);
-    if (ret == -ENOENT ||
-        (ret == -EEXIST && size == qemu_real_host_page_size())) {
-        /* It is not registered any more, or was populated meanwhile. */
-        ioctl(e->fd, UFFDIO_WAKE, &range);
-    } else if (ret) {
+    if (ret && ret != -ENOENT &&
+        (ret != -EEXIST || size != qemu_real_host_page_size()) &&
+        !ioctl(e->fd, UFFDIO_UNREGISTER, &range)) {
         /*
          * No memory: what comes of that the kernel decides, as without us.  Of
          * huge pages it says EEXIST then as well.
          */
-        ioctl(e->fd, UFFDIO_UNREGISTER, &range);
+        return false;
     }
+    if (ret) {
+        /*
+         * It is not registered any more, or was populated meanwhile; or who
+         * waits has to try again.
+         */
+        wake(e, addr, size);
+    }
+    return true;
 }
 
 /*
@@ -369,7 +378,7 @@ static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t page)
     if (register_range(e->fd, rb, 0, to_page(rb->used_length))) {
         return false;
     }
-    if (!place_zeroes(e, (uintptr_t)host, size, size)) {
+    if (!place_zeroes(e, (uintptr_t)host, size, size, true)) {
         qemu_madvise(host, size, QEMU_MADV_DONTNEED);
     }
     unregister_range(e->fd, rb, 0, to_page(rb->used_length));
@@ -380,7 +389,6 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
 {
     uint64_t addr = msg->arg.pagefault.address;
     uint64_t offset, start;
-    uint32_t tid;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
@@ -401,8 +409,7 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
                                                         rb->page_size)));
         return;
     }
-    tid = msg->arg.pagefault.feat.ptid;
-    if (!is_of_migration(tid) && !is_sampling(tid)) {
+    if (!is_of_migration(msg->arg.pagefault.feat.ptid)) {
         if (e->mode == BALLOON_ENFORCE_MODE_PAUSE &&
             qatomic_xchg(&e->stopping, true)) {
             /*
@@ -420,10 +427,13 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
             note_access(e, rb, start, start + rb->page_size);
         }
         qemu_bh_schedule(e->drain_bh);
-    } else if (qatomic_read(&e->read_through) && !place_ahead(e, rb, start)) {
+    } else if (qatomic_read(&e->read_through) && place_ahead(e, rb, start)) {
         return;
     }
-    let_go_on(e, (uintptr_t)rb->host + start, rb->page_size);
+    if (!let_go_on(e, (uintptr_t)rb->host + start, rb->page_size)) {
+        qatomic_set(&e->lapsed, true);
+        qemu_bh_schedule(e->drain_bh);
+    }
 }
 
 static void *enforce_thread(void *opaque)
@@ -557,6 +567,18 @@ static bool at_rest(BalloonEnforce *e, BalloonNotEnforcedReason *reason)
     return true;
 }
 
+static void unregister(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
+                       uint64_t end)
+{
+    uint64_t from = start ? start - 1 : 0;
+    uint64_t to = MIN(end + 1, block->size);
+    uint64_t before = count_runs(block->armed, from, to);
+
+    unregister_range(e->fd, block->rb, start, end);
+    page_run_clear(block->armed, start, end);
+    e->runs += count_runs(block->armed, from, to) - before;
+}
+
 void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
                          uint64_t end)
 {
@@ -581,17 +603,21 @@ void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
         block->prepared = prepare_memory(e, rb, start);
     }
     ret = register_range(e->fd, rb, start, end);
+    if (!ret) {
+        bitmap_set(block->armed, start, end - start);
+        e->runs += 1 - before;
+        return;
+    }
+    /* It may have been registered in part. */
+    unregister(e, block, start, end);
     if (ret == -EBUSY) {
         /* Somebody else is about to use one, or has not quite ended. */
         balloon_enforce_rest(e);
     } else if (ret == -ENOMEM) {
-        /* There are more mappings than was thought. */
+        /* There are more mappings than was thought, until the next start. */
         e->runs_max = e->runs;
-    } else if (ret) {
-        block->refused = true;
     } else {
-        bitmap_set(block->armed, start, end - start);
-        e->runs += 1 - before;
+        block->refused = true;
     }
 }
 
@@ -613,9 +639,7 @@ static void remove_range(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
         /* To leave it registered costs time, and a run more costs mappings. */
         return;
     }
-    unregister_range(e->fd, block->rb, start, end);
-    page_run_clear(block->armed, start, end);
-    e->runs += count_runs(block->armed, from, to) - before;
+    unregister(e, block, start, end);
 }
 
 void balloon_enforce_remove(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
@@ -657,10 +681,22 @@ static void arm_block(BalloonEnforce *e, RAMBlock *rb)
     }
 }
 
+static uint64_t get_runs_max(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t mappings = 0;
+
+    if (g_file_get_contents(MAPPINGS_PATH, &text, NULL, NULL)) {
+        mappings = g_ascii_strtoull(text, NULL, 10);
+    }
+    return MIN(RUNS_MAX, mappings / MAPPINGS_SHARE / MAPPINGS_PER_RUN);
+}
+
 /* Register the whole map, if it is time for that. */
 static void arm(BalloonEnforce *e)
 {
     BalloonNotEnforcedReason reason;
+    int64_t begin = get_clock();
     RAMBlock *rb;
 
     if (e->active || !e->running) {
@@ -672,12 +708,15 @@ static void arm(BalloonEnforce *e)
         return;
     }
     e->active = true;
+    e->runs_max = get_runs_max();
+    trace_skip_bql_begin("arm");
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {
         if (balloon_map_pages(rb)) {
             arm_block(e, rb);
         }
     }
+    trace_skip_bql_end("arm", (get_clock() - begin) / SCALE_US);
 }
 
 static void arm_after_rest(void *opaque)
@@ -865,8 +904,9 @@ void balloon_enforce_drain(BalloonEnforce *e)
         /* They were no accesses to what is in the map, and do not stop it. */
         qatomic_set(&e->stopping, false);
     }
-    if (qatomic_xchg(&e->lapsed, false)) {
-        balloon_enforce_rest(e);
+    if (qatomic_xchg(&e->lapsed, false) && e->active) {
+        disarm(e);
+        arm(e);
     }
 }
 
@@ -982,17 +1022,6 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
 
 /* ---- Begin and end ---- */
 
-static uint64_t get_runs_max(void)
-{
-    g_autofree char *text = NULL;
-    uint64_t mappings = 0;
-
-    if (g_file_get_contents(MAPPINGS_PATH, &text, NULL, NULL)) {
-        mappings = g_ascii_strtoull(text, NULL, 10);
-    }
-    return MIN(RUNS_MAX, mappings / MAPPINGS_SHARE / MAPPINGS_PER_RUN);
-}
-
 BalloonEnforce *balloon_enforce_new(VirtIODevice *vdev, BalloonEnforceMode mode)
 {
     const char *missing;
@@ -1006,7 +1035,6 @@ BalloonEnforce *balloon_enforce_new(VirtIODevice *vdev, BalloonEnforceMode mode)
     e->mode = mode;
     e->fd = -1;
     e->running = runstate_is_running();
-    e->runs_max = get_runs_max();
     e->blocks = g_hash_table_new_full(NULL, NULL, NULL, free_block);
     e->accesses = g_array_new(false, false, sizeof(Access));
     qemu_mutex_init(&e->lock);
@@ -1014,6 +1042,11 @@ BalloonEnforce *balloon_enforce_new(VirtIODevice *vdev, BalloonEnforceMode mode)
                                       &DEVICE(vdev)->mem_reentrancy_guard);
     e->rest_timer = timer_new_ms(QEMU_CLOCK_REALTIME, arm_after_rest, e);
     e->event_timer = timer_new_ms(QEMU_CLOCK_REALTIME, tell_rest, e);
+    if (!virtio_has_feature(VIRTIO_BALLOON(vdev)->host_features,
+                            VIRTIO_BALLOON_F_MUST_TELL_HOST)) {
+        warn_report("virtio-balloon: what the guest gives back is not "
+                    "enforced: property 'must-tell-host' is off");
+    }
     missing = open_userfaultfd(e);
     if (missing) {
         warn_report("virtio-balloon: what the guest gives back is not "

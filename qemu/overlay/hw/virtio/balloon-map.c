@@ -284,7 +284,9 @@ VirtIODevice *balloon_map_device(void)
 bool balloon_map_is_enforced(void)
 {
     assert(bql_locked());
-    return the_map && the_map->enforce;
+    return the_map && the_map->enforce &&
+           virtio_host_has_feature(the_map->vdev,
+                                   VIRTIO_BALLOON_F_MUST_TELL_HOST);
 }
 
 void balloon_map_rest(void)
@@ -292,6 +294,13 @@ void balloon_map_rest(void)
     assert(bql_locked());
     if (the_map) {
         balloon_enforce_rest(the_map->enforce);
+    }
+}
+
+void balloon_map_pinned(bool on)
+{
+    if (on && bql_locked()) {
+        balloon_map_rest();
     }
 }
 

@@ -378,9 +378,10 @@ static void tell_what_maps_need(void)
 
     if (m && m->maps && !skip_migration_skips() &&
         migrate_get_current()->state == MIGRATION_STATUS_FAILED) {
-        warn_report("The balloon map is part of each migration, since property "
-                    "'enforce' of virtio-balloon is on, so the destination "
-                    "must be a QEMU with skip-balloon");
+        warn_report("If the destination does not know section 'skip': property "
+                    "'enforce' of virtio-balloon is on, so the balloon map is "
+                    "part of each migration, for which the destination must be "
+                    "a QEMU with skip-balloon");
     }
 }
 

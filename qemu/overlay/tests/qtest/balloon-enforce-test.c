@@ -548,7 +548,11 @@ static void test_pinned(void)
     g = start(BG_ANON, "report");
     watch_events(g, &events);
     bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
-    bg_gdb(g, "call (int)ram_block_discard_disable(1)", NULL);
+    /* As a device does: then the kernel can pin the memory. */
+    bg_gdb(g, "call (void)bql_lock_impl(\"test\", 1)",
+           "call (int)ram_block_discard_disable(1)",
+           "call (void)bql_unlock()", NULL);
+    g_assert_cmpuint(count_registered(g), ==, 0);
     qtest_readb(g->qts, GIVEN);
     assert_accesses(g, 0);
     assert_not_enforced(g, "discard-inhibited", GIVEN_SIZE);

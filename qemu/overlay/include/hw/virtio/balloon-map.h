@@ -58,6 +58,15 @@ bool balloon_map_is_enforced(void);
 void balloon_map_rest(void);
 
 /**
+ * balloon_map_pinned: A device needs guest memory to stay where it is
+ * @on: whether it has begun to, and is about to have the kernel pin memory,
+ *      which fails if nobody but a userfaultfd could populate that
+ *
+ * Without the BQL nothing is done.
+ */
+void balloon_map_pinned(bool on);
+
+/**
  * balloon_map_takes_parts: May pages be discarded later than they are given
  * back: when the rest of their huge page is, or when discarding is possible?
  * @map: the balloon map; NULL if there is no device
