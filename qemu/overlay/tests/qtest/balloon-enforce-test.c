@@ -649,8 +649,8 @@ static void test_random(gconstpointer data)
     }
     bg_assert_map(g, done - goal());
     wait_events(g, &events, count);
-    g_test_message("%" PRIu64 " steps, %" PRIu64 " accesses to the balloon", goal(),
-                   count);
+    g_test_message("%" PRIu64 " steps, %" PRIu64 " accesses to the balloon",
+                   goal(), count);
     bg_quit(g);
 }
 
