@@ -72,16 +72,20 @@ static bool memfd_bytes(pid_t pid, uint64_t *bytes, GError **error)
     return true;
 }
 
+/* With private memory that is swapped out; of memfds, blocks count that, too. */
 bool memory_private_of_process(pid_t pid, uint64_t *bytes, GError **error)
 {
     g_autofree char *rollup = g_strdup_printf("/proc/%d/smaps_rollup",
                                               (int)pid);
-    uint64_t kib;
+    g_autofree char *status = g_strdup_printf("/proc/%d/status", (int)pid);
+    uint64_t resident_kib;
+    uint64_t swapped_kib;
 
-    if (!proc_field(rollup, "Anonymous:", &kib, error)) {
+    if (!proc_field(rollup, "Anonymous:", &resident_kib, error) ||
+        !proc_field(status, "VmSwap:", &swapped_kib, error)) {
         return false;
     }
-    *bytes = kib * 1024;
+    *bytes = (resident_kib + swapped_kib) * 1024;
     return true;
 }
 
@@ -102,14 +106,16 @@ bool memory_of_process(pid_t pid, uint64_t *bytes, GError **error)
 bool memory_glance_at_process(pid_t pid, uint64_t *bytes, GError **error)
 {
     g_autofree char *status = g_strdup_printf("/proc/%d/status", (int)pid);
-    uint64_t kib;
+    uint64_t resident_kib;
+    uint64_t swapped_kib;
     uint64_t shared;
 
-    if (!proc_field(status, "RssAnon:", &kib, error) ||
+    if (!proc_field(status, "RssAnon:", &resident_kib, error) ||
+        !proc_field(status, "VmSwap:", &swapped_kib, error) ||
         !memfd_bytes(pid, &shared, error)) {
         return false;
     }
-    *bytes = kib * 1024 + shared;
+    *bytes = (resident_kib + swapped_kib) * 1024 + shared;
     return true;
 }
 

@@ -96,12 +96,15 @@ static bool swap_out(Life *life, GError **error)
     uint64_t bytes = life->bench->config.memory;
     pid_t pid = vm_pid(life->vm);
     uint64_t address;
+    uint64_t before;
+    uint64_t after;
     uint64_t out;
     struct iovec iov = { .iov_len = bytes };
     ssize_t n = -1;
     int fd;
 
-    if (!find_memory(life->vm, &address, error)) {
+    if (!find_memory(life->vm, &address, error) ||
+        !memory_of_process(pid, &before, error)) {
         return false;
     }
     iov.iov_base = (void *)(uintptr_t)address;
@@ -111,13 +114,18 @@ static bool swap_out(Life *life, GError **error)
         close(fd);
     }
     FAIL_UNLESS(n > 0, "MADV_PAGEOUT: %s", g_strerror(errno));
-    if (!swapped(pid, address, bytes, &out, error)) {
+    if (!swapped(pid, address, bytes, &out, error) ||
+        !memory_of_process(pid, &after, error)) {
         return false;
     }
     g_test_message("%" G_GUINT64_FORMAT " MiB of the guest are swapped out",
                    out / SIZE_MIB);
     FAIL_UNLESS(out >= SWAPPED_LEAST, "only %" G_GUINT64_FORMAT
                 " bytes of the guest are swapped out", out);
+    FAIL_UNLESS(after + out / 2 >= before,
+                "what is swapped out does not count as taken: %"
+                G_GUINT64_FORMAT " bytes, and %" G_GUINT64_FORMAT " before",
+                after, before);
     return true;
 }
 
