@@ -12,7 +12,7 @@
 
 /* For how long a migration is slow at first */
 #define SLOW_MS_MIN 50
-#define SLOW_MS_MAX 400
+#define SLOW_MS_MAX 250
 #define SLOW_BANDWIDTH_MIN (1 * SIZE_MIB)
 #define SLOW_BANDWIDTH_MAX (24 * SIZE_MIB)
 /* What QEMU begins with */

@@ -54,10 +54,10 @@
 
 /*
  * How many ranges are collapsed, and pages swapped or moved, and how many
- * answers are right, at least; the kernel makes a variable of GOAL=1000 on its
+ * answers are right, at least; the kernel makes a variable of GOAL=500 on its
  * command line.
  */
-static unsigned long goal = 1000;
+static unsigned long goal = 500;
 /*
  * A collapse takes long, and there are several questions in each: by the means
  * that is wrong the least often, one in 140 answers was.
