@@ -36,6 +36,11 @@
 #define BARE_REST (16 * SIZE_MIB)
 #define BARE_SMALL (24 * SIZE_MIB)
 #define BARE_SMALL_GIVEN "give 12M"
+/*
+ * QEMU gives back what it freed as it started when its RCU thread is idle next
+ * (malloc_trim), or not yet: 5.8 MiB. To populate the balloon takes 12.
+ */
+#define TRIMMED (7 * SIZE_MIB)
 
 /* Of Linux */
 #define LINUX_MEMORY (SIZE_GIB + 256 * SIZE_MIB)
@@ -583,7 +588,7 @@ static bool test_figures(Bench *bench, GError **error)
                        on.memory[i] / 1024);
         FAIL_UNLESS(are_near(off.skipped[i], on.skipped[i], 0),
                     "%s: pages skipped", moves[i].name);
-        FAIL_UNLESS(are_near(off.memory[i], on.memory[i], SIZE_MIB),
+        FAIL_UNLESS(are_near(off.memory[i], on.memory[i], TRIMMED),
                     "%s: memory", moves[i].name);
     }
     return true;
