@@ -625,8 +625,8 @@ static bool rest_and_compare(Bench *bench, Vm *vm, GError **error)
 }
 
 /*
- * One that lies; it rests while it is moved, since what a migration reads in the
- * moment in which it is given back is populated then, and not noticed.
+ * One that lies; it rests while it is moved, since what a migration reads in
+ * the moment in which it is given back is populated then, and not noticed.
  */
 static bool test_lying(Bench *bench, GError **error)
 {
