@@ -2,6 +2,7 @@
 #include "report/gnuplot.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,8 @@ char *gnuplot_draw(Session *session, const char *script, GError **error)
     if (!process) {
         return NULL;
     }
+    /* A gnuplot that has ended is an error, and not the end of us. */
+    signal(SIGPIPE, SIG_IGN);
     g_subprocess_communicate_utf8_async(process, script, NULL, on_done, &run);
     if (!wait_for(session, process, &run, error)) {
         return NULL;
