@@ -23,7 +23,6 @@
 /* How often unmodified QEMU has to survive what ours did not */
 #define STOCK_JOURNEYS 25
 #define RING_HOPS 2
-#define PROBE_STALL_SECS 30
 /* With the dirty ring a guest may well hang, and hold a processor. */
 #define RING_STALL_SECS 20
 #define TCG "tcg"
@@ -44,7 +43,6 @@ static unsigned hops(void)
 
 /* ---- The guest ---- */
 
-/* Whether the guest runs with an accelerator, and does anything. */
 static bool runs_with(const Bench *bench, const char *accel, GError **error)
 {
     const BareGuest bare = {
@@ -52,20 +50,8 @@ static bool runs_with(const Bench *bench, const char *accel, GError **error)
         .options = "skip_balloon.seed=1",
         .accel = accel,
     };
-    g_autoptr(Session) session = session_new(NULL, PROBE_STALL_SECS, error);
-    Bench probe = *bench;
-    g_autoptr(Vm) vm = NULL;
 
-    if (!session) {
-        return false;
-    }
-    probe.session = session;
-    probe.config.bare = &bare;
-    probe.config.memory = BARE_MEMORY;
-    probe.config.backend = BACKEND_ANON;
-    vm = bench_start(&probe, "probe", bench->qemu, false, error);
-    return vm && guest_wait_ready(vm_guest(vm), error) &&
-           guest_wait_ticks(vm_guest(vm), 1, error);
+    return bench_runs_bare(bench, &bare, BARE_MEMORY, error);
 }
 
 /* KVM where it runs the guest; where not, the reason is told once. */

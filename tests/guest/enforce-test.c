@@ -22,7 +22,6 @@
 #define PAGE 4096
 #define KVM "kvm"
 #define TCG "tcg"
-#define PROBE_STALL_SECS 30
 /* What may be taken by a guest that is to be stopped */
 #define TAKEN_MAX (1 * SIZE_MIB)
 
@@ -248,38 +247,19 @@ static void set_enforce(Bench *bench, const char *mode, bool disk)
     qmp_on_event(on_event, NULL);
 }
 
-static bool bare_runs_with(const Bench *bench, const char *accel,
-                           GError **error)
+/* Where KVM does not run it, the case is skipped. */
+static bool kvm_or_skip(const Bench *bench)
 {
     const BareGuest bare = {
         .image = BARE_IMAGE,
         .options = "skip_balloon.seed=1",
-        .accel = accel,
+        .accel = KVM,
     };
-    g_autoptr(Session) session = session_new(NULL, PROBE_STALL_SECS, error);
-    Bench probe = *bench;
-    g_autoptr(Vm) vm = NULL;
-
-    if (!session) {
-        return false;
-    }
-    probe.session = session;
-    probe.config.bare = &bare;
-    probe.config.memory = BARE_SMALL;
-    probe.config.backend = BACKEND_ANON;
-    vm = bench_start(&probe, "probe", bench->qemu, false, error);
-    return vm && guest_wait_ready(vm_guest(vm), error) &&
-           guest_wait_ticks(vm_guest(vm), 1, error);
-}
-
-/* Where KVM does not run it, the case is skipped. */
-static bool kvm_or_skip(const Bench *bench)
-{
     static int runs = -1;
     g_autoptr(GError) error = NULL;
 
     if (runs < 0) {
-        runs = bare_runs_with(bench, KVM, &error);
+        runs = bench_runs_bare(bench, &bare, BARE_SMALL, &error);
         if (error) {
             g_test_message("%s", g_strdelimit(error->message, "\n", ' '));
         }

@@ -6,6 +6,8 @@
 
 #include "saved-guest.h"
 
+/* How long the guest without a system may say nothing when it is tried */
+#define PROBE_STALL_SECS 30
 #define STALL_SECS 60
 #define ALIVE_TICKS 3
 #define SKIPPED_SHARE 0.8
@@ -317,4 +319,23 @@ bool bench_skipped(const Bench *bench, const MigrationStats *stats,
     return (!stats->has_skip || skipped_balloon(stats, bytes, error)) &&
            (!stats->unpopulated.known ||
             skipped_unpopulated(bench, &stats->unpopulated, bytes, error));
+}
+
+bool bench_runs_bare(const Bench *bench, const BareGuest *bare,
+                     uint64_t memory, GError **error)
+{
+    g_autoptr(Session) session = session_new(NULL, PROBE_STALL_SECS, error);
+    Bench probe = *bench;
+    g_autoptr(Vm) vm = NULL;
+
+    if (!session) {
+        return false;
+    }
+    probe.session = session;
+    probe.config.bare = bare;
+    probe.config.memory = memory;
+    probe.config.backend = BACKEND_ANON;
+    vm = bench_start(&probe, "probe", bench->qemu, false, error);
+    return vm && guest_wait_ready(vm_guest(vm), error) &&
+           guest_wait_ticks(vm_guest(vm), 1, error);
 }

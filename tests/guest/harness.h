@@ -179,4 +179,14 @@ bool bench_intact(Vm *vm, GError **error);
 bool bench_skipped(const Bench *bench, const MigrationStats *stats,
                    uint64_t bytes, GError **error);
 
+/**
+ * bench_runs_bare: whether the guest without a system runs, and does anything.
+ * @bench: the bench, which is left as it is
+ * @bare: the guest, and the accelerator
+ * @memory: bytes of memory
+ * @error: set to why not
+ */
+bool bench_runs_bare(const Bench *bench, const BareGuest *bare,
+                     uint64_t memory, GError **error);
+
 #endif /* SKIP_BALLOON_TEST_HARNESS_H */
