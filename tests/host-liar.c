@@ -21,6 +21,7 @@
  * pagemap (open() of it).
  *
  * HOST_LIAR_SWAP is how many bytes of swap the host has, as sysinfo() tells.
+ * HOST_LIAR_MAPPINGS is a file that is opened as vm.max_map_count.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -233,7 +234,11 @@ ssize_t pread64(int fd, void *buf, size_t size, off_t offset)
 static int refusing_open(const char *path, int flags, mode_t mode)
 {
     int (*next)(const char *, int, mode_t) = real("open64");
+    const char *mappings = getenv("HOST_LIAR_MAPPINGS");
 
+    if (mappings && !strcmp(path, "/proc/sys/vm/max_map_count")) {
+        return next(mappings, flags, mode);
+    }
     if (is_named("HOST_LIAR_REFUSE", "pagemap") &&
         !strcmp(path, "/proc/self/pagemap")) {
         errno = EACCES;

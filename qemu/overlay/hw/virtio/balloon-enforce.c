@@ -82,8 +82,9 @@
 
 /*
  * Each run may take two mappings of the process more, of which the kernel
- * allows vm.max_map_count; a third of them is for us.  And to register a run
- * takes 3 us, for which the guest waits when it is started.
+ * allows vm.max_map_count; a third of them is for runs, or for what is left of
+ * them in huge pages.  And to register a run takes 3 us, for which the guest
+ * waits when it is started.
  */
 #define MAPPINGS_PATH "/proc/sys/vm/max_map_count"
 #define MAPPINGS_PER_RUN 2
@@ -95,6 +96,9 @@ typedef struct EnforceBlock {
     /* A bit for each balloon page: it is registered.  By pages of the host */
     unsigned long *armed;
     uint64_t size;
+    /* In huge pages: where a mapping begins, or did.  See reserve_cuts() */
+    unsigned long *cuts;
+    uint64_t n_cuts;
     /* See prepare_memory() */
     bool prepared;
     /* The kernel cannot do it for memory of this kind */
@@ -125,6 +129,9 @@ struct BalloonEnforce {
     /* Runs that are registered, of all blocks, and how many there may be */
     uint64_t runs;
     uint64_t runs_max;
+    /* The same of mappings in huge pages */
+    uint64_t cuts;
+    uint64_t cuts_max;
 
     /* Accesses that are to be told, and the first of them */
     uint64_t count;
@@ -330,6 +337,14 @@ static bool place_ahead(BalloonEnforce *e, const RAMBlock *rb, uint64_t start)
     return true;
 }
 
+static bool is_resident(uint64_t addr)
+{
+    unsigned char resident;
+
+    return !mincore((void *)(uintptr_t)addr, qemu_real_host_page_size(),
+                    &resident) && (resident & 1);
+}
+
 /*
  * Let whoever waits for the page of the host at @addr go on.  Returns false if
  * it is not registered any more, for want of memory.
@@ -343,7 +358,8 @@ static bool let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
         ret = place_zeroes(e, addr, size, size, true);
     } while (ret == -EAGAIN);
     if (ret && ret != -ENOENT &&
-        (ret != -EEXIST || size != qemu_real_host_page_size()) &&
+        (ret != -EEXIST ||
+         (size != qemu_real_host_page_size() && !is_resident(addr))) &&
         !ioctl(e->fd, UFFDIO_UNREGISTER, &range)) {
         /*
          * No memory: what comes of that the kernel decides, as without us.  Of
@@ -535,6 +551,11 @@ static EnforceBlock *get_or_add_block(BalloonEnforce *e, RAMBlock *rb)
         block->rb = rb;
         block->size = to_page(rb->max_length);
         block->armed = bitmap_new(block->size);
+        if (rb->page_size != qemu_real_host_page_size()) {
+            block->cuts = bitmap_new(block->size / unit_of(rb) + 1);
+            set_bit(0, block->cuts);
+            set_bit(block->size / unit_of(rb), block->cuts);
+        }
         g_hash_table_insert(e->blocks, rb, block);
     }
     return block;
@@ -545,6 +566,7 @@ static void free_block(void *opaque)
     EnforceBlock *block = opaque;
 
     g_free(block->armed);
+    g_free(block->cuts);
     g_free(block);
 }
 
@@ -564,6 +586,30 @@ static bool at_rest(BalloonEnforce *e, BalloonNotEnforcedReason *reason)
     } else {
         return false;
     }
+    return true;
+}
+
+/*
+ * May [@start, @end) become a mapping of its own?  Those in huge pages never
+ * merge again, so what counts is where they ever began and ended.
+ */
+static bool reserve_cuts(BalloonEnforce *e, EnforceBlock *block,
+                         uint64_t start, uint64_t end)
+{
+    uint64_t unit = unit_of(block->rb), n;
+
+    if (!block->cuts) {
+        return true;
+    }
+    n = !test_bit(start / unit, block->cuts) + !test_bit(end / unit,
+                                                         block->cuts);
+    if (n && e->cuts + n > e->cuts_max) {
+        return false;
+    }
+    set_bit(start / unit, block->cuts);
+    set_bit(end / unit, block->cuts);
+    block->n_cuts += n;
+    e->cuts += n;
     return true;
 }
 
@@ -596,7 +642,8 @@ void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
     from = start ? start - 1 : 0;
     to = MIN(end + 1, block->size);
     before = count_runs(block->armed, from, to);
-    if (!before && e->runs >= e->runs_max) {
+    if ((!before && e->runs >= e->runs_max) ||
+        !reserve_cuts(e, block, start, end)) {
         return;
     }
     if (!block->prepared) {
@@ -634,8 +681,9 @@ static void remove_range(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
     from = start ? start - 1 : 0;
     to = MIN(end + 1, block->size);
     before = count_runs(block->armed, from, to);
-    if (before == 1 && e->runs >= e->runs_max && from < start && end < to &&
-        test_bit(from, block->armed) && test_bit(end, block->armed)) {
+    if ((before == 1 && e->runs >= e->runs_max && from < start && end < to &&
+         test_bit(from, block->armed) && test_bit(end, block->armed)) ||
+        !reserve_cuts(e, block, start, end)) {
         /* To leave it registered costs time, and a run more costs mappings. */
         return;
     }
@@ -659,6 +707,7 @@ void balloon_enforce_forget(BalloonEnforce *e, RAMBlock *rb)
 
     if (block) {
         remove_range(e, block, 0, block->size);
+        e->cuts -= block->n_cuts;
         g_hash_table_remove(e->blocks, rb);
     }
 }
@@ -681,15 +730,14 @@ static void arm_block(BalloonEnforce *e, RAMBlock *rb)
     }
 }
 
-static uint64_t get_runs_max(void)
+static void set_limits(BalloonEnforce *e)
 {
     g_autofree char *text = NULL;
-    uint64_t mappings = 0;
 
     if (g_file_get_contents(MAPPINGS_PATH, &text, NULL, NULL)) {
-        mappings = g_ascii_strtoull(text, NULL, 10);
+        e->cuts_max = g_ascii_strtoull(text, NULL, 10) / MAPPINGS_SHARE;
     }
-    return MIN(RUNS_MAX, mappings / MAPPINGS_SHARE / MAPPINGS_PER_RUN);
+    e->runs_max = MIN(RUNS_MAX, e->cuts_max / MAPPINGS_PER_RUN);
 }
 
 /* Register the whole map, if it is time for that. */
@@ -708,7 +756,7 @@ static void arm(BalloonEnforce *e)
         return;
     }
     e->active = true;
-    e->runs_max = get_runs_max();
+    set_limits(e);
     trace_skip_bql_begin("arm");
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(rb) {

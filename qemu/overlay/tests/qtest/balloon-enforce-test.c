@@ -476,6 +476,75 @@ static void test_mappings(void)
     bg_quit(g);
 }
 
+/* A host that lets a process have so many mappings */
+static BGuest *start_with_mappings(unsigned int mappings)
+{
+    g_autofree char *text = g_strdup_printf("%u\n", mappings);
+    g_autofree char *path = g_strdup("/tmp/balloon-enforce-XXXXXX");
+    int fd = g_mkstemp(path);
+    BGuest *g;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
+    close(fd);
+    g_setenv("LD_PRELOAD", g_getenv("SB_HOST_LIAR"), true);
+    g_setenv("HOST_LIAR_MAPPINGS", path, true);
+    g = start(BG_HUGETLB, "report");
+    g_unsetenv("HOST_LIAR_MAPPINGS");
+    g_unsetenv("LD_PRELOAD");
+    unlink(path);
+    return g;
+}
+
+/*
+ * Mappings of huge pages never merge again, so there may be so many in all: a
+ * third of what the process may have.
+ */
+static void test_cuts(void)
+{
+    const unsigned int mappings = 48;
+    unsigned int before, i;
+    BGuest *g;
+
+    if (!g_getenv("SB_HOST_LIAR")) {
+        g_test_skip("SB_HOST_LIAR names no library to preload");
+        return;
+    }
+    if (!has_huge_pages()) {
+        return;
+    }
+    g = start_with_mappings(mappings);
+    before = count_mappings(g);
+    for (i = 0; i < 12; i++) {
+        bg_request_range(g, BG_INFLATE, GIVEN + i * 4 * MiB, 2 * MiB);
+        bg_request_range(g, BG_DEFLATE, GIVEN + i * 4 * MiB, 2 * MiB);
+    }
+    /* QEMU may have another one of its own meanwhile. */
+    g_assert_cmpuint(count_mappings(g), >=, before + mappings / 3);
+    g_assert_cmpuint(count_mappings(g), <=, before + mappings / 3 + 2);
+    g_assert_cmpuint(count_registered(g), ==, 0);
+
+    bg_step("what is beyond that is told");
+    bg_request_range(g, BG_INFLATE, GIVEN + 40 * MiB, 2 * MiB);
+    assert_enforced(g, 0);
+    assert_not_enforced(g, "too-many-runs", 2 * MiB);
+
+    bg_step("as far as there are such mappings already");
+    bg_request_range(g, BG_INFLATE, GIVEN, 2 * MiB);
+    assert_enforced(g, 2 * MiB);
+
+    bg_step("a hole that would need another is not told the kernel");
+    bg_request_range(g, BG_INFLATE, GIVEN + 2 * MiB, 6 * MiB);
+    assert_enforced(g, 8 * MiB);
+    bg_request_range(g, BG_DEFLATE, GIVEN + 40 * MiB, 2 * MiB);
+    qtest_writeb(g->qts, GIVEN + 40 * MiB, 1);
+    assert_accesses(g, 0);
+    qtest_writeb(g->qts, GIVEN + 4 * MiB, 1);
+    assert_accesses(g, 1);
+    g_assert_cmpuint(count_mappings(g), <=, before + mappings / 3 + 2);
+    bg_quit(g);
+}
+
 /* Part of a huge page is discarded when the rest is. */
 static void test_part_of_page(void)
 {
@@ -957,6 +1026,7 @@ int main(int argc, char **argv)
     qtest_add_func("/balloon-enforce/too-many-runs", test_too_many_runs);
     qtest_add_func("/balloon-enforce/dimm", test_dimm);
     qtest_add_func("/balloon-enforce/mappings", test_mappings);
+    qtest_add_func("/balloon-enforce/cuts", test_cuts);
     qtest_add_func("/balloon-enforce/part-of-page", test_part_of_page);
     qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
     qtest_add_func("/balloon-enforce/dirty-rate", test_dirty_rate);
