@@ -9,6 +9,8 @@
 
 /* The share of the time until READY that a guest spends booting, roughly. */
 #define BOOT_SHARE 0.1
+/* How it answers what it does not know; the verb follows. */
+#define UNKNOWN "SB UNKNOWN "
 
 struct Guest {
     Session *session;
@@ -19,7 +21,8 @@ struct Guest {
     uint64_t ticks;
     uint64_t lines;
     char *fault;                /* the first line that reports one, or NULL */
-    const char *awaited;        /* how an answer begins, or NULL */
+    const char *command;        /* that waits for an answer, or NULL */
+    const char *awaited;        /* how that begins, or NULL */
     char *answer;
 };
 
@@ -42,6 +45,26 @@ static bool reports_fault(const char *line)
             g_str_has_suffix(line, " bad"));
 }
 
+/* Some say the verb, some all of the command. */
+static bool is_unknown(const char *line, const char *command)
+{
+    size_t length = strcspn(command, " ");
+    const char *end;
+
+    if (!g_str_has_prefix(line, UNKNOWN) ||
+        strncmp(line + strlen(UNKNOWN), command, length)) {
+        return false;
+    }
+    end = line + strlen(UNKNOWN) + length;
+    return !*end || *end == ' ';
+}
+
+static bool is_answer(const Guest *guest, const char *line)
+{
+    return guest->command && (g_str_has_prefix(line, guest->awaited) ||
+                              is_unknown(line, guest->command));
+}
+
 static void on_line(const char *line, void *opaque)
 {
     Guest *guest = opaque;
@@ -61,8 +84,7 @@ static void on_line(const char *line, void *opaque)
         guest->ready = true;
     } else if (g_str_has_prefix(line, "SB TICK")) {
         guest->ticks++;
-    } else if (guest->awaited && !guest->answer &&
-               g_str_has_prefix(line, guest->awaited)) {
+    } else if (!guest->answer && is_answer(guest, line)) {
         guest->answer = g_strdup(line);
     }
 }
@@ -176,6 +198,7 @@ char *guest_command(Guest *guest, const char *command, GError **error)
     Stall stall = { 0 };
 
     g_clear_pointer(&guest->answer, g_free);
+    guest->command = command;
     guest->awaited = prefix;
     if (!guest_send(guest, command, error)) {
         goto out;
@@ -185,6 +208,12 @@ char *guest_command(Guest *guest, const char *command, GError **error)
             goto out;
         }
     }
+    if (is_unknown(guest->answer, command)) {
+        g_set_error(error, SB_ERROR, SB_ERROR_GUEST,
+                    "the guest does not know the command '%s'", command);
+        g_clear_pointer(&guest->answer, g_free);
+        goto out;
+    }
     /* An answer is "ok ...", "bad ..." or nothing but facts. */
     if (g_str_has_prefix(guest->answer + strlen(prefix), "bad")) {
         g_set_error(error, SB_ERROR, SB_ERROR_GUEST,
@@ -192,6 +221,7 @@ char *guest_command(Guest *guest, const char *command, GError **error)
         g_clear_pointer(&guest->answer, g_free);
     }
 out:
+    guest->command = NULL;
     guest->awaited = NULL;
     return g_steal_pointer(&guest->answer);
 }

@@ -75,7 +75,8 @@ bool guest_send(Guest *guest, const char *command, GError **error);
  * guest_command: give it a command and wait for the answer.
  * @guest: the guest
  * @command: the command, such as "touch 64"
- * @error: set if it is not well, says nothing for too long, or answers "bad"
+ * @error: set if it is not well, says nothing for too long, answers "bad", or
+ *         does not know the command
  *
  * Returns: the line that answers; the caller frees it.
  */

@@ -140,17 +140,63 @@ static void test_qtest_answer(void)
     close(fds[1]);
 }
 
+/* What a guest has said when it was told to do something, before or after. */
 static void test_guest_answer(void)
 {
+    static const struct {
+        const char *says;
+        const char *command;
+        const char *complaint;
+    } answers[] = {
+        { "SB VERIFY bad page\n", "verify",
+          "the guest answers 'SB VERIFY bad page' to 'verify'" },
+        { "SB UNKNOWN fly\n", "fly",
+          "the guest does not know the command 'fly'" },
+        { "SB UNKNOWN fly\n", "fly 64",
+          "the guest does not know the command 'fly 64'" },
+        { "SB UNKNOWN fly 64\n", "fly 64",
+          "the guest does not know the command 'fly 64'" },
+        /* Those are other commands. */
+        { "SB UNKNOWN flyer\nSB UNKNOWN f\nSB FLYER bad\n", "fly",
+          "the guest has said nothing for 1 seconds" },
+        { "SB ERROR no memory\nSB CORRUPT page 5\n", "verify",
+          "the guest reports 'SB ERROR no memory'" },
+        { "SB TICK 7 bad\n", "verify",
+          "the guest reports 'SB TICK 7 bad'" },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(answers); i++) {
+        size_t length = strlen(answers[i].says);
+        GError *error = NULL;
+        int fds[2];
+        Guest *guest;
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+        guest = guest_new(session, fds[0], NULL);
+        g_assert_cmpint(write(fds[1], answers[i].says, length), ==, length);
+        g_assert_null(guest_command(guest, answers[i].command, &error));
+        assert_says(error, answers[i].complaint);
+        guest_free(guest);
+        close(fds[1]);
+    }
+}
+
+/* It is what answers the next command that counts. */
+static void test_guest_unknown_before(void)
+{
+    g_autofree char *answer = NULL;
     GError *error = NULL;
     int fds[2];
     Guest *guest;
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
     guest = guest_new(session, fds[0], NULL);
-    g_assert_cmpint(write(fds[1], "SB VERIFY bad page\n", 19), ==, 19);
-    g_assert_null(guest_command(guest, "verify", &error));
-    assert_says(error, "the guest answers 'SB VERIFY bad page' to 'verify'");
+    g_assert_true(guest_send(guest, "fly", NULL));
+    g_assert_cmpint(write(fds[1], "SB UNKNOWN fly\nSB MEM total=1\n", 30), ==,
+                    30);
+    answer = guest_command(guest, "mem", &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(answer, ==, "SB MEM total=1");
     guest_free(guest);
     close(fds[1]);
 }
@@ -219,6 +265,8 @@ int main(int argc, char **argv)
     g_test_add_func("/failures/send", test_send);
     g_test_add_func("/failures/qtest-answer", test_qtest_answer);
     g_test_add_func("/failures/guest-answer", test_guest_answer);
+    g_test_add_func("/failures/guest-unknown-before",
+                    test_guest_unknown_before);
     g_test_add_func("/failures/start", test_start);
     g_test_add_func("/failures/memory", test_memory);
     g_test_add_func("/failures/socket-cost", test_socket_cost);
