@@ -15,9 +15,16 @@
 #include "bench/parts.h"
 #include "qemu/channel.h"
 #include "qemu/guest.h"
+#include "qemu/migration.h"
 #include "qemu/qmp.h"
 #include "qemu/qtest.h"
 #include "qemu/vm.h"
+#include "tests/qemu/fake-qemu.h"
+
+/* Where nothing is to stall, on a busy host either */
+#define STALL_SECS 60
+/* A user without rights */
+#define NOBODY 65534
 
 static Session *session;
 
@@ -40,6 +47,18 @@ static struct rlimit forbid_files(void)
     none.rlim_cur = 3;
     g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
     return before;
+}
+
+/* How much address space this process has by now, in bytes. */
+static uint64_t own_space(void)
+{
+    g_autofree char *text = NULL;
+    const char *field;
+
+    g_assert_true(g_file_get_contents("/proc/self/status", &text, NULL, NULL));
+    field = strstr(text, "VmSize:");
+    g_assert_nonnull(field);
+    return g_ascii_strtoull(field + strlen("VmSize:"), NULL, 10) * 1024;
 }
 
 static void allow_files(const struct rlimit *before)
@@ -136,6 +155,13 @@ static void test_qtest_answer(void)
     g_assert_false(qtest_out(qtest, 1, 1, 1, &error));
     assert_says(error, "QEMU answered 'FAIL Unknown command' to 'outb 0x1 0x1'"
                 " over qtest");
+    error = NULL;
+    g_assert_false(qtest_out(qtest, 1, 1, 1, &error));
+    assert_says(error, "no answer from QEMU over qtest for 1 seconds");
+    error = NULL;
+    shutdown(fds[1], SHUT_WR);
+    g_assert_false(qtest_out(qtest, 1, 1, 1, &error));
+    assert_says(error, "QEMU closed its qtest connection");
     qtest_free(qtest);
     close(fds[1]);
 }
@@ -213,7 +239,97 @@ static void test_start(void)
 
     g_assert_null(vm_start(session, &config, &error));
     allow_files(&before);
-    assert_says(error, "cannot make a socket: Too many open files");
+    assert_says(error, "cannot start QEMU '/bin/true': cannot make a socket: "
+                "Too many open files");
+}
+
+/* How a QEMU has ended, and who tells why. */
+static void test_end(void)
+{
+    static const struct {
+        const char *script;
+        const char *kernel;     /* what that of the guest has said, or NULL */
+        const char *complaint;
+    } ends[] = {
+        { "kill -SEGV $$", NULL,
+          "QEMU 'trial' was killed by signal 11 (Segmentation fault). It said "
+          "nothing." },
+        { "exit 2", NULL,
+          "QEMU 'trial' ended with status 2. It said nothing." },
+        { "exit 2", "Kernel panic\n", "QEMU 'trial' ended with status 2. The "
+          "kernel of the guest:\nKernel panic" },
+        { "echo no memory >&2; exit 1", "Kernel panic\n",
+          "QEMU 'trial' ended with status 1.\nno memory" },
+    };
+    g_autofree char *qemu = session_path(session, "qemu");
+    VmConfig config = { .name = "trial", .qemu = qemu };
+    g_autofree char *console = vm_console_path(session, &config);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(ends); i++) {
+        g_autofree char *script = g_strconcat("#!/bin/sh\n", ends[i].script,
+                                              "\n", NULL);
+        GError *error = NULL;
+
+        g_assert_true(g_file_set_contents(qemu, script, -1, NULL));
+        g_assert_cmpint(g_chmod(qemu, 0700), ==, 0);
+        if (ends[i].kernel) {
+            g_assert_true(g_file_set_contents(console, ends[i].kernel, -1,
+                                              NULL));
+        }
+        session->stall_secs = STALL_SECS;
+        g_assert_null(vm_start(session, &config, &error));
+        session->stall_secs = 1;
+        assert_says(error, ends[i].complaint);
+        session_forget_failure(session);
+    }
+}
+
+/* What comes of a migration of which QEMU says that, and then maybe more. */
+static void test_migration(void)
+{
+    static const struct {
+        const char *status;
+        const char *more;
+        MigrationMode mode;
+        unsigned stall_secs;
+        const char *complaint;
+    } migrations[] = {
+        { "failed\", \"error-desc\": \"a rat", "", MODE_PLAIN, STALL_SECS,
+          "the migration has failed: a rat" },
+        { "cancelled", "", MODE_PLAIN, STALL_SECS,
+          "the migration has been cancelled: QEMU does not say why" },
+        { "active", "", MODE_PLAIN, 1,
+          "the migration has moved nothing for 1 seconds" },
+        { "completed", "", MODE_PLAIN, 1,
+          "no event RESUME from QEMU for 1 seconds" },
+        { "active", "status=completed; event=RESUME", MODE_POSTCOPY,
+          STALL_SECS,
+          "the migration was over before it could switch to postcopy" },
+    };
+    g_autofree char *qemu = session_path(session, "qemu");
+    VmConfig config = { .name = "trial", .qemu = qemu };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(migrations); i++) {
+        g_autofree char *answers = g_strdup_printf(
+            "*query-migrate*) : ${status:='%s'}\n"
+            "answer='{\"status\": \"'$status'\"}'\n%s ;;",
+            migrations[i].status, migrations[i].more);
+        MigrationStats stats;
+        GError *error = NULL;
+        Vm *vm;
+
+        fake_qemu_write(qemu, answers, NULL);
+        session->stall_secs = STALL_SECS;
+        vm = vm_start(session, &config, &error);
+        g_assert_no_error(error);
+        session->stall_secs = migrations[i].stall_secs;
+        g_assert_false(migration_mode_wait(session, vm, vm,
+                                           migrations[i].mode, &stats,
+                                           &error));
+        assert_says(error, migrations[i].complaint);
+        vm_free(vm);
+    }
+    session->stall_secs = 1;
 }
 
 static void test_memory(void)
@@ -254,6 +370,50 @@ static void test_socket_cost(void)
     assert_says(error, "cannot measure the cost of a socket: socketpair: ");
 }
 
+/* The other process has no room for what is sent. */
+static void test_socket_room(void)
+{
+    const uint64_t bytes = 64 << 20;
+    GError *error = NULL;
+    struct rlimit before;
+    struct rlimit few;
+    double ms;
+
+    g_assert_cmpint(getrlimit(RLIMIT_AS, &before), ==, 0);
+    few = before;
+    few.rlim_cur = own_space() + bytes * 3 / 2;
+    g_assert_cmpint(setrlimit(RLIMIT_AS, &few), ==, 0);
+    g_assert_false(socket_cost(bytes, false, &ms, &error));
+    g_assert_cmpint(setrlimit(RLIMIT_AS, &before), ==, 0);
+    assert_says(error, "cannot measure the cost of a socket: send: ");
+}
+
+/* For root there is no limit, so somebody else has to meet it. */
+static void test_socket_process(void)
+{
+    const struct rlimit none = { 0 };
+    int status;
+    pid_t pid = fork();
+
+    if (!pid) {
+        g_autoptr(GError) error = NULL;
+        double ms;
+
+        if ((!getuid() && setuid(NOBODY)) || setrlimit(RLIMIT_NPROC, &none)) {
+            _exit(2);
+        }
+        _exit(socket_cost(4096, false, &ms, &error) ||
+              !strstr(error->message, "cannot measure the cost of a socket: "
+                      "fork: "));
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    if (status == W_EXITCODE(2, 0)) {
+        g_test_skip("processes cannot be forbidden");
+        return;
+    }
+    g_assert_cmpint(status, ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     int status;
@@ -268,8 +428,12 @@ int main(int argc, char **argv)
     g_test_add_func("/failures/guest-unknown-before",
                     test_guest_unknown_before);
     g_test_add_func("/failures/start", test_start);
+    g_test_add_func("/failures/end", test_end);
+    g_test_add_func("/failures/migration", test_migration);
     g_test_add_func("/failures/memory", test_memory);
     g_test_add_func("/failures/socket-cost", test_socket_cost);
+    g_test_add_func("/failures/socket-room", test_socket_room);
+    g_test_add_func("/failures/socket-process", test_socket_process);
     status = g_test_run();
     session_free(session);
     return status;
