@@ -2,6 +2,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "base/memory.h"
 #include "base/size.h"
 #include "bench/device-bench.h"
+#include "tests/qemu/fake-qemu.h"
 
 #define STALL_SECS 60
 #define MEMORY (256 * SIZE_MIB)
@@ -762,6 +764,132 @@ static void test_full_sink(void)
     g_assert_error(error, SB_ERROR, SB_ERROR_RESOURCE);
 }
 
+/* ---- Errors of a made-up QEMU, which all hosts have ---- */
+
+/* The memory of the guest is at an address, in hexadecimal digits. */
+#define MEMORY_AT(address) \
+    "*x-query-ramblock*) answer='{\"human-readable-text\": " \
+    "\" ram0 a b c d e 0x" address "\"}' ;;\n"
+/* Where a guest would count is what the program begins with, and that stays. */
+#define MEMORY_THERE \
+    "*x-query-ramblock*) read -r range rest < /proc/$$/maps\n" \
+    "hva=$(printf %x $((0x${range%%-*} - 0x7000)))\n" \
+    "answer='{\"human-readable-text\": \" ram0 a b c d e 0x'$hva'\"}' ;;\n"
+#define MIGRATION(members) \
+    "*migrate-incoming*) event=RESUME ;;\n" \
+    "*query-migrate*) answer='{\"status\": " members "}' ;;\n"
+#define SKIPS(members) ", \"skip-balloon\": {\"status\": " members "}"
+
+static void test_fake(void)
+{
+    static const struct {
+        DeviceSeries series;
+        DevicePattern pattern;
+        unsigned stall_secs;
+        const char *answers;
+        const char *numbers;
+        const char *complaint;
+    } fakes[] = {
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS, NULL, NULL,
+          "QEMU does not tell where the memory of the guest is" },
+        { DEVICE_SCALE, DEVICE_WHOLE, STALL_SECS, MEMORY_AT("1"), "0x1",
+          "this QEMU has no balloon device in slot " },
+        { DEVICE_SCALE, DEVICE_WHOLE, STALL_SECS, MEMORY_AT("1"),
+          "0x10021af4 0x0", "the balloon device does not offer MUST_TELL_" },
+        { DEVICE_SCALE, DEVICE_WHOLE, STALL_SECS, MEMORY_AT("1"),
+          "0x10021af4 0x1 0x0", "queue 0 of the balloon device has 0 entries" },
+        { DEVICE_SCALE, DEVICE_WHOLE, STALL_SECS, MEMORY_AT("1"),
+          "0x10021af4 0x1 0x401", "queue 0 of the balloon device has 1025 e" },
+        { DEVICE_SCALE, DEVICE_WHOLE, STALL_SECS, MEMORY_AT("1"),
+          "0x10021af4 0x1 0x80", "cannot write to the memory of the guest in "
+          "QEMU: Input/output error" },
+        { DEVICE_KVM, DEVICE_NONE, STALL_SECS, MEMORY_AT("1"), NULL,
+          "cannot read the memory of the guest in QEMU: Input/output error" },
+        { DEVICE_KVM, DEVICE_NONE, 1, MEMORY_THERE, NULL,
+          "the guest does not run for 1 seconds" },
+        { DEVICE_SCALE, DEVICE_NONE, 1,
+          MEMORY_AT("1") MIGRATION("\"active\""), NULL,
+          "the migration has moved nothing for 1 seconds" },
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS,
+          MEMORY_AT("1") MIGRATION("\"completed\""), NULL,
+          "QEMU has not skipped the balloon: it does not say why" },
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS, MEMORY_AT("1")
+          MIGRATION("\"completed\"" SKIPS("\"disabled\", \"reason\": \"rat\"")),
+          NULL, "QEMU has not skipped the balloon: rat" },
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS, MEMORY_AT("1")
+          MIGRATION("\"completed\"" SKIPS("\"active\", \"skipped-pages\": 7")),
+          NULL, "QEMU has skipped 7 of 16 pages in the balloon" },
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS, MEMORY_AT("1")
+          MIGRATION("\"completed\"" SKIPS("\"active\", \"skipped-pages\": 8")),
+          NULL, "QEMU does not tell what it found unpopulated" },
+        { DEVICE_SCALE, DEVICE_NONE, STALL_SECS, MEMORY_AT("1")
+          MIGRATION("\"completed\"" SKIPS("\"active\", \"skipped-pages\": 8")
+                    ", \"skip-unpopulated\": {}"),
+          NULL, "cannot read what QEMU has traced: " },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(fakes); i++) {
+        g_autoptr(Session) session = new_session(fakes[i].stall_secs);
+        g_autofree char *path = session_path(session, "qemu");
+        const DeviceCase step = {
+            .series = fakes[i].series,
+            .build = DEVICE_BOTH,
+            .pattern = fakes[i].pattern,
+            .memory = MEMORY,
+            .ballooned = 16 * DEVICE_PAGE,
+            .runs = 1,
+        };
+        const DeviceQemus qemus = { path, path, NULL, 0 };
+        const DeviceSink sink = { .func = refuse };
+        g_autoptr(GError) error = NULL;
+
+        fake_qemu_write(path, fakes[i].answers, fakes[i].numbers);
+        g_assert_false(device_run_migration(session, &qemus, &step, &sink,
+                                            &error));
+        g_test_message("%s", error->message);
+        g_assert_nonnull(strstr(error->message, fakes[i].complaint));
+    }
+}
+
+/* The memory of another process is a file, too. */
+static void test_no_files(void)
+{
+    g_autoptr(Session) session = new_session(STALL_SECS);
+    g_autofree char *path = session_path(session, "qemu");
+    const VmConfig config = {
+        .name = "test", .qemu = path, .device_level = true,
+    };
+    g_autoptr(Vm) vm = NULL;
+    g_autoptr(GError) error = NULL;
+    struct rlimit before;
+    struct rlimit none;
+
+    fake_qemu_write(path, MEMORY_AT("1"), NULL);
+    vm = vm_start(session, &config, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &before), ==, 0);
+    none = before;
+    none.rlim_cur = 3;
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+    g_assert_null(device_guest_new(session, vm, MEMORY, &error));
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
+    g_assert_nonnull(strstr(error->message, "cannot open the memory of the "
+                            "guest in QEMU: Too many open files"));
+}
+
+static void test_no_firmware(void)
+{
+    g_autoptr(Session) session = new_session(STALL_SECS);
+    g_autofree char *path = session_path(session, "firmware");
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+    g_assert_null(device_firmware_write(session, &error));
+    g_rmdir(path);
+    g_assert_nonnull(strstr(error->message,
+                            "cannot write the firmware of a guest: "));
+}
+
 static const DevicePages whole = {
     .start = BALLOONED, .runs = 1, .run_pages = BALLOONED / DEVICE_PAGE,
 };
@@ -816,5 +944,8 @@ int main(int argc, char **argv)
     g_test_add_func("/device/error/silent-device", test_silent_device);
     g_test_add_func("/device/error/no-qtest", test_no_qtest);
     g_test_add_func("/device/error/full-sink", test_full_sink);
+    g_test_add_func("/device/error/fake", test_fake);
+    g_test_add_func("/device/error/no-files", test_no_files);
+    g_test_add_func("/device/error/no-firmware", test_no_firmware);
     return g_test_run();
 }
