@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "map/draw.h"
 #include "map/figure.h"
 #include "tests/map/answer.h"
@@ -202,6 +203,28 @@ static void test_png(void)
     check_png(plausible, MEMORY_ROWS);
 }
 
+/* No picture is as high as what there is to be noted of so many blocks. */
+static void test_png_refused(void)
+{
+    g_autofree char *id = g_strnfill(250, 'x');
+    g_autoptr(GString) json = g_string_new("{\"page-size\": 4096,"
+        " \"cell-size\": 4096, \"recorded\": false, \"blocks\": [");
+    g_autoptr(MemoryMap) map = NULL;
+    g_autoptr(GError) error = NULL;
+
+    for (unsigned i = 0; i < 300; i++) {
+        g_string_append_printf(json, "%s{\"id\": \"%s\", \"size\": 4096}",
+                               i ? "," : "", id);
+    }
+    g_string_append(json, "]}");
+    map = map_answer_parse(json->str);
+    g_assert_null(memory_map_png(map, MEMORY_ROWS, NULL, &error));
+    g_assert_error(error, SB_ERROR, SB_ERROR_RESOURCE);
+    g_test_message("%s", error->message);
+    g_assert_true(g_str_has_prefix(error->message,
+                                   "Cairo cannot draw the picture: "));
+}
+
 static void test_text(void)
 {
     g_autoptr(MemoryMap) map = map_answer_parse(MAP_ANSWER_STATES);
@@ -382,6 +405,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory-draw/svg", test_svg);
     g_test_add_func("/memory-draw/svg-embedded", test_svg_embedded);
     g_test_add_func("/memory-draw/png", test_png);
+    g_test_add_func("/memory-draw/png-refused", test_png_refused);
     g_test_add_func("/memory-draw/text", test_text);
     g_test_add_func("/memory-draw/text-hilbert", test_text_hilbert);
     g_test_add_func("/memory-draw/text-colour", test_text_colour);
