@@ -87,7 +87,7 @@ static void test_bad_lines(void)
         { "bench -b anon,ram", "unknown backend 'ram'" },
         { "bench -b ''", "nothing is left to measure" },
         { "bench --mode live", "unknown mode 'live'" },
-        { "bench -m 1X", "1X" },
+        { "bench -m 1X", "'1X' is not a size" },
         { "bench -m 1G -t 1G", "nothing is left to measure" },
         { "bench -m 8G -t 128M", "cannot live in 128 MiB" },
         { "bench --build stock", "unknown build 'stock'" },
@@ -315,7 +315,20 @@ static void test_sink_refused(void)
     g_autoptr(GError) error = NULL;
 
     g_assert_null(bench_sink_open("/proc/none/results", &error));
-    g_assert_nonnull(strstr(error->message, "/proc/none/results"));
+    g_assert_nonnull(strstr(error->message,
+                            "cannot write results to '/proc/none/results': "));
+}
+
+/* What there is no room for is told with the result. */
+static void test_sink_full(void)
+{
+    g_autoptr(BenchSink) sink = bench_sink_open("/dev/full", NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_nonnull(sink);
+    g_assert_false(bench_sink_left_out(sink, "a case", "no memory", &error));
+    g_assert_nonnull(strstr(error->message, "cannot write results to "
+                            "'/dev/full': No space left on device"));
 }
 
 /* Each build measured twice, a little apart. */
@@ -440,6 +453,7 @@ int main(int argc, char **argv)
     g_test_add_func("/bench/limit/ends", test_limit_ends);
     g_test_add_func("/bench/sink/append", test_sink);
     g_test_add_func("/bench/sink/refused", test_sink_refused);
+    g_test_add_func("/bench/sink/full", test_sink_full);
     g_test_add_func("/bench/compare", test_compare);
     g_test_add_func("/bench/kvm-summary", test_kvm_summary);
     g_test_add_func("/bench/socket/cost", test_socket_cost);

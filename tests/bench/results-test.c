@@ -75,11 +75,12 @@ static void test_bad_lines(void)
 
     g_assert_cmpuint(results_lines(results, "migration")->len, ==, 2);
     g_assert_cmpuint(results_warnings(results)->len, ==, 8);
-    assert_warning(results, 0, 2, "no JSON object");
+    assert_warning(results, 0, 2, "left out, it is no JSON object");
     assert_warning(results, 1, 3, "no JSON object");
-    assert_warning(results, 2, 4, "'skip-balloon-bench/2'");
-    assert_warning(results, 3, 5, "absent");
-    assert_warning(results, 4, 6, "kind");
+    assert_warning(results, 2, 4, "left out, its schema is "
+                   "'skip-balloon-bench/2' and not 'skip-balloon-bench/1'");
+    assert_warning(results, 3, 5, "left out, its schema is absent and not '");
+    assert_warning(results, 4, 6, "left out, it does not tell its kind");
     assert_warning(results, 5, 7, "absent");
     assert_warning(results, 6, 8, "no JSON object");
     assert_warning(results, 7, 9, "no JSON object");
@@ -93,7 +94,7 @@ static void test_cut_short(void)
 
     g_assert_cmpuint(results_count(results), ==, 1);
     g_assert_cmpuint(results_warnings(results)->len, ==, 1);
-    assert_warning(results, 0, 2, "cut short");
+    assert_warning(results, 0, 2, "left out, the line is cut short");
 }
 
 /* Only the newline is missing. */
@@ -121,6 +122,8 @@ static void test_missing(void)
 
     g_assert_false(results_load(results, "/nonexistent/x.jsonl", &error));
     g_assert_error(error, SB_ERROR, SB_ERROR_MISSING);
+    g_assert_true(g_str_has_prefix(error->message,
+                                   "the results cannot be read: "));
     g_assert_nonnull(strstr(error->message, "/nonexistent/x.jsonl"));
 }
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
 #include "base/error.h"
 #include "base/size.h"
 #include "bench/run.h"
@@ -76,32 +78,42 @@ static void test_idle(void)
 
 static void test_refused(void)
 {
-    static const char *const lines[] = {
-        "demo --memory lots",
-        "demo --memory 1G --to 1G",
-        "demo --memory 1G --to 2G",
-        "demo --to 32M",
-        "demo --backend paper",
-        "demo --only both",
-        "demo --accel warp",
-        "demo --smp 0",
-        "demo --timeout 0",
-        "demo --capabilities none",
-        "demo --capabilities balloon,unpopulated",
-        "demo --idle --to 1G",
-        "demo --idle -c balloon",
-        "demo --idle -c both",
-        "demo --idle --memory 64M",
-        "demo --to 1M",
-        "demo surplus",
+    static const struct {
+        const char *line;
+        const char *complaint;
+    } refused[] = {
+        { "demo --memory lots", "'lots' is not a size; write one like" },
+        { "demo --memory 99999999T", "the size '99999999T' is too large" },
+        { "demo --memory 1G --to 1G",
+          "--to 1 GiB leaves nothing to take from --memory 1 GiB" },
+        { "demo --memory 1G --to 2G",
+          "--to 2 GiB leaves nothing to take from --memory 1 GiB" },
+        { "demo --to 32M", "a guest of 8 GiB cannot live in 32 MiB, it needs" },
+        { "demo --to 32M", "ask for a larger --to" },
+        { "demo --to 1M", "a guest of 8 GiB cannot live in 1 MiB" },
+        { "demo --backend paper", "unknown backend 'paper'; there are anon" },
+        { "demo --only both", "--only takes 'off' or 'on', not 'both'" },
+        { "demo --accel warp", "--accel takes 'tcg' or 'kvm', not 'warp'" },
+        { "demo --smp 0", "--smp takes a number from 1 to 64" },
+        { "demo --smp 65", "--smp takes a number from 1 to 64" },
+        { "demo --timeout 0", "--timeout takes a number of seconds, at least" },
+        { "demo --capabilities none", "or 'both', not 'none'" },
+        { "demo --capabilities balloon,unpopulated",
+          "or 'both', not 'balloon,unpopulated'" },
+        { "demo --idle --to 1G", "which leaves no meaning to --to" },
+        { "demo --idle -c balloon", "no --capabilities but 'unpopulated'" },
+        { "demo --idle -c both", "no --capabilities but 'unpopulated'" },
+        { "demo --idle --memory 64M", "ask for a larger --memory" },
+        { "demo surplus", "unexpected argument 'surplus'" },
     };
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+    for (unsigned i = 0; i < G_N_ELEMENTS(refused); i++) {
         g_autoptr(GError) error = NULL;
 
-        g_test_message("%s", lines[i]);
-        g_assert_null(parse(lines[i], &error));
+        g_assert_null(parse(refused[i].line, &error));
         g_assert_error(error, SB_ERROR, SB_ERROR_USAGE);
+        g_test_message("%s: %s", refused[i].line, error->message);
+        g_assert_nonnull(strstr(error->message, refused[i].complaint));
     }
 }
 

@@ -60,7 +60,7 @@ static void test_usage(void)
 
     report_call((const char *const[]) { NULL }, NULL, &none);
     g_assert_cmpint(none.status, ==, 2);
-    assert_has(none.err, "file of results");
+    assert_has(none.err, "name at least one file of results, as 'skip-ball");
     report_call((const char *const[]) { "--nonsense", NULL }, NULL, &unknown);
     g_assert_cmpint(unknown.status, ==, 2);
 }
@@ -72,6 +72,7 @@ static void test_missing_file(void)
     report_call((const char *const[]) { "/nonexistent/r.jsonl", NULL }, NULL,
                 &run);
     g_assert_cmpint(run.status, ==, 1);
+    assert_has(run.err, "the results cannot be read: ");
     assert_has(run.err, "/nonexistent/r.jsonl");
 }
 
@@ -79,14 +80,21 @@ static void test_empty(void)
 {
     g_auto(ReportRun) run = report_run("", NULL);
     g_auto(ReportRun) bad = report_run("{}\nx\n", NULL);
+    g_auto(ReportRun) both = { 0 };
 
     g_assert_cmpint(run.status, ==, 1);
     assert_has(run.err, "there are no results in");
     g_assert_null(run.html);
     g_assert_cmpint(bad.status, ==, 1);
+    assert_has(bad.err, "report: warning: ");
     assert_has(bad.err, "results.jsonl:1: ");
     assert_has(bad.err, "results.jsonl:2: ");
     g_assert_null(bad.html);
+    report_call((const char *const[]) {
+        run.results, bad.results, "-o", run.page, NULL
+    }, NULL, &both);
+    g_assert_cmpint(both.status, ==, 1);
+    assert_has(both.err, "' and the others; 'skip-balloon bench' writes");
 }
 
 /* A report that lacks its charts is none. */
@@ -137,7 +145,7 @@ static void test_cannot_write(void)
         run.results, "-o", "/nonexistent/page.html", NULL
     }, NULL, &failed);
     g_assert_cmpint(failed.status, ==, 1);
-    assert_has(failed.err, "/nonexistent/page.html");
+    assert_has(failed.err, "cannot write '/nonexistent/page.html': ");
 }
 
 static char *read_and_remove(const char *dir, const char *name)
@@ -245,7 +253,30 @@ static void test_no_pictures(void)
         first.results, "-o", first.page, "--pictures", first.dir, NULL
     }, NULL, &run);
     g_assert_cmpint(run.status, ==, 1);
-    assert_has(run.err, "no guest was measured");
+    assert_has(run.err, "there are no pictures to draw: no guest was measur");
+}
+
+static void test_pictures_refused(void)
+{
+    g_auto(ReportRun) first = { 0 };
+    g_auto(ReportRun) no_folder = { 0 };
+    g_auto(ReportRun) no_file = { 0 };
+
+    if (!has_gnuplot()) {
+        return;
+    }
+    first = report_run(MIGRATION("unmodified", "4000", "")
+                       MIGRATION("both", "200", ""), NULL);
+    report_call((const char *const[]) {
+        first.results, "-o", first.page, "--pictures", "/proc/none", NULL
+    }, NULL, &no_folder);
+    g_assert_cmpint(no_folder.status, ==, 1);
+    assert_has(no_folder.err, "cannot make the directory '/proc/none': ");
+    report_call((const char *const[]) {
+        first.results, "-o", first.page, "--pictures", "/proc", NULL
+    }, NULL, &no_file);
+    g_assert_cmpint(no_file.status, ==, 1);
+    assert_has(no_file.err, "cannot write '/proc/time.svg': ");
 }
 
 /* Nothing is there that was not measured. */
@@ -437,6 +468,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/report/pictures", test_pictures);
     g_test_add_func("/report/no-pictures", test_no_pictures);
+    g_test_add_func("/report/pictures-refused", test_pictures_refused);
     g_test_add_func("/report/usage", test_usage);
     g_test_add_func("/report/missing-file", test_missing_file);
     g_test_add_func("/report/empty", test_empty);
