@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/commands/run.h"
+#include "tests/qemu/fake-qemu.h"
 
 /* For the guest to have begun to fill its memory. */
 #define BOOT_MS 2500
@@ -39,7 +40,7 @@ static GPtrArray *command_line(const char *const *args)
     return argv;
 }
 
-static GSubprocess *spawn(const char *const *args)
+static GSubprocess *spawn_in(const char *tmp, const char *const *args)
 {
     g_autoptr(GPtrArray) argv = command_line(args);
     g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
@@ -47,11 +48,16 @@ static GSubprocess *spawn(const char *const *args)
     g_autoptr(GError) error = NULL;
     GSubprocess *process;
 
-    g_subprocess_launcher_setenv(launcher, "TMPDIR", tmp_dir, TRUE);
+    g_subprocess_launcher_setenv(launcher, "TMPDIR", tmp, TRUE);
     process = g_subprocess_launcher_spawnv(
         launcher, (const char *const *)argv->pdata, &error);
     g_assert_no_error(error);
     return process;
+}
+
+static GSubprocess *spawn(const char *const *args)
+{
+    return spawn_in(tmp_dir, args);
 }
 
 static void run(const char *const *args, Outcome *outcome)
@@ -169,10 +175,10 @@ static void test_usage(void)
         "demo", "--idle", "--capabilities", "balloon", NULL
     };
 
-    assert_usage(unknown_option, "--fly");
-    assert_usage(unknown_command, "fly");
+    assert_usage(unknown_option, "there is no option '--fly'");
+    assert_usage(unknown_command, "there is no command 'fly'");
     assert_usage(demo_option, "--fly");
-    assert_usage(size, "'big'");
+    assert_usage(size, "'big' is not a size; write one like 512M");
     assert_usage(large, "the size '99999999T' is too large");
     assert_usage(only, "--only takes 'off' or 'on', not 'both'");
     assert_usage(accel, "--accel takes 'tcg' or 'kvm', not 'xen'");
@@ -184,23 +190,78 @@ static void test_usage(void)
     assert_usage(idle_set, "no --capabilities but 'unpopulated'");
 }
 
-static void test_no_kernel(void)
+/* What is not there */
+#define NOWHERE "/nonexistent/file"
+
+static void test_no_guest(void)
 {
-    static const char *const args[] = {
-        "demo", "--kernel", "/nonexistent/vmlinuz", NULL
+    static const char *const kernel[] = { "demo", "--kernel", NOWHERE, NULL };
+    static const char *const initrd[] = {
+        "demo", "--kernel", "/dev/null", "--initrd", NOWHERE, NULL
     };
 
-    assert_failure(args, "/nonexistent/vmlinuz", "make guest");
+    assert_failure(kernel, "cannot read the kernel of the guest '" NOWHERE
+                   "': ", "run 'make guest' or name one with --kernel");
+    assert_failure(initrd, "cannot read the initial RAM disk of the guest '"
+                   NOWHERE "': ", "'make guest' or name one with --initrd");
 }
+
+#define TOO_LARGE(backend) \
+    "demo", "--memory", "1000T", "--to", "999T", "--kernel", "/dev/null", \
+    "--initrd", "/dev/null", "--backend", backend, NULL
 
 static void test_too_large(void)
 {
-    static const char *const args[] = {
-        "demo", "--memory", "1000T", "--to", "999T", "--kernel", "/dev/null",
-        "--initrd", "/dev/null", NULL
+    static const char *const anon[] = { TOO_LARGE("anon") };
+    static const char *const memfd[] = { TOO_LARGE("memfd") };
+    static const char *const huge[] = { TOO_LARGE("hugetlb") };
+
+    assert_failure(anon, "this host has", "less --memory\n");
+    assert_failure(memfd, "this host has", "or for --backend anon\n");
+    assert_failure(huge, "two guests need 1048576000 huge pages of 2 MiB, ",
+                   "run 'sysctl vm.nr_hugepages=1048576000' as root");
+}
+
+/* Where a run keeps what it needs, and what is to be kept. */
+static void test_no_directory(void)
+{
+    static const char *const logs[] = {
+        "demo", "--keep-logs", "/proc/none", NULL
+    };
+    static const char *const plain[] = { "demo", NULL };
+    g_autofree char *lengthy = g_strnfill(65, '/');
+    const struct {
+        const char *tmp;
+        const char *complaint;
+    } bad[] = {
+        { lengthy, "//' is too long for sockets in it; set TMPDIR to a sho" },
+        { "/proc/none", "cannot make a directory, TMPDIR says where: " },
     };
 
-    assert_failure(args, "this host has", "less --memory");
+    assert_failure(logs, "cannot make the directory '/proc/none': ", "No such");
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GSubprocess) process = spawn_in(bad[i].tmp, plain);
+        g_auto(Outcome) outcome = { 0 };
+
+        command_run_finish(process, &outcome);
+        g_assert_cmpint(outcome.status, ==, 1);
+        assert_contains(outcome.err, bad[i].complaint);
+    }
+}
+
+/* Results that tell of where they come from, and of nothing else. */
+static void test_nothing_to_compare(void)
+{
+    static const char line[] =
+        "{\"schema\":\"skip-balloon-bench/1\",\"kind\":\"environment\"}\n";
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("results-XXXXXX", &path, NULL);
+    const char *args[] = { "bench", "--compare", path, path, NULL };
+
+    close(fd);
+    g_assert_true(g_file_set_contents(path, line, -1, NULL));
+    assert_failure(args, "nothing was measured in both '", path);
+    unlink(path);
 }
 
 /* Files that are there, and a QEMU to be found wanting. */
@@ -283,13 +344,23 @@ static char *make_old_qemu(void)
 static void test_old_qemu(void)
 {
     g_autofree char *path = make_old_qemu();
-    const char *args[] = { "demo", "-c", "both", SMALL, "--kernel",
+    g_autofree char *out = g_dir_make_tmp("program-test-XXXXXX", NULL);
+    g_autofree char *results = g_build_filename(out, "results.jsonl", NULL);
+    const char *demo[] = { "demo", "-c", "both", SMALL, "--kernel",
                            "/dev/null", "--initrd", "/dev/null", "--qemu",
                            path, NULL };
+    const char *bench[] = { "bench", "--only", "guest", "--kernel",
+                            "/dev/null", "--initrd", "/dev/null", "--qemu",
+                            path, "--output", out, NULL };
 
-    assert_failure(args, "does not know the migration capability "
-                   "skip-unpopulated", "make qemu");
+    assert_failure(demo, "does not know the migration capability "
+                   "skip-unpopulated; build one", "name an unmodified QEMU "
+                   "with --stock only\n");
+    assert_failure(bench, "does not know the migration capability "
+                   "skip-unpopulated; build one", "name it with --qemu\n");
     unlink(path);
+    unlink(results);
+    g_assert_cmpint(rmdir(out), ==, 0);
 }
 
 /* What is to be unmodified, and is not. */
@@ -302,6 +373,37 @@ static void test_no_stock(void)
 
     assert_failure(args, "' has skip-balloon itself", "make qemu-stock");
     unlink(path);
+}
+
+/* Which run it was that failed, here because there is no guest. */
+static void test_mute_guest(void)
+{
+    static const char answers[] =
+        "*query-migrate-capabilities*) answer='["
+        "{\"capability\": \"skip-balloon\"}, "
+        "{\"capability\": \"skip-unpopulated\"}]' ;;\n"
+        "*query-version*) answer='{\"qemu\": "
+        "{\"major\": 1, \"minor\": 2, \"micro\": 3}}' ;;";
+    g_autofree char *path = make_qemu("");
+    g_autofree char *out = g_dir_make_tmp("program-test-XXXXXX", NULL);
+    g_autofree char *results = g_build_filename(out, "results.jsonl", NULL);
+    const char *demo[] = { "demo", SMALL, "--only", "off", "--kernel",
+                           "/dev/null", "--initrd", "/dev/null", "--qemu",
+                           path, "--timeout", "2", NULL };
+    const char *bench[] = { "bench", "--only", "guest", "-m", "512M", "-t",
+                            "256M", "--build", "both", "--kernel",
+                            "/dev/null", "--initrd", "/dev/null", "--qemu",
+                            path, "--stock", path, "--output", out,
+                            "--timeout", "2", NULL };
+
+    fake_qemu_write(path, answers, NULL);
+    assert_failure(demo, "demo: with skip-balloon off: the guest has said "
+                   "nothing for 2 seconds", "--timeout");
+    assert_failure(bench, "bench: anon/512M/256M/plain both: the guest has "
+                   "said nothing for 2 seconds", "--timeout");
+    unlink(path);
+    unlink(results);
+    g_assert_cmpint(rmdir(out), ==, 0);
 }
 
 /* The options that name the QEMUs and the guest, or NULL and a skipped test. */
@@ -497,7 +599,9 @@ int main(int argc, char **argv)
     g_test_add_func("/program/help-fits", test_help_fits);
     g_test_add_func("/program/version", test_version);
     g_test_add_func("/program/usage", test_usage);
-    g_test_add_func("/program/no-kernel", test_no_kernel);
+    g_test_add_func("/program/no-guest", test_no_guest);
+    g_test_add_func("/program/no-directory", test_no_directory);
+    g_test_add_func("/program/nothing-to-compare", test_nothing_to_compare);
     g_test_add_func("/program/too-large", test_too_large);
     g_test_add_func("/program/no-qemu", test_no_qemu);
     g_test_add_func("/program/silent-qemu", test_silent_qemu);
@@ -506,6 +610,7 @@ int main(int argc, char **argv)
     g_test_add_func("/program/mute-qemu", test_mute_qemu);
     g_test_add_func("/program/old-qemu", test_old_qemu);
     g_test_add_func("/program/no-stock", test_no_stock);
+    g_test_add_func("/program/mute-guest", test_mute_guest);
     g_test_add_func("/program/interrupt", test_interrupt);
     g_test_add_func("/program/terminate", test_terminate);
     g_test_add_func("/program/json", test_json);

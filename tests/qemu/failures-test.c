@@ -349,6 +349,9 @@ static void test_memory(void)
                                               &error));
     assert_says(error, "cannot measure the memory of a QEMU: no 'RssAnon:' "
                 "in /proc/");
+    error = NULL;
+    g_assert_false(memory_of_process(pid, &private, &error));
+    assert_says(error, "cannot measure the memory of a QEMU: ");
     waitpid(pid, NULL, 0);
     error = NULL;
     g_assert_false(memory_warm(1ULL << 60, &error));
