@@ -201,9 +201,9 @@ static bool take_record(JsonObject *record, void *opaque, GError **error)
         g_strdup(json_object_get_string_member(record, "kind"));
 
     if (!strcmp(kind, "left-out")) {
-        fprintf(stderr, "left out: %s: %s\n",
-                json_object_get_string_member(record, "case"),
-                json_object_get_string_member(record, "reason"));
+        return bench_sink_left_out(
+            bench->sink, json_object_get_string_member(record, "case"),
+            json_object_get_string_member(record, "reason"), error);
     }
     return bench_sink_write(bench->sink, kind, json_object_ref(record),
                             error);

@@ -215,7 +215,6 @@ static bool leave_out(const GuestBench *bench, GuestCase *guest,
     if (known) {
         return true;
     }
-    fprintf(stderr, "left out: %s: %s\n", what, reason);
     return bench_sink_left_out(bench->sink, what, reason, error);
 }
 

@@ -95,6 +95,7 @@ bool bench_sink_left_out(BenchSink *sink, const char *what,
 {
     JsonObject *result = json_object_new();
 
+    fprintf(stderr, "left out: %s: %s\n", what, reason);
     json_object_set_string_member(result, "case", what);
     json_object_set_string_member(result, "reason", reason);
     return bench_sink_write(sink, "left-out", result, error);

@@ -37,7 +37,8 @@ bool bench_sink_write(BenchSink *sink, const char *kind, JsonObject *result,
                       GError **error);
 
 /**
- * bench_sink_left_out: append that something was not measured.
+ * bench_sink_left_out: append that something was not measured, and tell it on
+ * standard error.
  * @sink: the sink
  * @what: the case
  * @reason: why

@@ -375,15 +375,46 @@ static void test_no_stock(void)
     unlink(path);
 }
 
+/* What one says that knows both. */
+static const char knows_both[] =
+    "*query-migrate-capabilities*) answer='["
+    "{\"capability\": \"skip-balloon\"}, "
+    "{\"capability\": \"skip-unpopulated\"}]' ;;\n"
+    "*query-version*) answer='{\"qemu\": "
+    "{\"major\": 1, \"minor\": 2, \"micro\": 3}}' ;;";
+
+/* What no machine has room for is named, and no failure. */
+static void test_left_out(void)
+{
+    g_autofree char *path = make_qemu("");
+    g_autofree char *out = g_dir_make_tmp("program-test-XXXXXX", NULL);
+    g_autofree char *results = g_build_filename(out, "results.jsonl", NULL);
+    g_autofree char *report = g_build_filename(out, "report.html", NULL);
+    const char *args[] = { "bench", "--only", "guest", "-b", "anon,hugetlb",
+                           "-m", "900T", "-t", "800T", "--build", "both",
+                           "--kernel", "/dev/null", "--initrd", "/dev/null",
+                           "--qemu", path, "--stock", path, "--output", out,
+                           NULL };
+    g_auto(Outcome) outcome = { 0 };
+
+    fake_qemu_write(path, knows_both, NULL);
+    run(args, &outcome);
+    g_assert_cmpint(outcome.status, ==, 0);
+    assert_contains(outcome.err,
+                    "left out: anon/921600G/819200G/plain both: needs ");
+    assert_contains(outcome.err, " of memory, the machine has ");
+    assert_contains(outcome.err,
+                    "left out: hugetlb/921600G/819200G/plain both: needs "
+                    "943718400 huge pages of 2 MiB, ");
+    unlink(path);
+    unlink(results);
+    unlink(report);
+    g_assert_cmpint(rmdir(out), ==, 0);
+}
+
 /* Which run it was that failed, here because there is no guest. */
 static void test_mute_guest(void)
 {
-    static const char answers[] =
-        "*query-migrate-capabilities*) answer='["
-        "{\"capability\": \"skip-balloon\"}, "
-        "{\"capability\": \"skip-unpopulated\"}]' ;;\n"
-        "*query-version*) answer='{\"qemu\": "
-        "{\"major\": 1, \"minor\": 2, \"micro\": 3}}' ;;";
     g_autofree char *path = make_qemu("");
     g_autofree char *out = g_dir_make_tmp("program-test-XXXXXX", NULL);
     g_autofree char *results = g_build_filename(out, "results.jsonl", NULL);
@@ -396,7 +427,7 @@ static void test_mute_guest(void)
                             path, "--stock", path, "--output", out,
                             "--timeout", "2", NULL };
 
-    fake_qemu_write(path, answers, NULL);
+    fake_qemu_write(path, knows_both, NULL);
     assert_failure(demo, "demo: with skip-balloon off: the guest has said "
                    "nothing for 2 seconds", "--timeout");
     assert_failure(bench, "bench: anon/512M/256M/plain both: the guest has "
@@ -610,6 +641,7 @@ int main(int argc, char **argv)
     g_test_add_func("/program/mute-qemu", test_mute_qemu);
     g_test_add_func("/program/old-qemu", test_old_qemu);
     g_test_add_func("/program/no-stock", test_no_stock);
+    g_test_add_func("/program/left-out", test_left_out);
     g_test_add_func("/program/mute-guest", test_mute_guest);
     g_test_add_func("/program/interrupt", test_interrupt);
     g_test_add_func("/program/terminate", test_terminate);
