@@ -215,7 +215,9 @@ static void test_old_qemu(void)
 {
     check_server(FAKE_QMP_GREETING, "\"error\": {\"class\": "
                  "\"CommandNotFound\", \"desc\": \"The command "
-                 "query-migration-map has not been found\"}", "'make qemu'");
+                 "query-migration-map has not been found\"}",
+                 "': this QEMU does not know query-migration-map; it takes "
+                 "one that 'make qemu' builds\n");
 }
 
 static void test_refusal(void)

@@ -282,6 +282,7 @@ static void test_set_up_next(void)
 static void test_stays(void)
 {
     g_auto(Trial) paused = { 0 };
+    g_auto(Trial) deaf = { 0 };
     g_auto(Trial) late = { 0 };
 
     status_replies_reset(true, false);
@@ -295,6 +296,9 @@ static void test_stays(void)
     assert_failed(&late, "the migration has not completed after 1 second; the "
                   "guest runs at the source, domain 'vm'\n");
     assert_no(late.told, "\"state\":false");
+    try(&deaf, "deaf", OPTIONS(NULL));
+    assert_failed(&deaf, "a rat; the guest runs at the source, domain 'vm'; "
+                  "the libvirt of the destination does not answer\n");
 }
 
 static void interrupt(const char *way, const char *option, Outcome *outcome)

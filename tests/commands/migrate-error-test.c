@@ -459,6 +459,12 @@ static void test_postcopy(void)
         LEFT, ONCE(MIGRATION("active")),
         { "migrate-start-postcopy", NULL, DONE, NULL }, { 0 }
     };
+    static const FakeReply torn[] = {
+        { "query-migrate", NULL, RETURN("{\"status\": \"postcopy-paused\", "
+          "\"error-desc\": \"a rat\"}"), "migrate-start-postcopy" },
+        LEFT, ONCE(MIGRATION("active")),
+        { "migrate-start-postcopy", NULL, DONE, NULL }, { 0 }
+    };
     static const FakeReply dead[] = {
         GONE("query-migrate", "migrate-start-postcopy"),
         LEFT, ONCE(MIGRATION("active")),
@@ -471,6 +477,7 @@ static void test_postcopy(void)
     };
     static const char *const option[] = { "--postcopy-after=0", NULL };
     g_auto(Trial) lost = { 0 };
+    g_auto(Trial) why = { 0 };
     g_auto(Trial) ended = { 0 };
     g_auto(Trial) both = { 0 };
 
@@ -480,6 +487,9 @@ static void test_postcopy(void)
     assert_contains(lost.outcome.err, "and recover: migrate-recover with a ");
     assert_contains(lost.source, "{\"capability\":\"postcopy-ram\","
                     "\"state\":true}");
+    try(&why, torn, there, option);
+    assert_failed(&why, "the connection was lost after postcopy had begun: a "
+                  "rat; the guest runs at the destination, '");
     try(&ended, dead, there, option);
     assert_failed(&ended, "QEMU closed its QMP connection; the guest runs at "
                   "the destination, '");

@@ -129,7 +129,8 @@ int virGetLastErrorCode(void)
 {
     int (*real)(void) = dlsym(RTLD_NEXT, "virGetLastErrorCode");
 
-    return mode_is("no-state") ? VIR_ERR_RPC : real();
+    return mode_is("no-state") || (mode_is("deaf") && why) ? VIR_ERR_RPC :
+           real();
 }
 
 char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags)
@@ -237,6 +238,9 @@ static int migrate(virDomainPtr domain, unsigned int flags)
     }
     if (mode_is("paused") || mode_is("interrupted")) {
         virDomainSuspend(domain);
+        return fail("a rat");
+    }
+    if (mode_is("deaf")) {
         return fail("a rat");
     }
     if (mode_is("ends")) {
