@@ -1015,16 +1015,26 @@ static uint64_t count_parts(RAMBlock *rb, const unsigned long *given)
     return pages;
 }
 
-/* Pages that are in the map and registered */
+/*
+ * Pages that are in the map and registered.  Of huge pages it may be more that
+ * is registered, see remove_range(); those of which a part left the map do not
+ * count.
+ */
 static uint64_t count_enforced(const EnforceBlock *block,
                                const unsigned long *given)
 {
-    uint64_t pages = 0, end = 0;
+    uint64_t unit = unit_of(block->rb), pages = 0, end = 0, n;
     PageRun run;
 
     while (page_run_next(block->armed, end, block->size, &run)) {
-        pages += page_run_count(given, run.start, run.end);
         end = run.end;
+        if (unit == 1) {
+            pages += page_run_count(given, run.start, run.end);
+        }
+        for (; unit > 1 && run.start < run.end; run.start += unit) {
+            n = page_run_count(given, run.start, run.start + unit);
+            pages += n == unit ? n : 0;
+        }
     }
     return pages;
 }
