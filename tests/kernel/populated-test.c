@@ -17,11 +17,12 @@
 #define SWAP_BYTES (64 << 20)
 
 /*
- * How much has to happen in each case, so that both kernels together make 2000
- * of it; another number can be asked for.  The others are as in kernel-init.c.
+ * How much has to happen in each case, so that both kernels together make 1000
+ * of it, and 2000 moves where nothing else happens; another number can be asked
+ * for.  The others are as in kernel-init.c.
  */
 #define GOAL_VARIABLE "SB_KERNEL_GOAL"
-#define GOAL 1000
+#define GOAL 500
 #define GOAL_IN (goal / 4)
 #define GOAL_COLLAPSES (goal / 4)
 #define GOAL_TOGETHER (goal / 10)
