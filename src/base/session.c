@@ -193,7 +193,6 @@ bool session_stalled(const Session *session, Stall *stall, uint64_t value,
 }
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-static guint watches[G_N_ELEMENTS(signals)];
 static int first_signal;
 static Session *watched;
 
@@ -210,17 +209,8 @@ void interrupt_watch(Session *session)
 {
     watched = session;
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
-        watches[i] = g_unix_signal_add(signals[i], on_signal,
-                                       (gpointer)&signals[i]);
+        g_unix_signal_add(signals[i], on_signal, (gpointer)&signals[i]);
     }
-}
-
-void interrupt_unwatch(void)
-{
-    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
-        g_source_remove(watches[i]);
-    }
-    watched = NULL;
 }
 
 int interrupt_signal(void)

@@ -119,15 +119,11 @@ bool session_stalled(const Session *session, Stall *stall, uint64_t value,
 
 /**
  * interrupt_watch: from now on SIGINT, SIGTERM and SIGHUP cancel a session
- * instead of killing the process.
- * @session: the session; has to outlive the watching
+ * instead of killing the process, which tells in the end what it has to tell,
+ * however many come.
+ * @session: the session; has to outlive the last run of the main loop
  */
 void interrupt_watch(Session *session);
-
-/**
- * interrupt_unwatch: the signals are as they were.
- */
-void interrupt_unwatch(void);
 
 /**
  * interrupt_signal: the signal that came first, 0 if none came.

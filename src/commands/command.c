@@ -104,7 +104,6 @@ int command_work(const CommandSetup *setup, CommandWork *work, void *opaque,
     }
     interrupt_watch(session);
     done = work(session, opaque, error);
-    interrupt_unwatch();
     return done ? EXIT_OK : EXIT_FAILED;
 }
 
