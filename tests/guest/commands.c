@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static JsonObject *parse(GError **error, const char *format, va_list values)
@@ -151,4 +152,18 @@ bool command_snapshot(Session *session, Vm *vm, const char *command,
                    "{ \"job-id\": \"snapshot\", \"tag\": \"%s\","
                    " \"vmstate\": \"image\", \"devices\": [ \"image\" ] }",
                    tag);
+}
+
+bool command_guest(Vm *vm, const char *command, uint64_t *number,
+                   GError **error, const char *format)
+{
+    g_autofree char *answer = guest_command(vm_guest(vm), command, error);
+
+    if (!answer) {
+        return false;
+    }
+    g_test_message("%s", answer);
+    FAIL_UNLESS(sscanf(answer, format, number) == 1, "the guest says '%s'",
+                answer);
+    return true;
 }

@@ -4,7 +4,7 @@
 
 #include "harness.h"
 
-/* QMP commands that several tests give. */
+/* Commands that several tests give, by QMP but for the last. */
 
 /**
  * command_do: execute a QMP command that returns nothing of interest.
@@ -83,5 +83,16 @@ bool command_close_image(Vm *vm, GError **error);
  */
 bool command_snapshot(Session *session, Vm *vm, const char *command,
                       const char *tag, GError **error);
+
+/**
+ * command_guest: give the guest a command, and take a number of its answer.
+ * @vm: the VM
+ * @command: as for guest_command()
+ * @number: where to put it
+ * @error: set as by guest_command(), or if the answer is another one
+ * @format: the answer as for scanf(), with G_GUINT64_FORMAT for the number
+ */
+bool command_guest(Vm *vm, const char *command, uint64_t *number,
+                   GError **error, const char *format);
 
 #endif /* SKIP_BALLOON_TEST_COMMANDS_H */

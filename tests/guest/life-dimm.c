@@ -7,7 +7,6 @@
 #include "commands.h"
 #include "life.h"
 
-#include <stdio.h>
 
 /* One block of memory, as small guests have it */
 #define DIMM (128 * SIZE_MIB)
@@ -55,25 +54,10 @@ static void have_plugged(Life *life)
                                           ",memdev=" BLOCK));
 }
 
-static bool guest_number(Life *life, const char *command, const char *format,
-                         uint64_t *number, GError **error)
-{
-    g_autofree char *answer = guest_command(vm_guest(life->vm), command,
-                                            error);
-
-    if (!answer) {
-        return false;
-    }
-    g_test_message("%s", answer);
-    FAIL_UNLESS(sscanf(answer, format, number) == 1, "the guest says '%s'",
-                answer);
-    return true;
-}
-
 static bool guest_total(Life *life, uint64_t *bytes, GError **error)
 {
-    if (!guest_number(life, "mem", "SB MEM total=%" G_GUINT64_FORMAT, bytes,
-                      error)) {
+    if (!command_guest(life->vm, "mem", bytes, error,
+                       "SB MEM total=%" G_GUINT64_FORMAT)) {
         return false;
     }
     *bytes *= SIZE_KIB;
@@ -104,8 +88,8 @@ static bool wait_plugged(Life *life, uint64_t before, GError **error)
 static bool in_dimm(Life *life, uint64_t *pages, uint64_t *map,
                     GError **error)
 {
-    return guest_number(life, "plugged",
-                        "SB PLUGGED pages=%" G_GUINT64_FORMAT, pages, error) &&
+    return command_guest(life->vm, "plugged", pages, error,
+                         "SB PLUGGED pages=%" G_GUINT64_FORMAT) &&
            life_map_bytes(life->vm, BLOCK, map, error);
 }
 

@@ -12,8 +12,8 @@
 
 #define TAKEN_SHARE 0.5
 /*
- * A guest of that size has some 270 MiB available, of which each step takes 64.
- * It is under its reserve of 64 MiB once it has only half of that left.
+ * A guest of 512 MiB has some 270 MiB available, of which each step takes 64.
+ * Its reserve is 64 MiB, so with half of that it is under it.
  */
 #define PRESSURE_MEMORY (512 * SIZE_MIB)
 #define PRESSURE_WORKSET (128 * SIZE_MIB)
@@ -198,25 +198,15 @@ static bool poll_statistics(Vm *vm, unsigned secs, GError **error)
                       secs);
 }
 
-static bool guest_available(Vm *vm, unsigned *kib, GError **error)
-{
-    g_autofree char *answer = guest_command(vm_guest(vm), "mem", error);
-
-    if (!answer) {
-        return false;
-    }
-    FAIL_UNLESS(sscanf(answer, "SB MEM total=%*u free=%*u available=%u",
-                       kib) == 1, "the guest says '%s'", answer);
-    return true;
-}
-
 /* Half of what the guest has left, again and again; the balloon takes, too. */
 static bool fill(Vm *vm, GError **error)
 {
-    unsigned kib;
+    uint64_t kib;
 
-    while (guest_available(vm, &kib, error)) {
-        g_autofree char *command = g_strdup_printf("fill %u", kib / 2048);
+    while (command_guest(vm, "mem", &kib, error, "SB MEM total=%*u free=%*u "
+                         "available=%" G_GUINT64_FORMAT)) {
+        g_autofree char *command = g_strdup_printf(
+            "fill %" G_GUINT64_FORMAT, kib / 2 * SIZE_KIB / SIZE_MIB);
         g_autofree char *answer = NULL;
 
         if (kib < PRESSURE_KIB) {
@@ -231,9 +221,9 @@ static bool fill(Vm *vm, GError **error)
 }
 
 /*
- * As soon as the balloon moves. The statistics stand still until there is next
- * to nothing left, such that the program sees nothing between, which might be
- * just where it ends.
+ * The guest needs its memory as soon as the balloon moves. Until it has next to
+ * nothing left nobody polls its statistics: of a guest with one to one and a
+ * half reserves the program would say that it has been shrunk.
  */
 static bool press(Bench *bench, Vm *vm, const Run *run, GError **error)
 {
