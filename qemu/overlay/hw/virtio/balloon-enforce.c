@@ -55,6 +55,7 @@
 #include "migration/misc.h"
 #include "migration/options.h"
 #include "migration/skip/control.h"
+#include "migration/skip/populated.h"
 #include "migration/skip/trace.h"
 #include "standard-headers/linux/virtio_balloon.h"
 #include "system/runstate.h"
@@ -82,9 +83,9 @@
 
 /*
  * Each run may take two mappings of the process more, of which the kernel
- * allows vm.max_map_count; a third of them is for runs, or for what is left of
- * them in huge pages.  And to register a run takes 3 us, for which the guest
- * waits when it is started.
+ * allows vm.max_map_count; a third of them is for runs.  Mappings of huge pages
+ * never merge again, so there runs of the past count as well.  And to register
+ * a run takes 3 us, for which the guest waits when it is started.
  */
 #define MAPPINGS_PATH "/proc/sys/vm/max_map_count"
 #define MAPPINGS_PER_RUN 2
@@ -98,7 +99,6 @@ typedef struct EnforceBlock {
     uint64_t size;
     /* In huge pages: where a mapping begins, or did.  See reserve_cuts() */
     unsigned long *cuts;
-    uint64_t n_cuts;
     /* See prepare_memory() */
     bool prepared;
     /* The kernel cannot do it for memory of this kind */
@@ -337,14 +337,6 @@ static bool place_ahead(BalloonEnforce *e, const RAMBlock *rb, uint64_t start)
     return true;
 }
 
-static bool is_resident(uint64_t addr)
-{
-    unsigned char resident;
-
-    return !mincore((void *)(uintptr_t)addr, qemu_real_host_page_size(),
-                    &resident) && (resident & 1);
-}
-
 /*
  * Let whoever waits for the page of the host at @addr go on.  Returns false if
  * it is not registered any more, for want of memory.
@@ -352,14 +344,15 @@ static bool is_resident(uint64_t addr)
 static bool let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
 {
     struct uffdio_range range = { .start = addr, .len = size };
+    size_t page = qemu_real_host_page_size();
     int ret;
 
     do {
         ret = place_zeroes(e, addr, size, size, true);
     } while (ret == -EAGAIN);
     if (ret && ret != -ENOENT &&
-        (ret != -EEXIST ||
-         (size != qemu_real_host_page_size() && !is_resident(addr))) &&
+        (ret != -EEXIST || (size != page && !populated_is_resident(
+                                (void *)(uintptr_t)addr, page))) &&
         !ioctl(e->fd, UFFDIO_UNREGISTER, &range)) {
         /*
          * No memory: what comes of that the kernel decides, as without us.  Of
@@ -608,9 +601,16 @@ static bool reserve_cuts(BalloonEnforce *e, EnforceBlock *block,
     }
     set_bit(start / unit, block->cuts);
     set_bit(end / unit, block->cuts);
-    block->n_cuts += n;
     e->cuts += n;
     return true;
+}
+
+/* Those of a RAM block, but for where it begins and ends itself */
+static uint64_t count_cuts(const EnforceBlock *block)
+{
+    uint64_t n = block->size / unit_of(block->rb) + 1;
+
+    return block->cuts ? bitmap_count_one(block->cuts, n) - 2 : 0;
 }
 
 static void unregister(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
@@ -707,7 +707,7 @@ void balloon_enforce_forget(BalloonEnforce *e, RAMBlock *rb)
 
     if (block) {
         remove_range(e, block, 0, block->size);
-        e->cuts -= block->n_cuts;
+        e->cuts -= count_cuts(block);
         g_hash_table_remove(e->blocks, rb);
     }
 }
@@ -1001,40 +1001,35 @@ static void add_not_enforced(BalloonMapInfo *info,
     }
 }
 
-/* Pages of the map that are parts of huge pages of which it has not all */
-static uint64_t count_parts(RAMBlock *rb, const unsigned long *given)
+/* Pages of [@start, @end) in the map, but for parts of pages of the host */
+static uint64_t count_whole(RAMBlock *rb, const unsigned long *given,
+                            uint64_t start, uint64_t end)
 {
-    uint64_t unit = unit_of(rb), pages = 0, start;
+    uint64_t unit = unit_of(rb), pages = 0, n;
 
-    for (start = 0; unit > 1 && start < to_page(rb->used_length);
-         start += unit) {
-        uint64_t n = page_run_count(given, start, start + unit);
-
-        pages += n < unit ? n : 0;
+    if (unit == 1) {
+        return page_run_count(given, start, end);
+    }
+    for (; start < end; start += unit) {
+        n = page_run_count(given, start, start + unit);
+        pages += n == unit ? n : 0;
     }
     return pages;
 }
 
 /*
- * Pages that are in the map and registered.  Of huge pages it may be more that
- * is registered, see remove_range(); those of which a part left the map do not
- * count.
+ * Those that are registered.  More of a huge page may be, see remove_range(),
+ * which does not count once a part of it has left the map.
  */
 static uint64_t count_enforced(const EnforceBlock *block,
                                const unsigned long *given)
 {
-    uint64_t unit = unit_of(block->rb), pages = 0, end = 0, n;
+    uint64_t pages = 0, end = 0;
     PageRun run;
 
     while (page_run_next(block->armed, end, block->size, &run)) {
+        pages += count_whole(block->rb, given, run.start, run.end);
         end = run.end;
-        if (unit == 1) {
-            pages += page_run_count(given, run.start, run.end);
-        }
-        for (; unit > 1 && run.start < run.end; run.start += unit) {
-            n = page_run_count(given, run.start, run.start + unit);
-            pages += n == unit ? n : 0;
-        }
     }
     return pages;
 }
@@ -1064,7 +1059,8 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
         add_not_enforced(info, reason, pages);
     } else {
         enforced = block ? count_enforced(block, given) : 0;
-        parts = count_parts(rb, given);
+        parts = unit_of(rb) == 1 ? 0 :
+            pages - count_whole(rb, given, 0, to_page(rb->used_length));
         info->enforced = enforced << BALLOON_MAP_PAGE_SHIFT;
         add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_PART_OF_PAGE, parts);
         add_not_enforced(info, block && block->refused

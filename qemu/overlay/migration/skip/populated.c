@@ -320,7 +320,7 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
     return ret;
 }
 
-static bool is_resident(const void *host, size_t size)
+bool populated_is_resident(const void *host, size_t size)
 {
     uintptr_t page = qemu_real_host_page_size();
     uintptr_t at = (uintptr_t)host - (uintptr_t)host % page;
@@ -339,6 +339,6 @@ bool populated_read_resident(const void *host, void *buf, size_t size)
     struct iovec from = { .iov_base = (void *)host, .iov_len = size };
     struct iovec to = { .iov_base = buf, .iov_len = size };
 
-    return is_resident(host, size) &&
+    return populated_is_resident(host, size) &&
            process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)size;
 }

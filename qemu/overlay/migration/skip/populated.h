@@ -134,6 +134,17 @@ int populated_scan_next(PopulatedScan *scan, uint64_t from, uint64_t to,
                         uint64_t *end);
 
 /**
+ * populated_is_resident: Is memory of this process in memory at the moment?
+ * @host: where it is
+ * @size: bytes
+ *
+ * No lock is needed.
+ *
+ * Returns: whether all of it is; what is swapped out, or missing, is not
+ */
+bool populated_is_resident(const void *host, size_t size);
+
+/**
  * populated_read_resident: Read memory of this process, unless that takes I/O
  * @host: where it is
  * @buf: where to put it

@@ -480,13 +480,10 @@ static void test_mappings(void)
 static BGuest *start_with_mappings(unsigned int mappings)
 {
     g_autofree char *text = g_strdup_printf("%u\n", mappings);
-    g_autofree char *path = g_strdup("/tmp/balloon-enforce-XXXXXX");
-    int fd = g_mkstemp(path);
+    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "mappings");
     BGuest *g;
 
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(write(fd, text, strlen(text)), ==, strlen(text));
-    close(fd);
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
     g_setenv("LD_PRELOAD", g_getenv("SB_HOST_LIAR"), true);
     g_setenv("HOST_LIAR_MAPPINGS", path, true);
     g = start(BG_HUGETLB, "report");
