@@ -7,7 +7,6 @@
 #include "commands.h"
 #include "life.h"
 
-
 /* One block of memory, as small guests have it */
 #define DIMM (128 * SIZE_MIB)
 #define TOTAL (LIFE_MEMORY + DIMM)
