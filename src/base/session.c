@@ -59,7 +59,6 @@ Session *session_new(const char *log_dir, unsigned stall_secs, GError **error)
         return NULL;
     }
     session = g_new0(Session, 1);
-    session->cancellable = g_cancellable_new();
     session->stall_secs = stall_secs;
     session->patience = PATIENCE;
     session->log_dir = logs ? g_steal_pointer(&logs) : g_strdup(dir);
@@ -87,7 +86,6 @@ void session_free(Session *session)
         return;
     }
     remove_dir(session->dir);
-    g_object_unref(session->cancellable);
     g_clear_error(&session->failure);
     g_free(session->dir);
     g_free(session->log_dir);
@@ -118,14 +116,15 @@ void session_forget_failure(Session *session)
     g_clear_error(&session->failure);
 }
 
-void session_forget_interrupt(Session *session)
+void session_heed_interrupts(Session *session, bool heed)
 {
-    g_cancellable_reset(session->cancellable);
+    session->heedless = !heed;
+    session->interrupted = false;
 }
 
 static bool session_check(const Session *session, GError **error)
 {
-    if (g_cancellable_is_cancelled(session->cancellable)) {
+    if (session->interrupted) {
         g_set_error(error, SB_ERROR, SB_ERROR_CANCELLED, "interrupted");
         return false;
     }
@@ -201,7 +200,7 @@ static gboolean on_signal(gpointer opaque)
     if (!first_signal) {
         first_signal = *(const int *)opaque;
     }
-    g_cancellable_cancel(watched->cancellable);
+    watched->interrupted = !watched->heedless;
     return G_SOURCE_CONTINUE;
 }
 

@@ -15,7 +15,8 @@
  * default main context, so that lines, signals and deaths are seen meanwhile.
  */
 typedef struct Session {
-    GCancellable *cancellable;
+    bool interrupted;           /* the user wants it to end: waiting fails */
+    bool heedless;              /* of that: see session_heed_interrupts() */
     GError *failure;            /* sticky; the death of a process */
     unsigned stall_secs;        /* without progress, after which we give up */
     char *dir;                  /* private, removed at the end */
@@ -80,11 +81,13 @@ void session_fail(Session *session, GError *failure);
 void session_forget_failure(Session *session);
 
 /**
- * session_forget_interrupt: the user has asked to stop, and that is being done;
- * waiting works again, until the next time.
+ * session_heed_interrupts: whether a signal makes all waiting fail from now on,
+ * as it does at first. What came before is forgotten, and so is what comes
+ * while it does not: what the user asks for is being done.
  * @session: the session
+ * @heed: whether it does
  */
-void session_forget_interrupt(Session *session);
+void session_heed_interrupts(Session *session, bool heed);
 
 /**
  * session_step: wait until something happens, or for a time.
@@ -118,7 +121,7 @@ bool session_stalled(const Session *session, Stall *stall, uint64_t value,
                      const char *what, GError **error);
 
 /**
- * interrupt_watch: from now on SIGINT, SIGTERM and SIGHUP cancel a session
+ * interrupt_watch: from now on SIGINT, SIGTERM and SIGHUP interrupt a session
  * instead of killing the process, which tells in the end what it has to tell,
  * however many come.
  * @session: the session; has to outlive the last run of the main loop

@@ -83,7 +83,7 @@ static void grow_guest(Work *work, GError **failure)
         }
         return;
     }
-    session_forget_interrupt(work->move.session);
+    session_heed_interrupts(work->move.session, true);
     if (shrink_give_back(&work->shrink, monitor, &fault)) {
         if (*failure && !moved) {
             append(failure, "the guest has got back what the balloon took");

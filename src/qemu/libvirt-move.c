@@ -294,7 +294,7 @@ static void give_up(Move *move, Call *migration)
     const Libvirt *source = monitor_libvirt(move->source);
     gint64 limit = g_get_monotonic_time() + SETTLE_US;
 
-    session_forget_interrupt(move->session);
+    session_heed_interrupts(move->session, false);
     while (!migration->done && !move->postcopy &&
            g_get_monotonic_time() < limit) {
         /* There may be no job yet. */
@@ -302,7 +302,6 @@ static void give_up(Move *move, Call *migration)
 
         execute(source, call, "it goes on", NULL);
         session_sleep(move->session, POLL_MS, NULL);
-        session_forget_interrupt(move->session);
     }
     move->goes_on = !migration->done;
 }
@@ -440,8 +439,8 @@ void libvirt_move_settle(const Move *move, MoveEnd *end)
     gint64 limit = g_get_monotonic_time() + SETTLE_US;
     bool settled;
 
+    session_heed_interrupts(move->session, false);
     do {
-        session_forget_interrupt(move->session);
         settled = judge(move, end);
         if (!settled) {
             session_sleep(move->session, POLL_MS, NULL);

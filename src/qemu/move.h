@@ -122,6 +122,7 @@ bool move_wants_postcopy(const Move *move, double secs);
  * move_settle: whatever has happened, see to it that the guest runs at one
  * end. A migration that goes on is cancelled, unless postcopy has begun. Where
  * it has completed, a destination that was started with -S is told to go on.
+ * Interrupts are heeded no more.
  * @move: the move, started
  * @end: where to put what has become of it
  */

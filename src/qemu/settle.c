@@ -176,9 +176,8 @@ void move_settle(Move *move, MoveEnd *end)
     bool settled;
 
     memset(end, 0, sizeof(*end));
+    session_heed_interrupts(move->session, false);
     do {
-        /* To stop is what is being done, however often it is asked for. */
-        session_forget_interrupt(move->session);
         cancel(move);
         settled = judge(move, end);
         if (!settled) {

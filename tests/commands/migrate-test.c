@@ -367,9 +367,9 @@ static void strike(Pair *pair, GSubprocess *program, Victim victim)
         break;
     case PROGRAM_INTERRUPTED:
         /* Whoever is impatient gets no other answer. */
-        for (unsigned i = 0; i < 4; i++) {
+        while (g_subprocess_get_identifier(program)) {
             g_subprocess_send_signal(program, SIGINT);
-            g_usleep(POLL_US);
+            g_usleep(1000);
         }
         break;
     case PROGRAM_TERMINATED:
