@@ -174,7 +174,7 @@ gint64 bg_deadline(void)
 
 void bg_wait_some(unsigned int *times)
 {
-    g_usleep(1000 * MIN(1 + *times / 8, 16));
+    g_usleep(1000 << MIN(*times / 2, 4));
     (*times)++;
 }
 
