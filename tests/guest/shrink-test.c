@@ -2,7 +2,8 @@
 /*
  * skip-balloon migrate --shrink with a real Linux guest, which has used all of
  * its memory once and was never ballooned. SB_SHRINK_MEMORY says how large it
- * is; how long it took is in the log.
+ * is, SB_SHRINK_CHANNELS through how many channels of multifd it goes; how long
+ * it took is in the log.
  */
 #include "commands.h"
 #include "harness.h"
@@ -68,6 +69,13 @@ static Vm *start(Bench *bench, const char *name, bool incoming,
     return vm;
 }
 
+static unsigned channels(void)
+{
+    const char *text = g_getenv("SB_SHRINK_CHANNELS");
+
+    return text ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
 static bool run_start(Bench *bench, Run *run, GError **error)
 {
     const char *named = g_getenv("SKIP_BALLOON_BINARY");
@@ -78,11 +86,13 @@ static bool run_start(Bench *bench, Run *run, GError **error)
                                                 "destination");
     g_autofree char *path = session_path(bench->session, "m.sock");
     g_autofree char *uri = g_strconcat("unix:", path, NULL);
+    g_autofree char *number = g_strdup_printf("%u", channels());
 
     run->process = g_subprocess_new(
         G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
         error, program, "migrate", uri, "-q", source, "-t", destination,
-        "--bandwidth", "1T", "--shrink", "--json", NULL);
+        "--bandwidth", "1T", "--shrink", "--json",
+        channels() ? "--multifd" : NULL, number, NULL);
     if (run->process) {
         g_subprocess_communicate_utf8_async(run->process, NULL, NULL, on_end,
                                             run);
@@ -173,6 +183,16 @@ static bool test_moved(Bench *bench, GError **error)
            bench_intact(destination, error);
 }
 
+static bool use_channels(Vm *source, Vm *destination, GError **error)
+{
+    return !channels() ||
+           (command_set_both(source, destination, "multifd", error) &&
+            command_set_parameter(source, "multifd-channels", channels(),
+                                  error) &&
+            command_set_parameter(destination, "multifd-channels", channels(),
+                                  error));
+}
+
 /* What to compare it with: the log has how long it took. */
 static bool test_unmodified(Bench *bench, GError **error)
 {
@@ -184,7 +204,7 @@ static bool test_unmodified(Bench *bench, GError **error)
     source = bench_boot_anew(bench, "source", bench->stock, error);
     destination = source ? bench_start(bench, "destination", bench->stock,
                                        true, error) : NULL;
-    return destination &&
+    return destination && use_channels(source, destination, error) &&
            bench_migrate(bench, source, destination, &stats, error);
 }
 
