@@ -55,7 +55,7 @@ bool skip_balloon_active(void)
            m->status == SKIP_BALLOON_STATUS_ACTIVE;
 }
 
-bool skip_unpopulated_active(void)
+static bool skip_unpopulated_active(void)
 {
     const SkipMigration *m = skip_migration();
 
@@ -65,11 +65,6 @@ bool skip_unpopulated_active(void)
 bool skip_migration_skips(void)
 {
     return skip_balloon_active() || skip_unpopulated_active();
-}
-
-bool skip_unpopulated_in_block(const RAMBlock *rb)
-{
-    return rb->skip_pages && rb->skip_pages->all_wanted;
 }
 
 /* Of private memory that may be swapped out nobody else tells. */
@@ -233,13 +228,6 @@ void skip_migration_last_pass(void)
     }
 }
 
-void skip_migration_snapshot(void)
-{
-    assert(bql_locked());
-    assert(!runstate_is_running());
-    skip_pass_make(skip_migration(), true);
-}
-
 static bool makes_passes(const SkipMigration *m)
 {
     return m && m->first_made && skip_migration_skips();
@@ -326,7 +314,9 @@ static void begin(bool in_savevm)
         skip_pages_add();
         skip_told_start();
     }
-    if (m->unpopulated) {
+    /* A background snapshot populates nothing, also for skip-balloon alone. */
+    if (m->unpopulated || (skip_migration_skips() && !in_savevm &&
+                           migrate_background_snapshot())) {
         decide_what_is_wanted(m);
     }
 }

@@ -98,15 +98,10 @@ bool migrate_skip_unpopulated(void);
 
 /**
  * skip_balloon_active: Does the migration under way skip the balloon?
+ *
+ * With the BQL held, or by the migration thread.
  */
 bool skip_balloon_active(void);
-
-/**
- * skip_unpopulated_active: Does it skip what the guest has not populated?
- *
- * This and skip_balloon_active() with the BQL held, or by the migration thread.
- */
-bool skip_unpopulated_active(void);
 
 /**
  * skip_migration_skips: Does it skip anything?
@@ -131,13 +126,6 @@ bool skip_migration_discard_inhibited(void);
 bool skip_migration_pagemap_denied(void);
 
 /**
- * skip_unpopulated_in_block: May it skip any page of @rb?
- *
- * With the BQL held.
- */
-bool skip_unpopulated_in_block(const RAMBlock *rb);
-
-/**
  * skip_unpopulated_give_up: The host does not tell what of @rb is populated
  *
  * With the BQL held.  No page of it is skipped any more only for that.
@@ -159,12 +147,5 @@ void skip_migration_first_pass(void);
  * Postcopy begins then: ram has not been completed.  With the BQL held.
  */
 void skip_migration_last_pass(void);
-
-/**
- * skip_migration_snapshot: Make the only pass of a background snapshot
- *
- * Called by the migration thread with the guest stopped and the BQL held.
- */
-void skip_migration_snapshot(void);
 
 #endif

@@ -146,7 +146,7 @@ static void look_up_wanted(SkipPass *pass)
     pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb) &&
                 balloon_map_pages(pass->rb)
                 ? balloon_map_of_block(pass->rb) : NULL;
-    pass->all = skip_unpopulated_in_block(pass->rb);
+    pass->all = pass->rb->skip_pages && pass->rb->skip_pages->all_wanted;
 }
 
 static bool is_anything_wanted(const SkipPass *pass)
@@ -179,9 +179,6 @@ static bool pause_pass(SkipPass *pass)
 {
     drop_bql(pass);
     g_usleep(PAUSE_US);
-    /* What was looked up ahead is going to be old. */
-    populated_scan_window(pass->scan,
-                          pass->armed_end << qemu_target_page_bits());
     return take_bql(pass);
 }
 

@@ -30,22 +30,19 @@
 #include "exec/target_page.h"
 #include "migration/misc.h"
 #include "migration/ram.h"
-#include "control.h"
+#include "system/runstate.h"
 #include "hooks.h"
 #include "pages.h"
+#include "pass.h"
 
 bool skip_snapshot_populate(RAMBlock *rb)
 {
-    if (!skip_migration_skips()) {
+    SkipPages *pages = skip_pages_of(rb);
+
+    if (!pages || !pages->all_wanted) {
         return false;
     }
-    BQL_LOCK_GUARD();
-    if (!rb->skip_pages || !skip_unpopulated_may_look_at(rb)) {
-        return false;
-    }
-    /* All of it, also if only capability skip-balloon is on */
-    rb->skip_pages->all_wanted = true;
-    rb->skip_pages->spared = true;
+    pages->spared = true;
     return true;
 }
 
@@ -70,8 +67,9 @@ static void populate_late(void)
 void skip_snapshot_begin(void)
 {
     assert(bql_locked());
+    assert(!runstate_is_running());
     if (skip_migration_skips()) {
-        skip_migration_snapshot();
+        skip_pass_make(skip_migration(), true);
         populate_late();
     }
 }
