@@ -83,6 +83,9 @@ typedef struct SkipPass {
     bool all;
     /* Pages that share a host page, and are only skipped together */
     uint64_t unit;
+    /* Where the unit begins that was looked up in the map last, and was it? */
+    uint64_t looked_at;
+    bool is_given;
     /* log2 of the balloon pages of a target page */
     int shift;
     /* Where to go on in @rb */
@@ -146,6 +149,7 @@ static void look_up_wanted(SkipPass *pass)
     pass->map = skip_balloon_active() && skip_unpopulated_can_ask(pass->rb) &&
                 balloon_map_pages(pass->rb)
                 ? balloon_map_of_block(pass->rb) : NULL;
+    pass->looked_at = UINT64_MAX;
     pass->all = pass->rb->skip_pages && pass->rb->skip_pages->all_wanted;
 }
 
@@ -247,7 +251,7 @@ static bool next_given(const SkipPass *pass, uint64_t from, uint64_t end,
 }
 
 /* The pages of a word of the dirty bitmap that are in the map */
-static unsigned long given_in_word(const SkipPass *pass, size_t word)
+static unsigned long given_in_word(SkipPass *pass, size_t word)
 {
     uint64_t page = word * (uint64_t)BITS_PER_LONG;
     uint64_t at = QEMU_ALIGN_DOWN(page, pass->unit);
@@ -260,6 +264,14 @@ static unsigned long given_in_word(const SkipPass *pass, size_t word)
     }
     if (pass->unit == 1 && !pass->shift) {
         return pass->map[word];
+    }
+    if (pass->unit >= BITS_PER_LONG) {
+        /* To look at all of a unit for each of its words takes 25 ms a GiB. */
+        if (pass->looked_at != at) {
+            pass->looked_at = at;
+            pass->is_given = next_given(pass, at, end, &run);
+        }
+        return pass->is_given ? ~0UL : 0;
     }
     for (; next_given(pass, at, end, &run); at = run.end) {
         uint64_t first = MAX(run.start, page);
@@ -392,7 +404,7 @@ static void skip_run(SkipPass *pass, uint64_t start, uint64_t end, bool given)
  * If the word that begins at @start is dirty as a whole, and in the map as a
  * whole or not at all, set @end to where that changes, if it does before.
  */
-static bool is_alike(const SkipPass *pass, uint64_t start, uint64_t *end,
+static bool is_alike(SkipPass *pass, uint64_t start, uint64_t *end,
                      bool *given)
 {
     size_t word = BIT_WORD(start);
@@ -441,7 +453,7 @@ static void skip_unpopulated(SkipPass *pass, uint64_t start, uint64_t end)
 }
 
 /* How many pages of the map in [@start, @end) are dirty? */
-static uint64_t count_given(const SkipPass *pass, uint64_t start, uint64_t end)
+static uint64_t count_given(SkipPass *pass, uint64_t start, uint64_t end)
 {
     unsigned long *dirty = pass->rb->bmap;
     uint64_t count = 0;
