@@ -37,6 +37,7 @@
 #include "qemu/bitmap.h"
 #include "qemu/host-utils.h"
 #include "qemu/main-loop.h"
+#include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "exec/memory.h"
@@ -158,9 +159,15 @@ static bool is_anything_wanted(const SkipPass *pass)
     return pass->map || pass->all;
 }
 
+/*
+ * The main loop may wait for RCU, as device_add does if it is refused, so that
+ * is left, too.  The block stays, and in the list, since its memory region is
+ * referenced.
+ */
 static void drop_bql(SkipPass *pass)
 {
     slice_end(pass);
+    rcu_read_unlock();
     bql_unlock();
     pass->dropped = get_clock();
 }
@@ -169,6 +176,7 @@ static void drop_bql(SkipPass *pass)
 static bool take_bql(SkipPass *pass)
 {
     bql_lock();
+    rcu_read_lock();
     slice_begin(pass);
     if (pass->slice_begin - pass->dropped >= PAUSE_NS) {
         /* Otherwise nobody who waits may have got it. */
@@ -551,7 +559,9 @@ static bool try_to_count(SkipPass *pass, bool *go_on)
 
     balloon_map_hold(true);
     drop_bql(pass);
-    populated_scan_count_block(pass->scan, pass->rb);
+    WITH_RCU_READ_LOCK_GUARD() {
+        populated_scan_count_block(pass->scan, pass->rb);
+    }
     *go_on = take_bql(pass);
     balloon_map_hold(false);
     return discards == balloon_map_discards();
