@@ -58,8 +58,9 @@
 #define HUGE_PAGE_SIZE_DEFAULT (2 * MiB)
 
 /*
- * Places of a RAM block where huge pages are forbidden; each costs a mapping of
- * its own.  If there are more, they are forbidden in all of it.
+ * Places where huge pages are forbidden, of all RAM blocks; each costs two
+ * mappings, of which a process may have 65530.  From then on they are forbidden
+ * in all of a RAM block.
  */
 #define HUGE_PAGE_PLACES_MAX 1024
 
@@ -76,6 +77,8 @@ typedef struct SkipArrival {
     struct rcu_head rcu;
     /* The source told that it skips pages */
     bool begun;
+    /* Places where huge pages are forbidden */
+    int places;
     /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
     bool first;
@@ -131,6 +134,7 @@ static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
         qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
         *done = end;
         rb->skip_pages->places++;
+        get_arrival()->places++;
     }
 }
 
@@ -150,11 +154,12 @@ static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
         return;
     }
     huge = huge_page_size();
-    for (; pages->places <= HUGE_PAGE_PLACES_MAX &&
+    for (; get_arrival()->places <= HUGE_PAGE_PLACES_MAX &&
            page_run_next(named, from, range->end, &run); from = run.end) {
         forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
     }
-    if (pages->places > HUGE_PAGE_PLACES_MAX) {
+    if (get_arrival()->places > HUGE_PAGE_PLACES_MAX) {
+        pages->places = HUGE_PAGE_PLACES_MAX + 1;
         qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
     }
     trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
