@@ -25,7 +25,7 @@
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
 #include "migration/misc.h"
-#include "migration/skip/populated-block.h"
+#include "migration/skip/pages.h"
 #include "system/hw_accel.h"
 #include "system/ram-reader.h"
 #include "system/xen.h"

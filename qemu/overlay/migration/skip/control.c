@@ -26,7 +26,6 @@
 #include "control.h"
 #include "hooks.h"
 #include "pass.h"
-#include "populated-block.h"
 #include "told.h"
 #include "trace.h"
 

@@ -23,7 +23,6 @@
 #include "system/system.h"
 #include "page-run.h"
 #include "drop.h"
-#include "populated-block.h"
 #include "pages.h"
 
 /* Memory that is asked about in one go */

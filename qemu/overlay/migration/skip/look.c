@@ -15,7 +15,7 @@
 #include "exec/memory.h"
 #include "exec/ramblock.h"
 #include "look.h"
-#include "populated-block.h"
+#include "pages.h"
 #include "trace.h"
 
 /* How long to hold the BQL in one go, but for what is under way by then */

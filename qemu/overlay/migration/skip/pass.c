@@ -49,7 +49,6 @@
 #include "dirty.h"
 #include "hooks.h"
 #include "pass.h"
-#include "populated-block.h"
 #include "told.h"
 #include "trace.h"
 

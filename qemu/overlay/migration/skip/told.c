@@ -37,7 +37,6 @@
 #include "balloon-codec.h"
 #include "control.h"
 #include "hooks.h"
-#include "populated-block.h"
 #include "section.h"
 #include "told.h"
 
