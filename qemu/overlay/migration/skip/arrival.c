@@ -234,11 +234,6 @@ static bool get_header(QEMUFile *f, uint32_t *flags, Error **errp)
     return true;
 }
 
-static bool names_pages(SkipSectionRecord type)
-{
-    return type == SKIP_SECTION_MAP || type == SKIP_SECTION_WORD;
-}
-
 static bool get_record(QEMUFile *f, Arrival *a, Error **errp)
 {
     Record *r = &a->r;
@@ -260,7 +255,8 @@ static bool get_record(QEMUFile *f, Arrival *a, Error **errp)
     qemu_get_buffer(f, (uint8_t *)r->id, id_len);
     r->id[id_len] = 0;
     r->pages = qemu_get_be64(f);
-    r->size = names_pages(r->type) ? qemu_get_be32(f) : 0;
+    r->size = r->type == SKIP_SECTION_MAP || r->type == SKIP_SECTION_WORD
+              ? qemu_get_be32(f) : 0;
     if (!qemu_file_get_error(f) && r->size > BALLOON_CODEC_MAX) {
         error_setg(errp, "%" PRIu32 " bytes for RAM block '%s' are too many",
                    r->size, r->id);

@@ -44,7 +44,10 @@ typedef struct SkipMigration {
     /* Capability skip-unpopulated: memory that is sent whatever it is */
     SkipUnpopulatedLeftAloneList *left_alone;
 
-    /* The first pass, and that with the guest stopped, have been made */
+    /*
+     * The first pass, and that with the guest stopped, have been made.  END of
+     * postcopy asks for the latter before migration_in_postcopy() says so.
+     */
     bool first_made;
     bool final_made;
     /*
@@ -69,7 +72,7 @@ typedef struct SkipMigration {
      * pages, by name
      */
     GHashTable *map_blocks;
-    /* Bytes of the section, and those of END alone */
+    /* Bytes of the section, and those of END alone; the migration thread's */
     uint64_t bytes;
     uint64_t final_bytes;
 } SkipMigration;

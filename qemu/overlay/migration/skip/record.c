@@ -2,7 +2,7 @@
  * QMP command query-migration-map
  *
  * What a migration skipped is what the destination was told, a bit for each
- * page, which is kept when the migration has ended (see skip-pages.h).
+ * page, which is kept when the migration has ended (see pages.h).
  *
  * To count takes time by the number of runs, or of pages, so the command is a
  * coroutine, and works in slices (see look.h).  RAM blocks may come and go
