@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * skip-balloon migrate --shrink with a real Linux guest, which has used all of
- * its memory once and was never ballooned. SB_SHRINK_MEMORY says how large it
- * is, SB_SHRINK_CHANNELS through how many channels of multifd it goes; how long
- * it took is in the log.
+ * skip-balloon migrate with a real Linux guest, which has used all of its
+ * memory once: with --shrink, never ballooned, and beside QMP by hand.
+ * SB_SHRINK_MEMORY says how large it is, SB_SHRINK_CHANNELS through how many
+ * channels of multifd it goes, SB_SHRINK_ROUNDS how often it goes to and fro by
+ * hand and by the program; how long it took is in the log.
  */
 #include "commands.h"
 #include "harness.h"
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #define TAKEN_SHARE 0.5
+#define SENT_APART 0.1
 /*
  * A guest of 512 MiB has some 270 MiB available, of which each step takes 64.
  * Its reserve is 64 MiB, so with half of that it is under it.
@@ -76,23 +78,33 @@ static unsigned channels(void)
     return text ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
-static bool run_start(Bench *bench, Run *run, GError **error)
+/* From the monitor that has one name to that which has the other */
+static bool run_start(Bench *bench, Run *run, const char *from, const char *to,
+                      bool shrinks, GError **error)
 {
     const char *named = g_getenv("SKIP_BALLOON_BINARY");
     const char *program = named && named[0] ? named :
                           BUILD_DIR "/bin/skip-balloon";
-    g_autofree char *source = session_path(bench->session, "source");
-    g_autofree char *destination = session_path(bench->session,
-                                                "destination");
+    g_autofree char *source = session_path(bench->session, from);
+    g_autofree char *destination = session_path(bench->session, to);
     g_autofree char *path = session_path(bench->session, "m.sock");
     g_autofree char *uri = g_strconcat("unix:", path, NULL);
-    g_autofree char *number = g_strdup_printf("%u", channels());
+    g_autofree char *multifd = g_strdup_printf("--multifd=%u", channels());
+    const char *argv[] = {
+        program, "migrate", uri, "-q", source, "-t", destination,
+        "--bandwidth", "1T", "--json", NULL, NULL, NULL
+    };
+    unsigned n = G_N_ELEMENTS(argv) - 3;
 
-    run->process = g_subprocess_new(
-        G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
-        error, program, "migrate", uri, "-q", source, "-t", destination,
-        "--bandwidth", "1T", "--shrink", "--json",
-        channels() ? "--multifd" : NULL, number, NULL);
+    if (shrinks) {
+        argv[n++] = "--shrink";
+    }
+    if (channels()) {
+        argv[n++] = multifd;
+    }
+    run->process = g_subprocess_newv(
+        argv, G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
+        error);
     if (run->process) {
         g_subprocess_communicate_utf8_async(run->process, NULL, NULL, on_end,
                                             run);
@@ -176,7 +188,8 @@ static bool test_moved(Bench *bench, GError **error)
     set_memory(bench);
     source = start(bench, "source", false, error);
     destination = source ? start(bench, "destination", true, error) : NULL;
-    return destination && run_start(bench, &run, error) &&
+    return destination &&
+           run_start(bench, &run, "source", "destination", true, error) &&
            run_wait(bench, &run, error) &&
            check_report(&run, bench->config.memory, error) &&
            check_balloon(destination, bench->config.memory, error) &&
@@ -206,6 +219,73 @@ static bool test_unmodified(Bench *bench, GError **error)
                                        true, error) : NULL;
     return destination && use_channels(source, destination, error) &&
            bench_migrate(bench, source, destination, &stats, error);
+}
+
+/* ---- Beside QMP by hand ---- */
+
+static bool go_by_hand(Bench *bench, Vm *from, Vm *to, uint64_t *sent,
+                       GError **error)
+{
+    MigrationStats stats;
+
+    if (!use_channels(from, to, error) ||
+        !migrate_skip(from, to, bench->skip, error) ||
+        !bench_migrate(bench, from, to, &stats, error)) {
+        return false;
+    }
+    *sent = stats.transferred;
+    return true;
+}
+
+static bool go_by_program(Bench *bench, const char *from, const char *to,
+                          uint64_t *sent, GError **error)
+{
+    g_auto(Run) run = { 0 };
+    g_autoptr(JsonNode) root = NULL;
+
+    if (!run_start(bench, &run, from, to, false, error) ||
+        !run_wait(bench, &run, error)) {
+        return false;
+    }
+    root = json_from_string(run.out, NULL);
+    FAIL_UNLESS(root && JSON_NODE_HOLDS_OBJECT(root), "it says: %s", run.err);
+    *sent = number(json_node_get_object(root), "sent-bytes");
+    return true;
+}
+
+/* Both send the same: what looks at a guest beforehand populates nothing. */
+static bool test_by_hand(Bench *bench, GError **error)
+{
+    const char *text = g_getenv("SB_SHRINK_ROUNDS");
+    unsigned hops = 2 * (text ? g_ascii_strtoull(text, NULL, 10) : 1);
+    g_autoptr(Vm) vm = NULL;
+    uint64_t by_hand = 0, sent;
+
+    set_memory(bench);
+    vm = start(bench, "0", false, error);
+    if (!vm || !balloon_reach(bench->session, vm, bench->config.memory / 2,
+                              error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < hops; i++) {
+        g_autofree char *from = g_strdup_printf("%u", i);
+        g_autofree char *to = g_strdup_printf("%u", i + 1);
+        g_autoptr(Vm) next = start(bench, to, true, error);
+
+        if (!next ||
+            !(i % 2 ? go_by_program(bench, from, to, &sent, error)
+                    : go_by_hand(bench, vm, next, &by_hand, error)) ||
+            !bench_intact(next, error)) {
+            return false;
+        }
+        FAIL_UNLESS(!(i % 2) || (sent > by_hand * (1 - SENT_APART) &&
+                                 sent < by_hand * (1 + SENT_APART)),
+                    "%" G_GUINT64_FORMAT " bytes were sent, and %"
+                    G_GUINT64_FORMAT " by hand", sent, by_hand);
+        vm_free(vm);
+        vm = g_steal_pointer(&next);
+    }
+    return true;
 }
 
 /* ---- Under pressure ---- */
@@ -272,7 +352,8 @@ static bool test_pressure(Bench *bench, GError **error)
     bench->config.workset = PRESSURE_WORKSET;
     source = start(bench, "source", false, error);
     destination = source ? start(bench, "destination", true, error) : NULL;
-    if (!destination || !run_start(bench, &run, error) ||
+    if (!destination ||
+        !run_start(bench, &run, "source", "destination", true, error) ||
         !press(bench, source, &run, error) ||
         !run_wait(bench, &run, error)) {
         return false;
@@ -293,6 +374,8 @@ int main(int argc, char **argv)
               NEEDS_GUEST);
     bench_add("/shrink/unmodified", test_unmodified, BACKEND_MEMFD,
               SKIP_NOTHING, NEEDS_GUEST | NEEDS_STOCK);
+    bench_add("/shrink/by-hand", test_by_hand, BACKEND_MEMFD, SKIP_BOTH,
+              NEEDS_GUEST);
     bench_add("/shrink/pressure", test_pressure, BACKEND_MEMFD, SKIP_BOTH,
               NEEDS_GUEST);
     return g_test_run();
