@@ -1195,6 +1195,21 @@ void bg_migrate(BGuest *source, BGuest *dest)
     bg_migrate_wait(source, dest);
 }
 
+void bg_migrate_pause(BGuest *source, BGuest *dest)
+{
+    bg_set_capability(source, "pause-before-switchover", true);
+    bg_migrate_begin(source, dest, 0);
+    bg_wait_status(source, "pre-switchover", WAIT_SECONDS);
+}
+
+void bg_migrate_continue(BGuest *source, BGuest *dest)
+{
+    qtest_qmp_assert_success(
+        source->qts, "{ 'execute': 'migrate-continue',"
+        " 'arguments': { 'state': 'pre-switchover' } }");
+    bg_migrate_wait(source, dest);
+}
+
 void bg_migrate_cancel(BGuest *source, BGuest *dest)
 {
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
@@ -1270,6 +1285,40 @@ bool bg_has_status(BGuest *g, const char *status)
 
     qobject_unref(info);
     return ret;
+}
+
+void bg_assert_vm_status(BGuest *g, const char *status)
+{
+    QDict *info = qtest_qmp_assert_success_ref(
+        g->qts, "{ 'execute': 'query-status' }");
+
+    g_assert_cmpstr(qdict_get_str(info, "status"), ==, status);
+    qobject_unref(info);
+}
+
+char *bg_left_alone(BGuest *g, const char *id, int64_t *size)
+{
+    QDict *info = bg_query_migrate(g);
+    QDict *skip = qdict_get_qdict(info, "skip-unpopulated");
+    char *reason = NULL;
+    int64_t told = 0;
+    QListEntry *entry;
+
+    g_assert_nonnull(skip);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(skip, "left-alone"), entry) {
+        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
+
+        if (!strcmp(qdict_get_str(value, "id"), id)) {
+            g_assert_null(reason);
+            reason = g_strdup(qdict_get_str(value, "reason"));
+            told = qdict_get_int(value, "size");
+        }
+    }
+    qobject_unref(info);
+    if (size) {
+        *size = told;
+    }
+    return reason;
 }
 
 void bg_migrate_wait_pass(BGuest *source, int64_t n)

@@ -357,6 +357,15 @@ void bg_migrate_end(BGuest *source, BGuest *dest);
 /* Migrate, without limits */
 void bg_migrate(BGuest *source, BGuest *dest);
 
+/*
+ * Migrate up to where the guest is stopped and all has been sent; it goes on by
+ * bg_migrate_continue()
+ */
+void bg_migrate_pause(BGuest *source, BGuest *dest);
+
+/* Have a migration in pre-switchover complete; @dest may be NULL */
+void bg_migrate_continue(BGuest *source, BGuest *dest);
+
 /* Cancel the migration, and end @dest */
 void bg_migrate_cancel(BGuest *source, BGuest *dest);
 
@@ -376,6 +385,15 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n);
 
 /* What query-migrate tells */
 QDict *bg_query_migrate(BGuest *g);
+
+/* Does query-status say this of the guest? */
+void bg_assert_vm_status(BGuest *g, const char *status);
+
+/*
+ * Why skip-unpopulated leaves RAM block @id alone, owned by the caller, and its
+ * size in bytes; NULL and 0 if it does not.  @size may be NULL.
+ */
+char *bg_left_alone(BGuest *g, const char *id, int64_t *size);
 
 /* Does query-migrate tell of this status now? */
 bool bg_has_status(BGuest *g, const char *status);

@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include "qemu/bswap.h"
@@ -27,6 +28,22 @@ char *hm_temp_path(const char *dir, const char *name)
     static int n;
 
     return g_strdup_printf("%s/skip-test-%d-%d-%s", dir, getpid(), n++, name);
+}
+
+/* By a mapping: hugetlbfs knows no other way. */
+void hm_make_file(const char *path, uint64_t size, uint64_t start,
+                  uint64_t length)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    void *text;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, size), ==, 0);
+    text = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, start);
+    g_assert_true(text != MAP_FAILED);
+    memset(text, 'x', length);
+    munmap(text, length);
+    close(fd);
 }
 
 /* ---- File systems ---- */

@@ -33,6 +33,14 @@
 /* A path that is not in use */
 char *hm_temp_path(const char *dir, const char *name);
 
+/**
+ * hm_make_file: Make a file, or make it larger, that holds the letter x in a
+ * range, and nothing elsewhere
+ * @size, @start, @length: bytes
+ */
+void hm_make_file(const char *path, uint64_t size, uint64_t start,
+                  uint64_t length);
+
 /* A tmpfs that can be written to, or NULL */
 const char *hm_find_tmpfs(void);
 
