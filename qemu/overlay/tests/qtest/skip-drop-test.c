@@ -1,6 +1,7 @@
 /*
  * Tests of memory that is dropped on the destination, of the turns that the
- * main loop has meanwhile, and of RAM blocks that go
+ * main loop has meanwhile, and of RAM blocks that go; for templates see
+ * skip-told-test
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,129 +29,8 @@ static void quit(BGuest *g, BGuest *dest)
     bg_quit(g);
 }
 
-static int create(const char *path, uint64_t size)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, size), ==, 0);
-    return fd;
-}
-
-static void make_used_file(const char *path, uint64_t size)
-{
-    g_autofree char *text = g_strnfill(size, 'x');
-
-    g_assert_true(g_file_set_contents(path, text, size, NULL));
-}
-
-/* ---- Templates: named files that are mapped privately ---- */
-
+/* What the guest gives back */
 #define GIVEN_START (16 * MiB)
-#define GIVEN_SIZE (24 * MiB)
-#define HOLE_START (20 * MiB)
-#define HOLE_SIZE (4 * MiB)
-#define LATER_START (44 * MiB)
-#define LATER_SIZE (4 * MiB)
-
-typedef struct TemplateCase {
-    const char *name;
-    bool on_tmpfs;
-    const char *capabilities[3];
-    bool unlinked;              /* once it is in use: others may have it open */
-} TemplateCase;
-
-static const TemplateCase template_cases[] = {
-    { "tmpfs/balloon", true, { "skip-balloon" } },
-    { "tmpfs/unpopulated", true, { "skip-unpopulated" } },
-    { "tmpfs/both", true, { "skip-balloon", "skip-unpopulated" } },
-    { "tmpfs/unlinked", true, { "skip-balloon", "skip-unpopulated" }, true },
-    { "disk/balloon", false, { "skip-balloon" } },
-    { "disk/unpopulated", false, { "skip-unpopulated" } },
-    { "disk/both", false, { "skip-balloon", "skip-unpopulated" } },
-};
-
-/* Make, or check, a file that is full of old content, but for a hole. */
-static void visit_template(int fd, bool make)
-{
-    g_autofree char *text = g_strnfill(MiB, 'x');
-    g_autofree char *zero = g_malloc0(MiB);
-    g_autofree char *content = g_malloc(MiB);
-    uint64_t at;
-
-    for (at = 0; at < RAM_SIZE; at += MiB) {
-        bool hole = at >= HOLE_START && at < HOLE_START + HOLE_SIZE;
-
-        if (make && !hole) {
-            g_assert_cmpint(pwrite(fd, text, MiB, at), ==, MiB);
-        } else if (!make) {
-            g_assert_cmpint(pread(fd, content, MiB, at), ==, MiB);
-            g_assert_cmpmem(content, MiB, hole ? zero : text, MiB);
-        }
-    }
-}
-
-static uint64_t blocks_of(int fd)
-{
-    struct stat st;
-
-    g_assert_cmpint(fsync(fd), ==, 0);
-    g_assert_cmpint(fstat(fd, &st), ==, 0);
-    return st.st_blocks;
-}
-
-/* The file is as it was, whatever is told to be zero. */
-static void test_template(gconstpointer data)
-{
-    const TemplateCase *c = data;
-    const char *dir = c->on_tmpfs ? hm_tmpfs_or_skip() : g_get_tmp_dir();
-    g_autofree char *path = NULL;
-    g_autofree char *file = NULL;
-    BGOptions options = { .capabilities = c->capabilities };
-    BGuest *g, *dest;
-    uint64_t blocks, at;
-    int fd;
-
-    if (!dir) {
-        return;
-    }
-    path = hm_temp_path(dir, "template");
-    file = g_strdup_printf("%s,share=off", path);
-    fd = create(path, RAM_SIZE);
-    visit_template(fd, true);
-    blocks = blocks_of(fd);
-    g = bg_start_driven(&options);
-    options.ram_file = file;
-    dest = bg_start_dest(&options);
-    if (c->unlinked) {
-        unlink(path);
-    }
-    bg_fill(g, LATER_START, LATER_SIZE, 6);
-    for (at = BG_RAM_START; at < HOLE_START; at += 3 * BALLOON_PAGE) {
-        bg_fill(g, at, BALLOON_PAGE, 1);
-    }
-    bg_request_range(g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
-    bg_set_capability(g, "pause-before-switchover", true);
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_wait_status(g, "pre-switchover", WAIT_SECONDS);
-    /* This was sent, and is told to be zero only now. */
-    bg_request_range(g, BG_INFLATE, LATER_START, LATER_SIZE);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-continue',"
-        " 'arguments': { 'state': 'pre-switchover' } }");
-    bg_migrate_wait(g, dest);
-
-    /* To read all memory allocates some, so this comes first. */
-    g_assert_cmpuint(blocks_of(fd), ==, blocks);
-    rb_assert_same(g, dest);
-    visit_template(fd, false);
-    g_assert_cmpuint(bg_map_pages(dest, NULL), ==,
-                     (GIVEN_SIZE + LATER_SIZE) / BALLOON_PAGE);
-    close(fd);
-    unlink(path);
-    quit(g, dest);
-}
 
 /* ---- Parts of huge pages ---- */
 
@@ -196,8 +76,6 @@ static void test_huge_halves(void)
     BGuest *g, *dest;
     uint64_t addr;
     bool mounted;
-    void *old;
-    int fd;
 
     if (!g_test_subprocess()) {
         hm_test_on_hugetlbfs(RAM_SIZE);
@@ -205,14 +83,7 @@ static void test_huge_halves(void)
     }
     dir = hm_find_hugetlbfs(&mounted);
     path = hm_temp_path(dir, "halves");
-    fd = create(path, RAM_SIZE);
-    old = mmap(NULL, HM_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-               GIVEN_START + HM_HUGE_SIZE);
-    g_assert_true(old != MAP_FAILED);
-    memset(old, 'x', HM_HUGE_SIZE);
-    munmap(old, HM_HUGE_SIZE);
-    close(fd);
-
+    hm_make_file(path, RAM_SIZE, GIVEN_START + HM_HUGE_SIZE, HM_HUGE_SIZE);
     g = bg_start_driven(&options);
     options.ram_file = path;
     dest = bg_start_dest(&options);
@@ -416,7 +287,7 @@ static void load_from(Loader *l, const char *kind)
         " 'uri': %s, 'exit-on-error': false } }", uri);
 }
 
-/* The section is loaded; then there is no more, where ram should be. */
+/* The section is loaded, or refused; there is no more, where ram should be. */
 static void load_all(Loader *l)
 {
     put_be(l, LAST, 1);
@@ -434,6 +305,47 @@ static void loader_free(Loader *l)
     g_free(l->log);
     g_byte_array_unref(l->stream);
     g_free(l);
+}
+
+/* What is refused in the first record, a map */
+typedef struct Refused {
+    const char *name;
+    const char *id;
+    uint64_t size;              /* of the RAM block, in bytes */
+    uint32_t bytes;             /* how many follow, and these */
+    uint64_t chunk;
+    const char *message;
+} Refused;
+
+static const Refused refused[] = {
+    /* One byte more than the buffer that it is read into has */
+    { "record-size", "ram0", RAM_SIZE, 65537, 0,
+      "65537 bytes for RAM block 'ram0' are too many" },
+    /*
+     * The last page of a RAM block that has 2 MiB at most, and 128 KiB now: no
+     * chunk before, one, of runs, of which there is one; 511, and 1
+     */
+    { "beyond", "/rom@etc/acpi/tables", 2 * MiB, 7, 0x00010001ff0301,
+      "pages beyond the end of RAM block '/rom@etc/acpi/tables' are named" },
+};
+
+static void test_refused(gconstpointer data)
+{
+    const Refused *r = data;
+    BGOptions options = { .keep_log = true };
+    Loader *l = loader_new(&options);
+    g_autofree char *messages = NULL;
+
+    put_record(l, MAP, r->id, r->size);
+    put_be(l, r->bytes, 4);
+    put_be(l, r->chunk, 7);
+    load_all(l);
+    messages = bg_log(l->g);
+    if (!strstr(messages, r->message)) {
+        g_error("no '%s' in: %s", r->message, messages);
+    }
+    bg_quit(l->g);
+    loader_free(l);
 }
 
 /* ---- Turns ---- */
@@ -535,7 +447,7 @@ static void check_ramfs(const char *name, bool used, int plugged)
     BGuest *g = bg_start_driven(&options), *dest;
 
     if (used) {
-        make_used_file(path, VM_SIZE);
+        hm_make_file(path, VM_SIZE, 0, VM_SIZE);
     }
     options.args = file;
     dest = plugged == VM_BLOCKS ? bg_start_dest(&options)
@@ -597,7 +509,7 @@ static void test_read_only(gconstpointer data)
     BGOptions options = { .args = args, .machine_props = "nvdimm=on" };
     Loader *l;
 
-    make_used_file(file, READ_ONLY_SIZE);
+    hm_make_file(file, READ_ONLY_SIZE, 0, READ_ONLY_SIZE);
     g_assert_true(g_file_get_contents(file, &before, NULL, NULL));
     l = loader_new(&options);
     put_record(l, GPOINTER_TO_INT(data), "read-only", READ_ONLY_SIZE);
@@ -734,9 +646,9 @@ int main(int argc, char **argv)
     int i;
 
     bg_init(&argc, &argv);
-    for (i = 0; i < ARRAY_SIZE(template_cases); i++) {
-        bg_add_test(&template_cases[i], test_template, PREFIX "template/%s",
-                    template_cases[i].name);
+    for (i = 0; i < ARRAY_SIZE(refused); i++) {
+        bg_add_test(&refused[i], test_refused, PREFIX "stream/%s",
+                    refused[i].name);
     }
     qtest_add_func(PREFIX "huge-parts", test_huge_parts);
     qtest_add_func(PREFIX "huge-halves", test_huge_halves);

@@ -28,13 +28,23 @@
 #define LOADED_START (36 * MiB)
 #define LOADED_SIZE (8 * MiB)
 
+/* Nobody has written to this part of a template; the guest gives it back. */
+#define HOLE_START (22 * MiB)
+#define HOLE_SIZE (4 * MiB)
+
+/* Every third page is used, so that words have many runs. */
+#define SCATTERED_START (8 * MiB)
+#define SCATTERED_SIZE (4 * MiB)
+
 typedef enum Kind {
     USED,                       /* something was written to it */
     MAPPED,                     /* the same, and a file of mapped-ram */
     NAMED,                      /* a shared file on tmpfs */
     NAMED_ON_DISK,
     NAMED_PREALLOC,             /* populated, and to stay so */
-    TEMPLATE,                   /* a private file; see skip-drop-test, too */
+    TEMPLATE,                   /* a private file, which stays as it is */
+    TEMPLATE_ON_DISK,
+    TEMPLATE_UNLINKED,          /* once it is in use: others may have it open */
     PREALLOC,                   /* populated, written to, and to stay so */
     LOCKED,                     /* the same: it cannot be discarded */
     LOADER,                     /* the machine puts something into it */
@@ -54,7 +64,6 @@ enum {
     MEMFD = 1 << BG_MEMFD,
     FILE_BACKED = 4,            /* backend is the source's alone */
     BOTH_ONLY = 8,
-    MULTIFD_ONLY = 16,
 };
 
 static const struct {
@@ -69,8 +78,10 @@ static const struct {
                         MEMFD | FILE_BACKED | BOTH_ONLY },
     [NAMED_PREALLOC] = { "named-file-prealloc",
                          MEMFD | FILE_BACKED | BOTH_ONLY, "-mem-prealloc" },
-    [TEMPLATE] = { "template",
-                   ANON | FILE_BACKED | BOTH_ONLY | MULTIFD_ONLY },
+    [TEMPLATE] = { "template", ANON | FILE_BACKED },
+    [TEMPLATE_ON_DISK] = { "template-on-disk", ANON | FILE_BACKED },
+    [TEMPLATE_UNLINKED] = { "template-unlinked",
+                            ANON | FILE_BACKED | BOTH_ONLY },
     [PREALLOC] = { "prealloc", ANON | MEMFD },
     [LOCKED] = { "locked", ANON | BOTH_ONLY, "-overcommit mem-lock=on" },
     [LOADER] = { "loader", ANON | MEMFD },
@@ -81,6 +92,16 @@ static bool has_file(const Case *c)
     return kinds[c->kind].flags & FILE_BACKED;
 }
 
+static bool is_template(const Case *c)
+{
+    return c->kind >= TEMPLATE && c->kind <= TEMPLATE_UNLINKED;
+}
+
+static bool is_on_disk(const Case *c)
+{
+    return c->kind == NAMED_ON_DISK || c->kind == TEMPLATE_ON_DISK;
+}
+
 static void set_capabilities(const Case *c, BGuest *g, bool ours)
 {
     bg_set_capability(g, "multifd", c->multifd);
@@ -88,21 +109,14 @@ static void set_capabilities(const Case *c, BGuest *g, bool ours)
     bp_set_capabilities(g, ours ? c->ours : 0);
 }
 
-static void write_old_file(const char *path, uint64_t size)
-{
-    g_autofree char *old = g_strnfill(size, OLD);
-
-    g_assert_true(g_file_set_contents(path, old, size, NULL));
-}
-
-static void assert_old_file(const char *path)
+/* The content of a template is what it was. */
+static void check_template(int fd)
 {
     g_autofree char *old = g_strnfill(RAM_SIZE, OLD);
-    g_autofree char *content = NULL;
-    gsize length;
+    g_autofree char *content = g_malloc(RAM_SIZE);
 
-    g_assert_true(g_file_get_contents(path, &content, &length, NULL));
-    g_assert_cmpuint(length, ==, RAM_SIZE);
+    memset(old + HOLE_START, 0, HOLE_SIZE);
+    g_assert_cmpint(pread(fd, content, RAM_SIZE, 0), ==, RAM_SIZE);
     g_assert_true(!memcmp(content, old, RAM_SIZE));
 }
 
@@ -110,6 +124,7 @@ static BGuest *start_source(const Case *c, const char *loader)
 {
     BGOptions options = { .backend = c->backend, .args = loader };
     BGuest *g = bp_start_source(&options, false);
+    uint64_t at;
 
     g->options.args = NULL;
     bg_fill(g, BG_RAM_START, MiB, 1);
@@ -117,6 +132,9 @@ static BGuest *start_source(const Case *c, const char *loader)
     bg_request_range(g, BG_INFLATE, 12 * MiB, 16 * MiB);
     bg_request_range(g, BG_DEFLATE, 16 * MiB, 2 * MiB);
     bg_fill(g, 16 * MiB, MiB, 3);
+    for (at = 0; at < SCATTERED_SIZE; at += 3 * BALLOON_PAGE) {
+        bg_fill(g, SCATTERED_START + at, BALLOON_PAGE, 6);
+    }
     /* Populated, and zero */
     qtest_memset(g->qts, 32 * MiB, 0, MiB);
     bg_request_range(g, BG_INFLATE, LOADED_START, LOADED_SIZE / 2);
@@ -133,7 +151,7 @@ static BGuest *start_destination(const Case *c, const char *path,
                                  const char *loader)
 {
     g_autofree char *file = g_strdup_printf(
-        "%s%s", path, c->kind == TEMPLATE ? ",share=off" : "");
+        "%s%s", path, is_template(c) ? ",share=off" : "");
     g_autofree char *args = g_strdup_printf(
         "-incoming defer %s %s", loader ?: "", kinds[c->kind].args ?: "");
     g_autofree char *prealloc = g_strdup_printf(
@@ -158,10 +176,11 @@ static BGuest *start_destination(const Case *c, const char *path,
     return g;
 }
 
-static void use_uri(BGuest *g, const char *command, const char *uri)
+static void receive(BGuest *g, const char *uri)
 {
     qtest_qmp_assert_success(
-        g->qts, "{ 'execute': %s, 'arguments': { 'uri': %s } }", command, uri);
+        g->qts, "{ 'execute': 'migrate-incoming', 'arguments': { 'uri': %s } }",
+        uri);
 }
 
 static void migrate(const Case *c, BPair *p)
@@ -171,11 +190,11 @@ static void migrate(const Case *c, BPair *p)
         "%s:%s", c->kind == MAPPED ? "file" : "unix", path);
 
     if (c->kind != MAPPED) {
-        use_uri(p->dest, "migrate-incoming", uri);
+        receive(p->dest, uri);
     }
     bp_hold(p);
     bg_migrate_limit(p->source, 0);
-    use_uri(p->source, "migrate", uri);
+    bg_migrate_uri(p->source, uri);
     bp_wait_status(p->source, "pre-switchover");
     bg_request_range(p->source, BG_INFLATE, LATER_START, LATER_SIZE);
     bg_request_range(p->source, BG_DEFLATE, AGAIN_START, AGAIN_SIZE);
@@ -184,7 +203,7 @@ static void migrate(const Case *c, BPair *p)
         BPair saved = { .source = p->source };
 
         bp_finish(&saved);
-        use_uri(p->dest, "migrate-incoming", uri);
+        receive(p->dest, uri);
         bg_migrate_wait(p->dest, NULL);
     } else {
         bp_finish(p);
@@ -193,15 +212,17 @@ static void migrate(const Case *c, BPair *p)
 }
 
 /* Who has a file as memory: that is what is populated. */
-static uint64_t blocks_of(const char *path)
+static uint64_t blocks_of(int fd)
 {
     struct stat st;
 
-    g_assert_cmpint(stat(path, &st), ==, 0);
+    g_assert_cmpint(fsync(fd), ==, 0);
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
     return st.st_blocks * UINT64_C(512) / BALLOON_PAGE;
 }
 
-static void check_populated(const Case *c, BPair *p, const char *path)
+/* @fd: of the file that is its memory; @blocks: of it before */
+static void check_populated(const Case *c, BPair *p, int fd, uint64_t blocks)
 {
     g_autofree bool *before = bp_populated_of(p->source);
     uint64_t unpopulated = bp_count_unpopulated(before, RAM_SIZE);
@@ -213,17 +234,19 @@ static void check_populated(const Case *c, BPair *p, const char *path)
     g_assert_cmpuint(unpopulated, >=, in_balloon);
     switch (c->kind) {
     case NAMED:
-        g_assert_cmpuint(blocks_of(path), <=, pages - unpopulated);
+        g_assert_cmpuint(blocks_of(fd), <=, pages - unpopulated);
         break;
     case NAMED_ON_DISK:
         /* It may populate neighbours of what is written to. */
-        g_assert_cmpuint(blocks_of(path), <, pages);
+        g_assert_cmpuint(blocks_of(fd), <, pages);
         break;
     case NAMED_PREALLOC:
-        g_assert_cmpuint(blocks_of(path), >=, kept);
+        g_assert_cmpuint(blocks_of(fd), >=, kept);
         break;
     case TEMPLATE:
-        assert_old_file(path);
+    case TEMPLATE_ON_DISK:
+    case TEMPLATE_UNLINKED:
+        g_assert_cmpuint(blocks_of(fd), ==, blocks);
         break;
     case PREALLOC:
         g_assert_cmpuint(bg_count_populated(p->dest, 0, RAM_SIZE), >=, kept);
@@ -240,6 +263,8 @@ static void check_old_content(const Case *c, const char *path,
                               const char *loader)
 {
     BPair p = { .dest = start_destination(c, path, loader) };
+    int fd = has_file(c) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    uint64_t blocks = fd < 0 ? 0 : blocks_of(fd);
 
     if (c->kind == LOCKED && bg_count_populated(p.dest, 0, RAM_SIZE) !=
                              RAM_SIZE / BALLOON_PAGE) {
@@ -247,23 +272,30 @@ static void check_old_content(const Case *c, const char *path,
         bp_end(&p);
         return;
     }
+    if (c->kind == TEMPLATE_UNLINKED) {
+        unlink(path);
+    }
     p.source = start_source(c, loader);
     migrate(c, &p);
-    check_populated(c, &p, path);
+    /* To read all memory may populate some, so this comes first. */
+    check_populated(c, &p, fd, blocks);
+    rb_assert_same(p.source, p.dest);
     if (has_file(c)) {
         bp_assert_same_content(p.source, p.dest);
-    } else {
-        bg_assert_same_memory(p.source, p.dest);
     }
-    bg_assert_same_map(p.source, p.dest);
+    if (is_template(c)) {
+        check_template(fd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
     bp_end(&p);
 }
 
 static void test_old_content(gconstpointer data)
 {
     const Case *c = data;
-    const char *dir = c->kind == NAMED_ON_DISK ? g_get_tmp_dir()
-                                               : hm_tmpfs_or_skip();
+    const char *dir = is_on_disk(c) ? g_get_tmp_dir() : hm_tmpfs_or_skip();
     g_autofree char *path = NULL;
     g_autofree char *loader = NULL;
 
@@ -276,9 +308,13 @@ static void test_old_content(gconstpointer data)
     }
     path = hm_temp_path(dir, "old");
     if (has_file(c)) {
-        write_old_file(path, RAM_SIZE);
+        hm_make_file(path, RAM_SIZE, 0, is_template(c) ? HOLE_START : RAM_SIZE);
+    }
+    if (is_template(c)) {
+        hm_make_file(path, RAM_SIZE, HOLE_START + HOLE_SIZE,
+                     RAM_SIZE - HOLE_START - HOLE_SIZE);
     } else if (c->kind == LOADER) {
-        write_old_file(path, LOADED_SIZE);
+        hm_make_file(path, LOADED_SIZE, 0, LOADED_SIZE);
         loader = g_strdup_printf("-device loader,file=%s,force-raw=on,"
                                  "addr=0x%" PRIx64, path,
                                  (uint64_t)LOADED_START);
@@ -313,7 +349,7 @@ void told_add_old_content_tests(void)
             }
             c.multifd = false;
             c.ours = flags & BOTH_ONLY ? BP_BOTH : BP_BALLOON;
-            for (; !(flags & MULTIFD_ONLY) && c.ours <= BP_BOTH; c.ours++) {
+            for (; c.ours <= BP_BOTH; c.ours++) {
                 add(c);
             }
             c.multifd = true;
