@@ -6,7 +6,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
 #include "host-memory.h"
 #include "skip-unpopulated.h"
 
@@ -207,15 +206,6 @@ static void begin_and_wait(BPair *p, Moment moment)
     }
 }
 
-/* A balloon that does not count, since the guest does not keep to the rules */
-static void assert_balloon_disabled(BGuest *g)
-{
-    QDict *info = bg_skip_info(g);
-
-    g_assert_cmpstr(qdict_get_str(info, "status"), ==, "disabled");
-    qobject_unref(info);
-}
-
 static void check_counts(const Case *c, BPair *p, const bool *before,
                          int64_t skipped)
 {
@@ -238,7 +228,8 @@ static void check_counts(const Case *c, BPair *p, const bool *before,
                     bg_migrate_stat(g, "ram", "normal"), <,
                     size / page - unpopulated + 1024);
     if (c->flags & BOTH && c->options.no_must_tell_host) {
-        assert_balloon_disabled(g);
+        /* The guest does not keep to the rules. */
+        bg_assert_disabled(g, "must-tell-host");
     } else if (c->flags & BOTH) {
         g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==,
                         GIVEN_SIZE / page);
@@ -395,9 +386,24 @@ typedef enum Failure {
     KILLED,
 } Failure;
 
-static void check_again(BGBackend backend, Failure failure)
+static const struct {
+    const char *name;
+    BGBackend backend;
+    Failure failure;
+} again[] = {
+    { "cancel/anon", BG_ANON, CANCELLED },
+    { "cancel/memfd", BG_MEMFD, CANCELLED },
+    { "cancel-late/anon", BG_ANON, CANCELLED_LATE },
+    { "cancel-late/memfd", BG_MEMFD, CANCELLED_LATE },
+    { "killed/anon", BG_ANON, KILLED },
+    { "killed/memfd", BG_MEMFD, KILLED },
+};
+
+static void test_again(gconstpointer data)
 {
-    const Case c = { .options.backend = backend };
+    int i = GPOINTER_TO_INT(data);
+    Failure failure = again[i].failure;
+    const Case c = { .options.backend = again[i].backend };
     BPair p = unpopulated_start(&c.options, NULL);
     g_autofree bool *before = NULL;
 
@@ -412,13 +418,10 @@ static void check_again(BGBackend backend, Failure failure)
         qtest_kill_qemu(p.dest->qts);
         bg_migrate_limit(p.source, 0);
         bp_wait_failed(p.source);
+        bg_quit(p.dest);
     } else {
-        qtest_qmp_assert_success(p.source->qts,
-                                 "{ 'execute': 'migrate_cancel' }");
-        bp_wait_status(p.source, "cancelled");
-        qtest_set_expected_status(p.dest->qts, EXIT_FAILURE);
+        bg_migrate_cancel(p.source, p.dest);
     }
-    bg_quit(p.dest);
 
     p.dest = bp_start_destination(&c.options, true);
     bg_request_range(p.source, BG_INFLATE, SENT_START, PART_SIZE);
@@ -433,55 +436,31 @@ static void check_again(BGBackend backend, Failure failure)
     bp_end(&p);
 }
 
-static void test_cancel(gconstpointer data)
-{
-    check_again(GPOINTER_TO_INT(data), CANCELLED);
-}
-
-static void test_cancel_late(gconstpointer data)
-{
-    check_again(GPOINTER_TO_INT(data), CANCELLED_LATE);
-}
-
-static void test_killed(gconstpointer data)
-{
-    check_again(GPOINTER_TO_INT(data), KILLED);
-}
-
 /* ---- Unmodified QEMU, and off ---- */
-
-static void migrate_once(BGuest *g, BGuest *dest)
-{
-    bg_migrate_limit(g, 0);
-    bg_migrate_start(g, dest);
-    bg_migrate_wait(g, dest);
-}
 
 /*
  * Unmodified QEMU tells nothing, so that the capability does nothing on the
  * destination.  From there on it does.
  */
-static void check_from_stock(BGBackend backend, bool multifd)
+static void test_from_stock(gconstpointer data)
 {
-    BGOptions options = { .backend = backend, .no_device = true,
-                          .multifd = multifd };
-    BGOptions stock = options;
+    const BGOptions *options = data;
+    BGOptions stock = *options;
     g_autofree bool *before = NULL;
     BPair p;
     BGuest *first;
 
-    if (!g_getenv(BG_STOCK_ENV)) {
-        g_test_skip(BG_STOCK_ENV " is not set");
+    if (!bg_stock_or_skip()) {
         return;
     }
     stock.stock = true;
     first = bg_start(&stock);
     bp_scatter(first);
-    p = (BPair) { .source = bp_start_destination(&options, true) };
-    migrate_once(first, p.source);
+    p = (BPair) { .source = bp_start_destination(options, true) };
+    bg_migrate(first, p.source);
     before = bp_populated_of(p.source);
-    p.dest = bp_start_destination(&options, true);
-    migrate_once(p.source, p.dest);
+    p.dest = bp_start_destination(options, true);
+    bg_migrate(p.source, p.dest);
     g_assert_cmpint(bp_skipped_pages(p.source), ==,
                     bp_count_unpopulated(before, RAM_SIZE));
     bp_assert_populated_as_before(p.dest, before);
@@ -490,25 +469,24 @@ static void check_from_stock(BGBackend backend, bool multifd)
     bg_quit(first);
 }
 
-static void test_from_stock(gconstpointer data)
-{
-    check_from_stock(GPOINTER_TO_INT(data), false);
-}
-
-static void test_from_stock_multifd(gconstpointer data)
-{
-    check_from_stock(GPOINTER_TO_INT(data), true);
-}
+static const struct {
+    const char *name;
+    BGOptions options;
+} from_stock[] = {
+    { "anon", { .no_device = true } },
+    { "memfd", { BG_MEMFD, .no_device = true } },
+    { "multifd/anon", { .no_device = true, .multifd = true } },
+    { "multifd/memfd", { BG_MEMFD, .no_device = true, .multifd = true } },
+};
 
 static void assert_in_hmp(BGuest *g, const char *command, const char *what,
                           bool there)
 {
-    char *text = qtest_hmp(g->qts, "%s", command);
+    g_autofree char *text = qtest_hmp(g->qts, "%s", command);
 
     if (!strstr(text, what) == there) {
         g_error("%s: \"%s\" is %s", command, what, there ? "missing" : "there");
     }
-    g_free(text);
 }
 
 /* On, and then off again: it is as if it had never been on. */
@@ -520,7 +498,7 @@ static void test_off_again(void)
 
     bp_scatter(p.source);
     bg_set_capability(p.source, CAPABILITY, false);
-    migrate_once(p.source, p.dest);
+    bg_migrate(p.source, p.dest);
     info = bg_query_migrate(p.source);
     g_assert_false(qdict_haskey(info, CAPABILITY));
     qobject_unref(info);
@@ -541,7 +519,7 @@ static void test_hmp(void)
     bp_scatter(p.source);
     assert_in_hmp(p.source, "info migrate_capabilities", CAPABILITY ": on",
                   true);
-    migrate_once(p.source, p.dest);
+    bg_migrate(p.source, p.dest);
     skipped = g_strdup_printf(CAPABILITY " skipped: %" PRIi64 " pages, "
                               "%" PRIi64 " kbytes",
                               bp_skipped_pages(p.source),
@@ -558,27 +536,27 @@ int main(int argc, char **argv)
     bool alpha;
     int i;
 
-    g_test_init(&argc, &argv, NULL);
-    /* A transparent huge page populates what nobody asked for. */
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    bg_init(&argc, &argv);
     alpha = !strcmp(qtest_get_arch(), "alpha");
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *path = g_strdup_printf(PROGRAM "/%s", cases[i].name);
-
         if (!alpha || cases[i].flags & ALPHA) {
-            qtest_add_data_func(path, &cases[i], test_case);
+            bg_add_test(&cases[i], test_case, PROGRAM "/%s", cases[i].name);
         }
     }
-    bp_add_backend_tests(PROGRAM, "cancel", test_cancel);
+    for (i = 0; i < ARRAY_SIZE(again); i++) {
+        if (!alpha || again[i].failure == CANCELLED) {
+            bg_add_test(GINT_TO_POINTER(i), test_again, PROGRAM "/%s",
+                        again[i].name);
+        }
+    }
     if (alpha) {
         qtest_add_func(PROGRAM "/half-page", test_half_page);
         return g_test_run();
     }
-    bp_add_backend_tests(PROGRAM, "cancel-late", test_cancel_late);
-    bp_add_backend_tests(PROGRAM, "killed", test_killed);
-    bp_add_backend_tests(PROGRAM, "from-stock", test_from_stock);
-    bp_add_backend_tests(PROGRAM, "from-stock/multifd",
-                         test_from_stock_multifd);
+    for (i = 0; i < ARRAY_SIZE(from_stock); i++) {
+        bg_add_test(&from_stock[i].options, test_from_stock,
+                    PROGRAM "/from-stock/%s", from_stock[i].name);
+    }
     qtest_add_func(PROGRAM "/off/again", test_off_again);
     qtest_add_func(PROGRAM "/hmp", test_hmp);
     add_host_tests();
