@@ -86,11 +86,6 @@ static char *preload(const Case *c)
     return path;
 }
 
-static void do_not_preload(void)
-{
-    g_unsetenv("LD_PRELOAD");
-}
-
 /* From now on the call does not see the page at @offset, once. */
 static void tell_to_lie(const Case *c, const char *path, uint64_t offset)
 {
@@ -146,7 +141,7 @@ static void check_source(const Case *c, int ours, Moment moment)
     g_autofree char *path = preload(c);
     BPair p = { .source = start_source(&options) };
 
-    do_not_preload();
+    g_unsetenv("LD_PRELOAD");
     p.dest = bg_start_incoming(p.source);
     bp_set_capabilities(p.source, ours);
     bp_set_capabilities(p.dest, ours);
@@ -170,33 +165,22 @@ static void check_source(const Case *c, int ours, Moment moment)
     bp_end(&p);
 }
 
-/* A file of tmpfs that holds something where the source skips */
-static char *write_old_content(void)
-{
-    char *path = hm_temp_path(hm_find_tmpfs(), "old");
-    g_autofree char *old = g_malloc(OLD_SIZE);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-    memset(old, 'x', OLD_SIZE);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, RAM_SIZE), ==, 0);
-    g_assert_cmpint(pwrite(fd, old, OLD_SIZE, OLD_START), ==, OLD_SIZE);
-    close(fd);
-    return path;
-}
-
-/* The page that is hidden is the first one of the old content. */
+/*
+ * A file of tmpfs that holds something where the source skips.  The page that
+ * is hidden is the first one of that.
+ */
 static void check_destination(const Case *c, int ours)
 {
     BGOptions options = { .backend = BG_MEMFD };
     BPair p = { .source = start_source(&options) };
     g_autofree char *path = preload(c);
-    g_autofree char *old = write_old_content();
+    g_autofree char *old = hm_temp_path(hm_find_tmpfs(), "old");
 
+    hm_make_file(old, RAM_SIZE, OLD_START, OLD_SIZE);
     options.ram_file = old;
     tell_to_lie(c, path, OLD_START);
     p.dest = bp_start_destination(&options, false);
-    do_not_preload();
+    g_unsetenv("LD_PRELOAD");
     bp_set_capabilities(p.source, ours);
     bp_set_capabilities(p.dest, ours);
     bp_begin(&p, 0);
@@ -250,7 +234,7 @@ static void check_held(int ours)
     uint64_t populated;
     GThread *thread;
 
-    do_not_preload();
+    g_unsetenv("LD_PRELOAD");
     hold.dest = bg_start_incoming(g);
     bp_set_capabilities(g, ours);
     bg_migrate_limit(g, SLOW);
@@ -313,7 +297,7 @@ static void test_destination(const void *data)
     }
 }
 
-static void test_held(void)
+static void test_held(const void *data)
 {
     int ours;
 
@@ -362,7 +346,7 @@ static BPair start_with_policy(const BGOptions *options, const char *refuse,
     p.source = bp_start_source(options, false);
     p.dest = bg_start_incoming(p.source);
     g_unsetenv("HOST_LIAR_SWAP");
-    do_not_preload();
+    g_unsetenv("LD_PRELOAD");
     bp_fill_ballast(p.source, BALLAST_START, BALLAST_SIZE, 1);
     bp_fill_ballast(p.source, POLICY_START, POLICY_SIZE, 2);
     bg_request_range(p.source, BG_INFLATE, POLICY_START, POLICY_SIZE);
@@ -372,38 +356,27 @@ static BPair start_with_policy(const BGOptions *options, const char *refuse,
     return p;
 }
 
-static void move(BPair *p)
-{
-    bp_begin(p, 0);
-    bp_finish(p);
-}
-
-static Figures figures_of(BPair *p)
-{
-    Figures f = { .unpopulated = bp_skipped_pages(p->source) };
-    int i;
-
-    for (i = 0; i < G_N_ELEMENTS(figures); i++) {
-        f.balloon[i] = bg_skip_stat(p->source, figures[i]);
-    }
-    f.source = bg_count_populated(p->source, 0, RAM_SIZE);
-    f.dest = bg_count_populated(p->dest, 0, RAM_SIZE);
-    return f;
-}
-
 static Figures migrate_with_policy(const BGOptions *options,
                                    const char *refuse, const char *swap)
 {
     BPair p = start_with_policy(options, refuse, swap);
     Figures f;
+    int i;
 
-    move(&p);
-    f = figures_of(&p);
+    bp_begin(&p, 0);
+    bp_finish(&p);
+    f.unpopulated = bp_skipped_pages(p.source);
+    for (i = 0; i < G_N_ELEMENTS(figures); i++) {
+        f.balloon[i] = bg_skip_stat(p.source, figures[i]);
+    }
+    f.source = bg_count_populated(p.source, 0, RAM_SIZE);
+    f.dest = bg_count_populated(p.dest, 0, RAM_SIZE);
     bg_assert_same_memory(p.source, p.dest);
     bp_end(&p);
     return f;
 }
 
+/* It makes no difference, and there is something for it to make one to. */
 static void assert_same_figures(const Figures *a, const Figures *b)
 {
     int i;
@@ -416,20 +389,15 @@ static void assert_same_figures(const Figures *a, const Figures *b)
     g_assert_cmpint(a->unpopulated, ==, b->unpopulated);
     g_assert_cmpuint(a->source, ==, b->source);
     g_assert_cmpuint(a->dest, ==, b->dest);
-}
-
-/* Pages that are skipped with each kind of memory, at least */
-static void assert_skips(const Figures *f)
-{
-    g_assert_cmpint(f->balloon[0], >, POLICY_SIZE / 2 / BALLOON_PAGE);
-    g_assert_cmpint(f->balloon[2], ==, 0);
-    g_assert_cmpint(f->unpopulated, >, 0);
+    g_assert_cmpint(a->balloon[0], >, POLICY_SIZE / 2 / BALLOON_PAGE);
+    g_assert_cmpint(a->balloon[2], ==, 0);
+    g_assert_cmpint(a->unpopulated, >, 0);
 }
 
 /* All that the host is asked, libvirt's filter of system calls lets through. */
 static void test_sandbox(const void *data)
 {
-    BGOptions options = { .backend = *(const BGBackend *)data };
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
     Figures without, with;
 
     if (options.backend == BG_HUGETLB && !g_test_subprocess()) {
@@ -439,7 +407,6 @@ static void test_sandbox(const void *data)
     without = migrate_with_policy(&options, NULL, NULL);
     options.args = SANDBOX;
     with = migrate_with_policy(&options, NULL, NULL);
-    assert_skips(&without);
     assert_same_figures(&without, &with);
 }
 
@@ -449,7 +416,7 @@ static void test_sandbox(const void *data)
  */
 static void test_no_pagemap(const void *data)
 {
-    BGOptions options = { .backend = *(const BGBackend *)data };
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
     bool shared = options.backend == BG_MEMFD;
     Figures without, with;
 
@@ -459,37 +426,20 @@ static void test_no_pagemap(const void *data)
     without = migrate_with_policy(&options, NULL, NULL);
     with = migrate_with_policy(&options, "pagemap",
                                shared ? "1048576" : "0");
-    assert_skips(&without);
     assert_same_figures(&without, &with);
 }
 
-/* Why is RAM block @id left alone?  NULL if it is not. */
-static char *left_alone(BGuest *g, const char *id)
+/* @reason: why RAM block @id is left alone; and is all of it, for that? */
+static void assert_denied(BGuest *g, const char *id, const char *reason,
+                          bool all)
 {
-    QDict *info = bg_query_migrate(g);
-    QDict *skip = qdict_get_qdict(info, CAPABILITY);
-    char *reason = NULL;
-    QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(skip, "left-alone"), entry) {
-        QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (!strcmp(qdict_get_str(value, "id"), id)) {
-            reason = g_strdup(qdict_get_str(value, "reason"));
-        }
-    }
-    qobject_unref(info);
-    return reason;
-}
-
-static bool map_says_denied(BGuest *g)
-{
+    g_autofree char *told = bg_left_alone(g, id, NULL);
     QDict *map = qtest_qmp_assert_success_ref(
         g->qts, "{ 'execute': 'query-migration-map' }");
-    bool denied = qdict_get_bool(map, "pagemap-denied");
 
+    g_assert_cmpstr(told, ==, reason);
+    g_assert_true(qdict_get_bool(map, "pagemap-denied") == all);
     qobject_unref(map);
-    return denied;
 }
 
 /* How often does QEMU's log say what to do? */
@@ -505,36 +455,27 @@ static int count_remedies(BGuest *g)
 /* With swap nobody tells, so nothing is skipped, and QEMU says why. */
 static void test_denied(const void *data)
 {
-    BGOptions options = { .backend = *(const BGBackend *)data,
-                          .keep_log = true };
-    g_autofree char *reason = NULL;
+    BGOptions options = { .backend = GPOINTER_TO_INT(data), .keep_log = true };
     BPair p;
 
     if (!can_lie()) {
         return;
     }
     p = start_with_policy(&options, "pagemap", "1048576");
-    move(&p);
+    bp_begin(&p, 0);
+    bp_finish(&p);
     bg_assert_disabled(p.source, "pagemap-denied");
-    reason = left_alone(p.source, "ram0");
-    g_assert_cmpstr(reason, ==, "pagemap-denied");
+    assert_denied(p.source, "ram0", "pagemap-denied", true);
     g_assert_cmpint(bp_skipped_pages(p.source), ==, 0);
-    g_assert_true(map_says_denied(p.source));
     g_assert_cmpint(count_remedies(p.source), ==, 1);
     bg_assert_same_memory(p.source, p.dest);
     bp_end(&p);
 }
 
 /* Of two RAM blocks one can be asked about. */
-static void test_partly_denied(void)
+static void test_partly_denied(const void *data)
 {
-    BGOptions options = {
-        .backend = BG_MEMFD,
-        .args = "-object memory-backend-ram,id=dimm-ram,size=128M "
-                "-device pc-dimm,id=dimm0,memdev=dimm-ram",
-    };
-    g_autofree char *ram = NULL;
-    g_autofree char *dimm = NULL;
+    BGOptions options = { .backend = BG_MEMFD, .args = DIMM_ARGS };
     BPair p;
 
     if (!can_lie()) {
@@ -543,59 +484,52 @@ static void test_partly_denied(void)
     p = start_with_policy(&options, "pagemap", "1048576");
     bg_fill(p.source, BG_DIMM_START, MiB, 4);
     bg_request_range(p.source, BG_INFLATE, BG_DIMM_START + MiB, MiB);
-    move(&p);
-    ram = left_alone(p.source, "ram0");
-    dimm = left_alone(p.source, "dimm-ram");
-    g_assert_cmpstr(ram, ==, NULL);
-    g_assert_cmpstr(dimm, ==, "pagemap-denied");
+    bp_begin(&p, 0);
+    bp_finish(&p);
+    assert_denied(p.source, "ram0", NULL, false);
+    assert_denied(p.source, "dimm-ram", "pagemap-denied", false);
     g_assert_cmpint(bg_skip_stat(p.source, "skipped-pages"), ==,
                     POLICY_SIZE / BALLOON_PAGE - 1);
     g_assert_cmpint(bg_skip_stat(p.source, "undecided-pages"), ==,
                     MiB / BALLOON_PAGE);
-    g_assert_false(map_says_denied(p.source));
     rb_assert_same(p.source, p.dest);
     bp_end(&p);
 }
 
 int main(int argc, char **argv)
 {
-    static const BGBackend private[] = { BG_ANON, BG_PRIVATE_MEMFD };
-    static const BGBackend backends[] = {
-        BG_ANON, BG_MEMFD, BG_PRIVATE_MEMFD, BG_HUGETLB,
+    static const struct {
+        const char *name;
+        GTestDataFunc func;
+        int backends;           /* bits of BGBackend */
+    } policies[] = {
+        { "sandbox", test_sandbox, 1 << BG_ANON | 1 << BG_MEMFD |
+          1 << BG_PRIVATE_MEMFD | 1 << BG_HUGETLB },
+        { "no-pagemap", test_no_pagemap, 1 << BG_ANON | 1 << BG_MEMFD |
+          1 << BG_PRIVATE_MEMFD },
+        { "denied", test_denied, 1 << BG_ANON | 1 << BG_PRIVATE_MEMFD },
     };
-    int i;
+    int i, backend;
 
     g_test_init(&argc, &argv, NULL);
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *source = g_strdup_printf("skip-host/source/%s",
-                                                  cases[i].name);
-        g_autofree char *dest = g_strdup_printf("skip-host/destination/%s",
-                                                cases[i].name);
-
-        qtest_add_data_func(source, &cases[i], test_source);
+        bg_add_test(&cases[i], test_source, "skip-host/source/%s",
+                    cases[i].name);
         if (cases[i].backend == BG_MEMFD) {
-            qtest_add_data_func(dest, &cases[i], test_destination);
+            bg_add_test(&cases[i], test_destination,
+                        "skip-host/destination/%s", cases[i].name);
         }
     }
-    qtest_add_func("skip-host/held-discard", test_held);
-    for (i = 0; i < ARRAY_SIZE(backends); i++) {
-        const char *name = bg_backend_name(backends[i]);
-        g_autofree char *sandbox = g_strdup_printf("skip-host/sandbox/%s",
-                                                   name);
-        g_autofree char *none = g_strdup_printf("skip-host/no-pagemap/%s",
-                                                name);
-
-        qtest_add_data_func(sandbox, &backends[i], test_sandbox);
-        if (backends[i] != BG_HUGETLB) {
-            qtest_add_data_func(none, &backends[i], test_no_pagemap);
+    bg_add_test(NULL, test_held, "skip-host/held-discard");
+    for (i = 0; i < ARRAY_SIZE(policies); i++) {
+        for (backend = BG_ANON; backend <= BG_HUGETLB; backend++) {
+            if (policies[i].backends & 1 << backend) {
+                bg_add_test(GINT_TO_POINTER(backend), policies[i].func,
+                            "skip-host/%s/%s", policies[i].name,
+                            bg_backend_name(backend));
+            }
         }
     }
-    for (i = 0; i < ARRAY_SIZE(private); i++) {
-        g_autofree char *denied = g_strdup_printf(
-            "skip-host/denied/%s", bg_backend_name(private[i]));
-
-        qtest_add_data_func(denied, &private[i], test_denied);
-    }
-    qtest_add_func("skip-host/denied/partly", test_partly_denied);
+    bg_add_test(NULL, test_partly_denied, "skip-host/denied/partly");
     return g_test_run();
 }
