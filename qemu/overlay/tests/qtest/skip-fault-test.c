@@ -98,7 +98,7 @@ static void stall(World *w, const FaultCase *c)
     for (i = 0; i < 12; i++) {
         g_usleep(10000);
         if (source_listens(w, c)) {
-            assert_vm_status(w->source, "running");
+            bg_assert_vm_status(w->source, "running");
             assert_migrates_not(w->source);
         }
     }
@@ -199,7 +199,7 @@ static void check_source(World *w, const FaultCase *c, bool dest_alive)
 
     if (source_completes(w, c)) {
         g_assert_cmpstr(status, ==, "completed");
-        assert_vm_status(w->source, "postmigrate");
+        bg_assert_vm_status(w->source, "postmigrate");
         /* A guest that has left does not migrate again. */
         assert_migrates_not(w->source);
         if (!dest_alive) {
@@ -210,7 +210,7 @@ static void check_source(World *w, const FaultCase *c, bool dest_alive)
         g_assert_cmpstr(status, ==, "failed");
     }
     if (!source_completes(w, c) || !dest_alive) {
-        assert_vm_status(w->source, "running");
+        bg_assert_vm_status(w->source, "running");
     }
     world_check(w, w->source, false);
 }
@@ -220,7 +220,7 @@ static void check_after(World *w, const FaultCase *c, BGuest *dest)
 {
     if (dest && dest_runs(c)) {
         dest_wait_completed(w, dest);
-        assert_vm_status(dest, "running");
+        bg_assert_vm_status(dest, "running");
         world_check(w, dest, true);
     } else if (dest) {
         dest_wait_failed(dest);

@@ -179,16 +179,6 @@ void dest_wait_failed(BGuest *dest)
     bg_quit_failed(dest, "load of migration failed");
 }
 
-static char *query_status(BGuest *g, const char *command)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(
-        g->qts, "{ 'execute': %s }", command);
-    char *status = g_strdup(qdict_get_try_str(rsp, "status") ?: "none");
-
-    qobject_unref(rsp);
-    return status;
-}
-
 void dest_wait_completed(World *w, BGuest *dest)
 {
     bg_wait_status(dest, "completed", WAIT_SECONDS);
@@ -203,13 +193,6 @@ void source_migrate(World *w, const char *uri, bool return_path)
 {
     bg_set_capability(w->source, "return-path", return_path);
     bg_migrate_uri(w->source, uri);
-}
-
-void assert_vm_status(BGuest *g, const char *expected)
-{
-    g_autofree char *status = query_status(g, "query-status");
-
-    g_assert_cmpstr(status, ==, expected);
 }
 
 /*
@@ -233,8 +216,14 @@ static bool is_cleaned_up(BGuest *g)
 
 char *source_settle(BGuest *g)
 {
+    QDict *info;
+    char *status;
+
     BG_WAIT(is_cleaned_up(g));
-    return query_status(g, "query-migrate");
+    info = bg_query_migrate(g);
+    status = g_strdup(qdict_get_try_str(info, "status") ?: "none");
+    qobject_unref(info);
+    return status;
 }
 
 static void assert_completed(World *w)
@@ -304,15 +293,12 @@ static uint64_t find_in(const GByteArray *bytes, uint64_t from,
     return at - bytes->data;
 }
 
-/* The first part of the section: where it begins, and its footer ends */
-static void find_setup(World *w, const GByteArray *bytes)
+uint64_t world_section_end(const GByteArray *stream, uint64_t start)
 {
-    uint64_t name = find_in(bytes, 0, SECTION_NAME, strlen(SECTION_NAME));
     uint8_t footer[5] = { 0x7e };
 
-    memcpy(footer + 1, bytes->data + name - 4, 4);
-    w->setup_start = name - 5;
-    w->setup_end = find_in(bytes, name, footer, sizeof(footer)) + 5;
+    memcpy(footer + 1, stream->data + start + 1, 4);
+    return find_in(stream, start, footer, sizeof(footer)) + sizeof(footer);
 }
 
 GByteArray *world_record(World *w)
@@ -336,7 +322,9 @@ GByteArray *world_record(World *w)
     w->eof = relay_mark(relay, RELAY_EOF);
     g_assert_cmpuint(w->eof, <, w->end);
     if (!w->options.stock) {
-        find_setup(w, stream);
+        w->setup_start = find_in(stream, 0, SECTION_NAME,
+                                 strlen(SECTION_NAME)) - 5;
+        w->setup_end = world_section_end(stream, w->setup_start);
         w->final = relay_mark(relay, RELAY_FINAL);
         g_assert_cmpuint(w->final, <, w->eof);
     }

@@ -154,20 +154,11 @@ static void assert_skipped(BGuest *source, uint64_t npages)
     g_assert_cmpint(bg_skip_stat(source, "vetoed-pages"), ==, 0);
 }
 
-static void assert_status(BGuest *g, const char *status)
-{
-    QDict *info = qtest_qmp_assert_success_ref(
-        g->qts, "{ 'execute': 'query-status' }");
-
-    g_assert_cmpstr(qdict_get_str(info, "status"), ==, status);
-    qobject_unref(info);
-}
-
 static void assert_runs(BGuest *g)
 {
     uint8_t before = bg_byte(g, COUNTER);
 
-    assert_status(g, "running");
+    bg_assert_vm_status(g, "running");
     BG_WAIT(bg_byte(g, COUNTER) != before);
 }
 
@@ -273,9 +264,6 @@ static void migrate_unheard(BGuest *g, BGuest *dest)
 {
     StreamRelay *relay = relay_new(g, NULL, true);
     const GByteArray *stream;
-    size_t sent = 0;
-    ssize_t n = 0;
-    int fd;
 
     bg_migrate_limit(g, 0);
     bg_migrate_uri(g, "fd:relay");
@@ -283,13 +271,8 @@ static void migrate_unheard(BGuest *g, BGuest *dest)
     g_assert_false(relay_wait(relay));
     bg_wait_status(g, "completed", 60);
 
-    fd = relay_connect(dest->socket);
     stream = relay_bytes(relay);
-    while (sent < stream->len && n >= 0) {
-        n = send(fd, stream->data + sent, stream->len - sent, MSG_NOSIGNAL);
-        sent += MAX(n, 0);
-    }
-    close(fd);
+    relay_send(dest->socket, stream->data, stream->len);
     relay_free(relay);
 }
 
@@ -313,7 +296,7 @@ static void misfit(const Case *c)
     bg_quit_failed(dest, off ? "virtio-balloon" : refusals[c->host]);
     if (c->flag) {
         /* The guest runs nowhere. */
-        assert_status(g, "postmigrate");
+        bg_assert_vm_status(g, "postmigrate");
         qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
     } else {
         g_autofree char *desc = NULL;

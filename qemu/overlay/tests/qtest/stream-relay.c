@@ -404,6 +404,33 @@ static int what_to_wait_for(const StreamRelay *r, struct pollfd *fds)
     return n;
 }
 
+static struct sockaddr_un unix_address(const char *path)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpuint(g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)),
+                     <, sizeof(addr.sun_path));
+    return addr;
+}
+
+static int unix_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un addr = unix_address(path);
+    int fd = unix_socket();
+
+    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
+                    0);
+    return fd;
+}
+
 static void *relay_thread(void *opaque)
 {
     StreamRelay *r = opaque;
@@ -427,7 +454,7 @@ static void *relay_thread(void *opaque)
         }
         if (fds[1].revents) {
             add_link(r, accept(r->listen_fd, NULL, NULL),
-                     relay_connect(r->dest_path));
+                     connect_to(r->dest_path));
         }
         for (i = 0; i < r->links && r->state == STATE_RUNNING; i++) {
             const struct pollfd *fd = &fds[2 + 2 * i];
@@ -444,24 +471,17 @@ static void *relay_thread(void *opaque)
 
 /* ---- What a test does ---- */
 
-static struct sockaddr_un unix_address(const char *path)
+void relay_send(const char *path, const uint8_t *bytes, size_t size)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = connect_to(path);
+    ssize_t n;
 
-    g_assert_cmpuint(g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)),
-                     <, sizeof(addr.sun_path));
-    return addr;
-}
-
-int relay_connect(const char *path)
-{
-    struct sockaddr_un addr = unix_address(path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), ==,
-                    0);
-    return fd;
+    /* It may have seen enough. */
+    while (size && (n = send(fd, bytes, size, MSG_NOSIGNAL)) >= 0) {
+        bytes += n;
+        size -= n;
+    }
+    close(fd);
 }
 
 static StreamRelay *new_relay(RelayState state)
@@ -517,7 +537,7 @@ StreamRelay *relay_new(BGuest *source, const char *dest_socket, bool roomy)
                                  " 'fdname': 'relay' } }");
     close(fds[1]);
     r->single = true;
-    add_link(r, fds[0], dest_socket ? relay_connect(dest_socket) : -1);
+    add_link(r, fds[0], dest_socket ? connect_to(dest_socket) : -1);
     r->thread = g_thread_new("relay", relay_thread, r);
     return r;
 }
@@ -530,8 +550,7 @@ StreamRelay *relay_listen(BGuest *dest)
     r->dest_path = dest->socket;
     dest->socket = g_strdup_printf("%s.relay", r->dest_path);
     addr = unix_address(dest->socket);
-    r->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    g_assert_cmpint(r->listen_fd, >=, 0);
+    r->listen_fd = unix_socket();
     g_assert_cmpint(bind(r->listen_fd, (struct sockaddr *)&addr,
                          sizeof(addr)), ==, 0);
     g_assert_cmpint(listen(r->listen_fd, LINKS_MAX), ==, 0);

@@ -27,11 +27,10 @@ typedef struct StreamRelay StreamRelay;
 void relay_free(StreamRelay *relay);
 
 /**
- * relay_connect: Connect to where a destination listens
- *
- * Returns: the socket
+ * relay_send: Send a stream to where a destination listens, or as much of it as
+ * that takes
  */
-int relay_connect(const char *path);
+void relay_send(const char *path, const uint8_t *bytes, size_t size);
 
 /* ---- A single stream ---- */
 
