@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include "qemu/bswap.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
@@ -529,6 +530,25 @@ void bg_quit(BGuest *g)
         g_free(g->socket);
     }
     g_free(g);
+}
+
+int bg_reap(BGuest *g)
+{
+    pid_t pid = qtest_pid(g->qts);
+    int status;
+
+    BG_WAIT(waitpid(pid, &status, WNOHANG) == pid);
+    /* This finds that there is no such child, and is content. */
+    qtest_probe_child(g->qts);
+    qtest_set_expected_status(g->qts, 0);
+    bg_quit(g);
+    return status;
+}
+
+void bg_kill(BGuest *g)
+{
+    kill(qtest_pid(g->qts), SIGKILL);
+    g_assert_true(WIFSIGNALED(bg_reap(g)));
 }
 
 void bg_quit_failed(BGuest *g, const char *part)

@@ -208,6 +208,12 @@ BGuest *bg_start_incoming(const BGuest *source);
 /* End the QEMU of @g, and free @g */
 void bg_quit(BGuest *g);
 
+/* Wait until the QEMU has ended, free @g, and return its status of waitpid() */
+int bg_reap(BGuest *g);
+
+/* Kill the QEMU, which has no chance to do anything about it, and free @g */
+void bg_kill(BGuest *g);
+
 /*
  * Reset the device and drive it.  @features: what the driver accepts of the
  * features offered.  Returns the features that were negotiated.

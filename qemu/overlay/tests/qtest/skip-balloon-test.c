@@ -379,39 +379,6 @@ static void test_off(gconstpointer data)
     finish(g, dest);
 }
 
-/* Capabilities that do not go together, in whatever order they are set */
-static void test_refused(gconstpointer data)
-{
-    static const char *const refused[][3] = {
-        { "skip-balloon", NULL, "rdma-pin-all" },
-        { "rdma-pin-all", NULL, "skip-balloon" },
-        { "skip-balloon", "mapped-ram", "background-snapshot" },
-    };
-    int i, k;
-
-    for (i = 0; i < ARRAY_SIZE(refused); i++) {
-        BGOptions options = { };
-        BGuest *g = bg_start(&options);
-        g_autofree char *desc = NULL;
-
-        bg_step("refused %d", i);
-        for (k = 0; k < 2 && refused[i][k]; k++) {
-            bg_set_capability(g, refused[i][k], true);
-        }
-        desc = bg_try_capability(g, refused[i][2]);
-        g_assert_nonnull(desc);
-        if (i == 2 && (strstr(desc, "not compatible") ||
-                       strstr(desc, "not supported"))) {
-            g_test_message("the host cannot: %s", desc);
-        } else {
-            g_assert_nonnull(strstr(desc, "skip-balloon"));
-            g_assert_nonnull(strstr(desc, i < 2 ? "rdma-pin-all"
-                                                : "mapped-ram"));
-        }
-        bg_quit(g);
-    }
-}
-
 /* ---- Units larger than a balloon page ---- */
 
 static void test_target_page_8k(gconstpointer data)
@@ -480,7 +447,6 @@ static const struct {
     { "lie", test_lie, BG_PRIVATE_MEMFD + 1 },
     { "sent-before", test_sent_before, BG_MEMFD + 1 },
     { "cancel", test_cancel, BG_MEMFD + 1 },
-    { "refused", test_refused },
     { "hugetlb", test_hugetlb },
 };
 

@@ -105,7 +105,7 @@ static void run_memory_case(World *w, const MemoryCase *c, const char *dir)
     relay_wait(relay);
     relay_free(relay);
     /* The destination was killed by the host; the source goes on. */
-    status = guest_reap(dest);
+    status = bg_reap(dest);
     g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
     fail_and_go_on(w, dest_new(w, NULL));
 }

@@ -142,11 +142,11 @@ static void do_fault(World *w, const FaultCase *c, StreamRelay *relay,
     switch (c->kind) {
     case KILL_SOURCE:
         memcpy((*dest)->queue, w->source->queue, sizeof((*dest)->queue));
-        guest_kill(w->source);
+        bg_kill(w->source);
         w->source = NULL;
         break;
     case KILL_DEST:
-        guest_kill(*dest);
+        bg_kill(*dest);
         *dest = NULL;
         break;
     case STALL_CUT:

@@ -140,24 +140,6 @@ void world_succeed(World *w, BGuest *dest)
 
 /* ---- Destinations, and ends of QEMUs ---- */
 
-int guest_reap(BGuest *g)
-{
-    pid_t pid = qtest_pid(g->qts);
-    int status;
-
-    BG_WAIT(waitpid(pid, &status, WNOHANG) == pid);
-    /* This finds that there is no such child, and is content. */
-    qtest_probe_child(g->qts);
-    guest_quit(g);
-    return status;
-}
-
-void guest_kill(BGuest *g)
-{
-    kill(qtest_pid(g->qts), SIGKILL);
-    g_assert_true(WIFSIGNALED(guest_reap(g)));
-}
-
 BGuest *dest_new(World *w, const char *ram_file)
 {
     BGOptions options = w->options;

@@ -85,12 +85,6 @@ void dest_wait_completed(World *w, BGuest *dest);
 
 void guest_quit(BGuest *g);
 
-/* Kill a QEMU, without its knowing, and free it. */
-void guest_kill(BGuest *g);
-
-/* Wait until a QEMU has ended, free it, and return its status of waitpid(). */
-int guest_reap(BGuest *g);
-
 /* Start to migrate, all that a case needs being set. */
 void source_migrate(World *w, const char *uri, bool return_path);
 

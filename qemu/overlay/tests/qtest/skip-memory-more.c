@@ -10,7 +10,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/mman.h>
 #include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "memory-layout.h"
@@ -62,14 +61,10 @@ static void fill(BGuest *g, int i, uint8_t seed)
     bg_fill(g, range(i), MiB, seed);
 }
 
-static void give(BGuest *g, int i)
+/* @queue: BG_INFLATE or BG_DEFLATE */
+static void request(BGuest *g, int queue, int i)
 {
-    bg_request_range(g, BG_INFLATE, range(i), MiB);
-}
-
-static void take_back(BGuest *g, int i)
-{
-    bg_request_range(g, BG_DEFLATE, range(i), MiB);
+    bg_request_range(g, queue, range(i), MiB);
 }
 
 static void push(BGuest *g, int queue, uint64_t addr, uint32_t length,
@@ -107,7 +102,7 @@ static void hint(BGuest *g, int i)
 static void report(BGuest *g, int i)
 {
     push(g, BG_HINT_REPORT, range(i), MiB, VRING_DESC_F_WRITE);
-    g_assert_cmpuint(bg_count_populated(g, range(i), MiB), ==, 0);
+    bg_assert_populated(g, range(i), MiB, 0);
 }
 
 static void act_during(BGuest *g)
@@ -130,13 +125,13 @@ static void act_during(BGuest *g)
     send_command(g, VIRTIO_BALLOON_CMD_ID_STOP);
 
     fill(g, HINTED_USED, 40);
-    give(g, HINTED_GIVEN);
-    give(g, HINTED_GIVEN_USED);
-    take_back(g, HINTED_GIVEN_USED);
+    request(g, BG_INFLATE, HINTED_GIVEN);
+    request(g, BG_INFLATE, HINTED_GIVEN_USED);
+    request(g, BG_DEFLATE, HINTED_GIVEN_USED);
     fill(g, HINTED_GIVEN_USED, 41);
-    give(g, HINTED_TAKEN_BACK);
-    take_back(g, HINTED_TAKEN_BACK);
-    take_back(g, GIVEN_HINTED_USED);
+    request(g, BG_INFLATE, HINTED_TAKEN_BACK);
+    request(g, BG_DEFLATE, HINTED_TAKEN_BACK);
+    request(g, BG_DEFLATE, GIVEN_HINTED_USED);
     fill(g, GIVEN_HINTED_USED, 42);
     fill(g, REPORTED_HINTED_USED, 43);
     report(g, HINTED_REPORTED_USED);
@@ -179,8 +174,8 @@ static void test_hints(gconstpointer data)
     for (i = 0; i < RANGES; i++) {
         fill(g, i, i);
     }
-    give(g, GIVEN);
-    give(g, GIVEN_HINTED_USED);
+    request(g, BG_INFLATE, GIVEN);
+    request(g, BG_INFLATE, GIVEN_HINTED_USED);
     ml_migrate_begin(g, dest, c->late ? ML_SLOW : ML_NEXT_TO_NOTHING);
     if (c->late) {
         /* Something of what is going to be hinted is to be sent first. */
@@ -191,7 +186,7 @@ static void test_hints(gconstpointer data)
     }
     act_during(g);
     ml_migrate_wait_sent(g);
-    give(g, GIVEN_LATE);
+    request(g, BG_INFLATE, GIVEN_LATE);
     ml_migrate_finish(g, dest);
     check_hints(g, dest, c);
     ml_quit(dest);
@@ -287,9 +282,7 @@ static void test_virtio_mem_used(void)
 {
     g_autofree char *dir = NULL;
     g_autofree char *path = NULL;
-    void *content;
     bool mounted;
-    int fd;
 
     if (!g_test_subprocess()) {
         hm_test_on_hugetlbfs(2 * VM_SIZE);
@@ -298,14 +291,7 @@ static void test_virtio_mem_used(void)
     dir = hm_find_hugetlbfs(&mounted);
     g_assert_false(mounted);
     path = hm_temp_path(dir, "used");
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, VM_SIZE), ==, 0);
-    content = mmap(NULL, VM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    g_assert_true(content != MAP_FAILED);
-    memset(content, 'x', VM_SIZE);
-    munmap(content, VM_SIZE);
-    close(fd);
+    hm_make_file(path, VM_SIZE, 0, VM_SIZE);
     check_virtio_mem_used(path);
     unlink(path);
 }

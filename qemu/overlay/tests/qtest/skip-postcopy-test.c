@@ -11,8 +11,6 @@
 #include "qemu/osdep.h"
 #include "balloon-pair.h"
 
-#define HUGE_SIZE (2 * MiB)
-
 /* Bytes per second: slow enough that what is not asked for does not come */
 #define SLOW (1 * MiB)
 
@@ -39,23 +37,20 @@ typedef struct Case {
 
 static BPair start(const Case *c)
 {
-    BGOptions options = { .backend = c->backend };
+    static const char *const capabilities[][5] = {
+        { "postcopy-ram" },
+        [BP_BALLOON] = { "postcopy-ram", "skip-balloon" },
+        [BP_UNPOPULATED] = { "postcopy-ram", "skip-unpopulated" },
+        [BP_BOTH] = { "postcopy-ram", "skip-balloon", "skip-unpopulated" },
+        [BP_BOTH | PREEMPT] = { "postcopy-ram", "skip-balloon",
+                                "skip-unpopulated", "postcopy-preempt" },
+    };
+    BGOptions options = {
+        .backend = c->backend, .capabilities = capabilities[c->capabilities],
+    };
     BPair p = { .source = bp_start_source(&options, false) };
-    const char *names[5] = { "postcopy-ram" };
-    int n = 1;
 
-    if (c->capabilities & BP_BALLOON) {
-        names[n++] = "skip-balloon";
-    }
-    if (c->capabilities & BP_UNPOPULATED) {
-        names[n++] = "skip-unpopulated";
-    }
-    if (c->capabilities & PREEMPT) {
-        names[n++] = "postcopy-preempt";
-    }
     p.model = bm_new(p.source);
-    p.source->options.capabilities = (const char *const *)
-        g_memdup2(names, sizeof(names));
     return p;
 }
 
@@ -86,12 +81,6 @@ static void finish(BPair *p)
     bp_set_parameters(p->source, "{ 'max-postcopy-bandwidth': 0 }");
     bg_migrate_wait(p->source, NULL);
     bp_wait_status(p->dest, "completed");
-}
-
-static void end(BPair *p)
-{
-    g_free((void *)p->source->options.capabilities);
-    bp_end(p);
 }
 
 /* ---- One script for all ---- */
@@ -242,7 +231,7 @@ static void test_script(gconstpointer data)
     bm_check(p.model, p.dest);
     bm_fill(p.model, p.dest, LATE_LIE * MiB, MiB / 4, 10);
     migrate_on(p.model, p.dest, p.source);
-    end(&p);
+    bp_end(&p);
 }
 
 /* ---- Recovery ---- */
@@ -283,56 +272,43 @@ static void test_recover(gconstpointer data)
     check_source(p.source, c->capabilities, MIDDLE);
     bm_check(p.model, p.dest);
     bm_read(p.model, p.dest, DATA * MiB, (END - DATA) * MiB);
-    end(&p);
+    bp_end(&p);
 }
 
 /* ---- A side that dies ---- */
 
-/* QEMU must not have a chance to do anything about it. */
-static void kill_guest(BGuest *g)
-{
-    g_assert_cmpint(kill(qtest_pid(g->qts), SIGKILL), ==, 0);
-    while (qtest_probe_child(g->qts)) {
-        g_usleep(1000);
-    }
-    /* qtest_quit() takes a death by signal for a failure. */
-    if (g->socket) {
-        unlink(g->socket);
-    }
-}
-
 /* The destination keeps what it has, and waits to be told where to get more. */
-static void test_source_dies(void)
+static void test_source_dies(gconstpointer data)
 {
     static const Case c = { BG_ANON, MIDDLE, BP_BOTH };
     BPair p = begin_script(&c, MIDDLE);
 
     switch_over(&p);
     bm_read(p.model, p.dest, GIVEN_BACK * MiB, MiB);
-    kill_guest(p.source);
+    bg_kill(p.source);
     bp_wait_status(p.dest, "postcopy-paused");
     bm_read(p.model, p.dest, GIVEN_BACK * MiB, MiB);
-    kill_guest(p.dest);
+    bg_kill(p.dest);
     bm_free(p.model);
 }
 
 /* The source keeps what was not sent; there is no guest to go on with. */
-static void test_destination_dies(void)
+static void test_destination_dies(gconstpointer data)
 {
     static const Case c = { BG_MEMFD, MIDDLE, BP_BOTH };
     BPair p = begin_script(&c, MIDDLE);
 
     switch_over(&p);
-    kill_guest(p.dest);
+    bg_kill(p.dest);
     bp_wait_status(p.source, "postcopy-paused");
-    kill_guest(p.source);
+    bg_kill(p.source);
     bm_free(p.model);
 }
 
 /* ---- A source that skips nothing ---- */
 
 /* The destination must keep zeroes that arrive: nobody would place them. */
-static void test_destination_alone(void)
+static void test_destination_alone(gconstpointer data)
 {
     static const Case c = { BG_MEMFD, LATE, 0 };
     BPair p = start(&c);
@@ -350,45 +326,43 @@ static void test_destination_alone(void)
     finish(&p);
     bm_read(p.model, p.dest, DATA * MiB, (TAKEN_BACK - DATA) * MiB);
     bm_read(p.model, p.dest, UNTOUCHED * MiB, (END - UNTOUCHED) * MiB);
-    end(&p);
+    bp_end(&p);
 }
 
 /* ---- Refused ---- */
 
 /* It would leave its guest waiting for ever, so it must not begin. */
-static void test_stock(void)
+static void test_stock(gconstpointer data)
 {
     static const char *const capabilities[] = { "postcopy-ram", NULL };
     static const Case c = { BG_ANON, MIDDLE, BP_UNPOPULATED };
     BGOptions stock = {
         .no_must_tell_host = true, .capabilities = capabilities, .stock = true,
     };
+    BGuest *dest;
     BPair p;
 
-    if (!g_getenv(BG_STOCK_ENV)) {
-        g_test_skip(BG_STOCK_ENV " is not set");
+    if (!bg_stock_or_skip()) {
         return;
     }
     p = start(&c);
     bg_driver_start(p.source, 0);
-    p.dest = bp_start_destination(&stock, false);
-    qtest_set_expected_status(p.dest->qts, EXIT_FAILURE);
-    bg_migrate_start(p.source, p.dest);
-    qtest_wait_qemu(p.dest->qts);
+    dest = bg_start_failing_dest(&stock);
+    bg_migrate_start(p.source, dest);
+    bg_quit_failed(dest, "'skip'");
     bp_wait_failed(p.source);
-    end(&p);
+    bp_end(&p);
 }
 
 /* ---- Huge pages ---- */
 
-static void test_hugetlb(void)
+static void test_hugetlb(gconstpointer data)
 {
     static const Case c = { BG_HUGETLB, MIDDLE, BP_BOTH };
     BalloonModel *m;
     BPair p;
 
-    if (bg_free_huge_pages() < 2 * RAM_SIZE / HUGE_SIZE) {
-        g_test_skip("too few huge pages are free");
+    if (!bg_huge_or_skip(2 * RAM_SIZE)) {
         return;
     }
     p = start(&c);
@@ -405,7 +379,7 @@ static void test_hugetlb(void)
     bm_fill(m, p.dest, DATA * MiB, 2 * MiB, 2);
     finish(&p);
     bm_read(m, p.dest, DATA * MiB, (END - DATA) * MiB);
-    end(&p);
+    bp_end(&p);
 }
 
 /* ---- All of them ---- */
@@ -414,10 +388,9 @@ static void add(const char *name, const Case *c, GTestDataFunc func)
 {
     g_autofree char *path = bp_test_path("skip-postcopy", name, c->backend,
                                          c->capabilities & BP_BOTH);
-    g_autofree char *full = g_strconcat(
-        path, c->capabilities & PREEMPT ? "/preempt" : "", NULL);
 
-    qtest_add_data_func_full(full, g_memdup2(c, sizeof(*c)), func, g_free);
+    bg_add_test(g_memdup2(c, sizeof(*c)), func, "%s%s", path,
+                c->capabilities & PREEMPT ? "/preempt" : "");
 }
 
 static void add_cases(BGBackend backend)
@@ -435,7 +408,7 @@ static void add_cases(BGBackend backend)
             add(moments[c.moment], &c, test_script);
         }
         /* What is missing is known by the bitmap, whoever skipped it. */
-        if (c.capabilities & BP_BALLOON && c.capabilities & BP_UNPOPULATED) {
+        if ((c.capabilities & BP_BOTH) == BP_BOTH) {
             add("recover", &c, test_recover);
         }
     }
@@ -446,10 +419,11 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     add_cases(BG_ANON);
     add_cases(BG_MEMFD);
-    qtest_add_func("skip-postcopy/hugetlb", test_hugetlb);
-    qtest_add_func("skip-postcopy/source-dies", test_source_dies);
-    qtest_add_func("skip-postcopy/destination-dies", test_destination_dies);
-    qtest_add_func("skip-postcopy/destination-alone", test_destination_alone);
-    qtest_add_func("skip-postcopy/unmodified-destination", test_stock);
+    bg_add_test(NULL, test_hugetlb, "skip-postcopy/hugetlb");
+    bg_add_test(NULL, test_source_dies, "skip-postcopy/source-dies");
+    bg_add_test(NULL, test_destination_dies, "skip-postcopy/destination-dies");
+    bg_add_test(NULL, test_destination_alone,
+                "skip-postcopy/destination-alone");
+    bg_add_test(NULL, test_stock, "skip-postcopy/unmodified-destination");
     return g_test_run();
 }

@@ -236,9 +236,12 @@ typedef struct Refused {
     const char *capability;     /* what is refused then, or NULL */
     const char *uri;            /* where to it cannot migrate, or NULL */
     const char *why;            /* part of the message */
+    bool host;                  /* the host may not have it */
 } Refused;
 
 #define OURS { "skip-balloon", "skip-unpopulated" }
+#define NOT_WITH(ours, others) \
+    "Capability '" ours "' cannot be used together with capabilit" others
 
 static const Refused refused[] = {
     { "dirty-limit", OURS, "dirty-limit", .why = "requires KVM" },
@@ -248,9 +251,17 @@ static const Refused refused[] = {
     /* Not where QEMU was built without it */
     { "x-colo/before", { "x-colo" }, "skip-unpopulated", .why = "x-colo" },
     { "rdma-pin-all", { "skip-unpopulated" }, "rdma-pin-all",
-      .why = "skip-unpopulated" },
+      .why = NOT_WITH("skip-unpopulated", "y 'rdma-pin-all'") },
     { "rdma-pin-all/before", { "rdma-pin-all" }, "skip-unpopulated",
-      .why = "rdma-pin-all" },
+      .why = NOT_WITH("skip-unpopulated", "y 'rdma-pin-all'") },
+    { "rdma-pin-all/balloon", { "skip-balloon" }, "rdma-pin-all",
+      .why = NOT_WITH("skip-balloon", "y 'rdma-pin-all'") },
+    { "rdma-pin-all/balloon-before", { "rdma-pin-all" }, "skip-balloon",
+      .why = NOT_WITH("skip-balloon", "y 'rdma-pin-all'") },
+    { "background-snapshot", { "skip-balloon", "mapped-ram" },
+      "background-snapshot", .host = true,
+      .why = NOT_WITH("skip-balloon",
+                      "ies 'background-snapshot' and 'mapped-ram'") },
     /* More than one channel needs somewhere to connect to. */
     { "multifd-exec", { "skip-balloon", "multifd" }, NULL, "exec:true",
       "multi-channel" },
@@ -258,27 +269,15 @@ static const Refused refused[] = {
       "multi-channel" },
 };
 
-#define SET_CAPABILITY \
-    "{ 'execute': 'migrate-set-capabilities', 'arguments': {" \
-    " 'capabilities': [ { 'capability': %s, 'state': true } ] } }"
-
 /* Returns false, having skipped the test, if there is no such capability. */
-static bool set_first(BGuest *g, const Refused *r)
+static bool may_be_set(BGuest *g, const char *capability)
 {
-    int i;
+    g_autofree char *why = bg_try_capability(g, capability);
 
-    for (i = 0; r->first[i]; i++) {
-        QDict *rsp = qtest_qmp(g->qts, SET_CAPABILITY, r->first[i]);
-        QDict *error = qdict_get_qdict(rsp, "error");
-
-        if (error) {
-            g_test_skip(qdict_get_str(error, "desc"));
-            qobject_unref(rsp);
-            return false;
-        }
-        qobject_unref(rsp);
+    if (why) {
+        g_test_skip(why);
     }
-    return true;
+    return !why;
 }
 
 static void test_refused(const void *opaque)
@@ -286,17 +285,23 @@ static void test_refused(const void *opaque)
     const Refused *r = opaque;
     BGOptions options = { .backend = BG_ANON };
     BGuest *g = bg_start(&options);
-    QDict *error;
+    g_autofree char *error = NULL;
+    bool possible = !r->host || may_be_set(g, r->capability);
+    int i;
 
-    if (set_first(g, r)) {
+    if (r->host && possible) {
+        bg_set_capability(g, r->capability, false);
+    }
+    for (i = 0; r->first[i] && possible; i++) {
+        possible = may_be_set(g, r->first[i]);
+    }
+    if (possible) {
         error = r->capability
-            ? qtest_qmp_assert_failure_ref(g->qts, SET_CAPABILITY,
-                                           r->capability)
-            : qtest_qmp_assert_failure_ref(
-                g->qts, "{ 'execute': 'migrate', 'arguments': {"
-                " 'uri': %s } }", r->uri);
-        g_assert_nonnull(strstr(qdict_get_str(error, "desc"), r->why));
-        qobject_unref(error);
+            ? bg_try_capability(g, r->capability)
+            : bg_qmp_error(qtest_qmp(g->qts, "{ 'execute': 'migrate',"
+                                     " 'arguments': { 'uri': %s } }", r->uri));
+        g_assert_nonnull(error);
+        g_assert_nonnull(strstr(error, r->why));
     }
     bg_quit(g);
 }
@@ -313,10 +318,8 @@ int main(int argc, char **argv)
     bp_init();
     transport_add_cases("skip-transport", cases, ARRAY_SIZE(cases));
     for (i = 0; i < ARRAY_SIZE(refused); i++) {
-        g_autofree char *path = g_strdup_printf("/skip-transport/refused/%s",
-                                                refused[i].name);
-
-        qtest_add_data_func(path, &refused[i], test_refused);
+        bg_add_test(&refused[i], test_refused, "/skip-transport/refused/%s",
+                    refused[i].name);
     }
     ret = g_test_run();
     bp_cleanup();
