@@ -147,7 +147,20 @@ static void check_unrecorded(BGuest *g)
     assert_cells(cells.skipped, 0, RAM_END, -1);
 }
 
-/* All of a cell is skipped, or nothing.  With @changed, see change_memory(). */
+static bool has_mode(const Case *c, const char *mode)
+{
+    return !g_strcmp0(c->mode[0], mode);
+}
+
+static bool in_background(const Case *c)
+{
+    return has_mode(c, "background-snapshot");
+}
+
+/*
+ * All of a cell is skipped, or nothing.  With @changed, see change_memory().
+ * In the background either capability skips all that is not populated.
+ */
 static bool is_skipped(const Case *c, int cell, bool changed)
 {
     if (changed) {
@@ -161,7 +174,7 @@ static bool is_skipped(const Case *c, int cell, bool changed)
         }
     }
     return (cell >= BALLOON_START && cell < BALLOON_END) ||
-           (cell >= FILLED_END && c->unpopulated);
+           (cell >= FILLED_END && (c->unpopulated || in_background(c)));
 }
 
 static void check_record(const Case *c, BGuest *source, bool changed)
@@ -224,11 +237,6 @@ static BGuest *start_dest(const Case *c)
     return bg_start_dest(&options);
 }
 
-static bool has_mode(const Case *c, const char *mode)
-{
-    return !g_strcmp0(c->mode[0], mode);
-}
-
 /* Start to migrate, to @dest or, if that is NULL, to a file. */
 static void begin(const Case *c, BGuest *source, BGuest *dest, uint64_t limit)
 {
@@ -269,16 +277,36 @@ static void change_memory(BGuest *g)
     bg_request_range(g, BG_INFLATE, GIVEN_BACK_EARLY * MiB, size);
 }
 
-/* In postcopy all that changed is sent after the switch. */
+/* What is given back while there is a snapshot is discarded some time later. */
+static void wait_until_discarded(BGuest *g)
+{
+    BG_WAIT(!bg_count_populated(g, GIVEN_BACK * MiB, CHANGED * MiB));
+    BG_WAIT(!bg_count_populated(g, GIVEN_BACK_EARLY * MiB, CHANGED * MiB));
+}
+
+/*
+ * In postcopy all that changed is sent after the switch.  What changes when the
+ * guest runs again is not in a snapshot in the background.
+ */
 static void test_counts(gconstpointer data)
 {
     const Case *c = data;
-    BGuest *source = start_source(c);
-    BGuest *dest = has_mode(c, "mapped-ram") ? NULL : start_dest(c);
+    BGuest *source = start_source(c), *dest = NULL;
 
+    if (in_background(c) && !bg_set_background_snapshot(source)) {
+        bg_quit(source);
+        return;
+    }
+    if (!in_background(c) && !has_mode(c, "mapped-ram")) {
+        dest = start_dest(c);
+    }
     begin(c, source, dest, c->scattered ? 0 : SLOW);
     if (!c->scattered) {
-        bg_migrate_wait_sent(source, 4 * MiB);
+        if (in_background(c)) {
+            qtest_qmp_eventwait(source->qts, "RESUME");
+        } else {
+            bg_migrate_wait_sent(source, 4 * MiB);
+        }
         change_memory(source);
         if (has_mode(c, "postcopy-ram")) {
             qtest_qmp_assert_success(source->qts,
@@ -287,43 +315,14 @@ static void test_counts(gconstpointer data)
         bg_migrate_limit(source, 0);
     }
     bg_migrate_wait(source, dest);
-    check_record(c, source, true);
+    if (in_background(c)) {
+        wait_until_discarded(source);
+    }
+    check_record(c, source, !in_background(c));
     if (dest) {
         /* The destination has sent nothing. */
         check_unrecorded(dest);
         bg_quit(dest);
-    }
-    bg_quit(source);
-}
-
-/*
- * What changes when the guest runs again is not in the snapshot.  What it gives
- * back meanwhile is discarded some time after that has completed.  With either
- * capability all is skipped that is not populated.
- */
-static void test_background(gconstpointer data)
-{
-    const Case *c = data;
-    BGuest *source = start_source(c);
-    Case both = *c;
-    Cells cells;
-    int i;
-
-    both.unpopulated = true;
-    if (bg_set_background_snapshot(source)) {
-        begin(c, source, NULL, SLOW);
-        qtest_qmp_eventwait(source->qts, "RESUME");
-        change_memory(source);
-        bg_migrate_limit(source, 0);
-        bg_migrate_wait(source, NULL);
-        BG_WAIT(!bg_count_populated(source, GIVEN_BACK * MiB, CHANGED * MiB));
-        BG_WAIT(!bg_count_populated(source, GIVEN_BACK_EARLY * MiB,
-                                    CHANGED * MiB));
-        read_cells(source, &cells);
-        for (i = FILLED_START; i < RAM_END; i++) {
-            assert_cells(cells.skipped, i, i + 1,
-                         is_skipped(&both, i, false) ? PAGES_PER_MIB : 0);
-        }
     }
     bg_quit(source);
 }
@@ -470,28 +469,26 @@ static void test_unplug(gconstpointer data)
 }
 
 static const Case cases[] = {
-    { "balloon/anon", BG_ANON, true, false },
-    { "unpopulated/anon", BG_ANON, false, true },
-    { "both/memfd", BG_MEMFD, true, true },
-    { "both/multifd", BG_ANON, true, true, { "multifd" } },
-    { "balloon/multifd", BG_ANON, true, false, { "multifd" } },
-    { "both/postcopy", BG_MEMFD, true, true, { "postcopy-ram" } },
-    { "balloon/postcopy", BG_ANON, true, false, { "postcopy-ram" } },
-    { "both/xbzrle", BG_ANON, true, true, { "xbzrle" } },
-    { "both/mapped-ram", BG_ANON, true, true, { "mapped-ram" } },
-    { "balloon/mapped-ram", BG_MEMFD, true, false, { "mapped-ram" } },
-    { "both/mapped-ram-multifd", BG_ANON, true, true,
+    { "counts/balloon/anon", BG_ANON, true, false },
+    { "counts/unpopulated/anon", BG_ANON, false, true },
+    { "counts/both/memfd", BG_MEMFD, true, true },
+    { "counts/both/multifd", BG_ANON, true, true, { "multifd" } },
+    { "counts/balloon/multifd", BG_ANON, true, false, { "multifd" } },
+    { "counts/both/postcopy", BG_MEMFD, true, true, { "postcopy-ram" } },
+    { "counts/balloon/postcopy", BG_ANON, true, false, { "postcopy-ram" } },
+    { "counts/both/xbzrle", BG_ANON, true, true, { "xbzrle" } },
+    { "counts/both/mapped-ram", BG_ANON, true, true, { "mapped-ram" } },
+    { "counts/balloon/mapped-ram", BG_MEMFD, true, false, { "mapped-ram" } },
+    { "counts/both/mapped-ram-multifd", BG_ANON, true, true,
       { "mapped-ram", "multifd" } },
-    { "both/scattered", BG_ANON, true, true, .scattered = true },
-    { "balloon/scattered", BG_ANON, true, false, .scattered = true },
-    { "balloon/scattered-mapped-ram", BG_MEMFD, true, false, { "mapped-ram" },
-      .scattered = true },
-};
-
-static const Case background_cases[] = {
-    { "both", BG_ANON, true, true },
-    { "balloon", BG_MEMFD, true, false },
-    { "unpopulated", BG_ANON, false, true },
+    { "counts/both/scattered", BG_ANON, true, true, .scattered = true },
+    { "counts/balloon/scattered", BG_ANON, true, false, .scattered = true },
+    { "counts/balloon/scattered-mapped-ram", BG_MEMFD, true, false,
+      { "mapped-ram" }, .scattered = true },
+    { "background/both", BG_ANON, true, true, { "background-snapshot" } },
+    { "background/balloon", BG_MEMFD, true, false, { "background-snapshot" } },
+    { "background/unpopulated", BG_ANON, false, true,
+      { "background-snapshot" } },
 };
 
 int main(int argc, char **argv)
@@ -501,12 +498,7 @@ int main(int argc, char **argv)
     bg_init(&argc, &argv);
     file = g_strdup_printf("%s/skip-record-%d", g_get_tmp_dir(), getpid());
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
-        bg_add_test(&cases[i], test_counts, "skip-record/counts/%s",
-                    cases[i].name);
-    }
-    for (i = 0; i < ARRAY_SIZE(background_cases); i++) {
-        bg_add_test(&background_cases[i], test_background,
-                    "skip-record/background/%s", background_cases[i].name);
+        bg_add_test(&cases[i], test_counts, "skip-record/%s", cases[i].name);
     }
     bg_add_test(&off, test_again, "skip-record/off");
     bg_add_test(&both, test_again, "skip-record/again");
