@@ -186,8 +186,7 @@ static void migrate_to_point(World *w, const FaultCase *c, StreamRelay *relay)
     relay_until(relay, c->point, c->kind == CUT_CLOSE ? RELAY_CLOSE :
                                  c->kind == CUT_SHUTDOWN ? RELAY_SHUTDOWN
                                                          : RELAY_HOLD);
-    relay_wait(relay);
-    g_assert_true(relay_reached(relay));
+    g_assert_true(relay_wait(relay));
 }
 
 /* ---- What is left ---- */

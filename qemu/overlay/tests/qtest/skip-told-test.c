@@ -53,7 +53,14 @@ static void end(Told *t)
 static void stop(Told *t)
 {
     relay_set_speed(t->relay, RELAY_STOP);
-    relay_wait_stuck(t->relay);
+    relay_wait_still(t->relay, true);
+}
+
+/* Let the destination have all of what was held. */
+static void settle(Told *t)
+{
+    relay_wait_still(t->relay, false);
+    relay_hold(t->relay, 0);
 }
 
 static int64_t balloon_skipped(Told *t)
@@ -114,11 +121,9 @@ static void step(Steps *s)
     relay_wait_bytes(s->t.relay, s->mark, sizeof(s->mark), true);
 }
 
-static Steps start_steps(BGBackend backend, const char *const *capabilities,
-                         uint64_t ballast)
+static Steps start_steps(const BGOptions *options, uint64_t ballast)
 {
-    BGOptions options = { .backend = backend, .capabilities = capabilities };
-    Steps s = { .t.p = bp_start(&options, NULL, false), .ballast = ballast };
+    Steps s = { .t.p = bp_start(options, NULL, false), .ballast = ballast };
 
     s.t.relay = relay_listen(s.t.p.dest);
     return s;
@@ -135,7 +140,7 @@ static void begin_steps(Steps *s)
     bg_migrate_start(s->t.p.source, s->t.p.dest);
     relay_wait_bytes(s->t.relay, s->mark, sizeof(s->mark), true);
     /* QEMU lets a migration end that has taken less than 0.1 s. */
-    relay_wait_stuck(s->t.relay);
+    relay_wait_still(s->t.relay, true);
 }
 
 /*
@@ -146,9 +151,12 @@ static void begin_steps(Steps *s)
 static void test_xbzrle(gconstpointer data)
 {
     enum { SAME, CHANGED, NOT_YET_TOLD };
-    Steps s = start_steps(GPOINTER_TO_INT(data),
-                          CAPABILITIES("xbzrle", "skip-balloon",
-                                       "skip-unpopulated"), BALLAST_SIZE);
+    BGOptions options = {
+        .backend = GPOINTER_TO_INT(data),
+        .capabilities = CAPABILITIES("xbzrle", "skip-balloon",
+                                     "skip-unpopulated"),
+    };
+    Steps s = start_steps(&options, BALLAST_SIZE);
     BGuest *g = s.t.p.source, *dest = s.t.p.dest;
     uint64_t at;
 
@@ -191,9 +199,9 @@ static void test_xbzrle(gconstpointer data)
  * again by then is sent before the word, which must not name it any more, and
  * what has been given back by then is skipped.
  */
-static void check_timer(BGBackend backend, const char *const *capabilities)
+static void test_auto_converge(gconstpointer data)
 {
-    Steps s = start_steps(backend, capabilities, TIMER_BALLAST);
+    Steps s = start_steps(data, TIMER_BALLAST);
     BGuest *g = s.t.p.source, *dest = s.t.p.dest;
     int64_t passes, skipped;
 
@@ -224,18 +232,18 @@ static void check_timer(BGBackend backend, const char *const *capabilities)
     end(&s.t);
 }
 
-static void test_auto_converge(void)
-{
-    check_timer(BG_ANON, CAPABILITIES("auto-converge", "skip-balloon",
-                                      "skip-unpopulated"));
-}
+static const BGOptions without_cache = {
+    .backend = BG_ANON,
+    .capabilities = CAPABILITIES("auto-converge", "skip-balloon",
+                                 "skip-unpopulated"),
+};
 
 /* The cache has it, and so has the destination: nothing is sent for it. */
-static void test_auto_converge_xbzrle(void)
-{
-    check_timer(BG_MEMFD, CAPABILITIES("auto-converge", "xbzrle",
-                                       "skip-balloon", "skip-unpopulated"));
-}
+static const BGOptions with_cache = {
+    .backend = BG_MEMFD,
+    .capabilities = CAPABILITIES("auto-converge", "xbzrle", "skip-balloon",
+                                 "skip-unpopulated"),
+};
 
 /* ---- Postcopy ---- */
 
@@ -410,11 +418,10 @@ static void test_word_late(gconstpointer data)
     fill_with(g, BEHIND_START, SECOND_MARK);
     g_assert_cmpint(relay_words(t.relay), ==, words);
     relay_set_speed(t.relay, RELAY_FREE);
-    relay_wait_words(t.relay, words + 1);
+    bp_wait_until(relay_words(t.relay) > words);
     bp_set_bandwidth(g, STEADY);
     relay_wait_bytes(t.relay, SECOND_MARK, sizeof(SECOND_MARK), false);
-    relay_settle(t.relay);
-    relay_hold(t.relay, 0);
+    settle(&t);
     end_channels(&t);
 }
 
@@ -450,12 +457,11 @@ static void test_data_late(gconstpointer data)
     words = relay_words(t.relay);
     relay_set_speed(t.relay, RELAY_STOP);
     bp_set_bandwidth(g, 0);
-    relay_wait_stuck(t.relay);
+    relay_wait_still(t.relay, true);
     relay_set_speed(t.relay, RELAY_FREE);
-    relay_wait_words(t.relay, words + 1);
+    bp_wait_until(relay_words(t.relay) > words);
     bp_set_bandwidth(g, STEADY);
-    relay_settle(t.relay);
-    relay_hold(t.relay, 0);
+    settle(&t);
     end_channels(&t);
 }
 
@@ -553,19 +559,20 @@ int main(int argc, char **argv)
     }
     bp_init();
     if (strcmp(option, "--no-timer")) {
-        qtest_add_func("/skip-told/auto-converge/anon", test_auto_converge);
-        qtest_add_func("/skip-told/auto-converge-xbzrle/memfd",
-                       test_auto_converge_xbzrle);
-        qtest_add_data_func("/skip-told/multifd/data-late/after-round",
-                            &after_round, test_data_late);
+        bg_add_test(&without_cache, test_auto_converge,
+                    "/skip-told/auto-converge/anon");
+        bg_add_test(&with_cache, test_auto_converge,
+                    "/skip-told/auto-converge-xbzrle/memfd");
+        bg_add_test(&after_round, test_data_late,
+                    "/skip-told/multifd/data-late/after-round");
     }
     if (strcmp(option, "--timer")) {
         bp_add_backend_tests("skip-told", "xbzrle", test_xbzrle);
         bp_add_backend_tests("skip-told", "postcopy", test_postcopy);
-        qtest_add_data_func("/skip-told/multifd/word-late/after-section",
-                            &after_section, test_word_late);
-        qtest_add_data_func("/skip-told/multifd/word-late/after-round",
-                            &after_round, test_word_late);
+        bg_add_test(&after_section, test_word_late,
+                    "/skip-told/multifd/word-late/after-section");
+        bg_add_test(&after_round, test_word_late,
+                    "/skip-told/multifd/word-late/after-round");
         bp_add_backend_tests("skip-told", "size", test_size);
         told_add_old_content_tests();
     }

@@ -256,14 +256,11 @@ static void shut_down(Link *l)
     shutdown(l->out, SHUT_RDWR);
 }
 
+/* One that is not open is -1, which close() does not mind. */
 static void close_ends(Link *l)
 {
-    if (l->in >= 0) {
-        close(l->in);
-    }
-    if (l->out >= 0) {
-        close(l->out);
-    }
+    close(l->in);
+    close(l->out);
     l->in = l->out = -1;
 }
 
@@ -596,22 +593,12 @@ void relay_until(StreamRelay *r, RelayPoint at, RelayDeed deed)
 bool relay_wait(StreamRelay *r)
 {
     gint64 end = deadline();
-    bool held;
+    bool reached;
 
     lock(r);
     while (r->state == STATE_RUNNING) {
         wait_for_change(r, end);
     }
-    held = r->state == STATE_HELD;
-    unlock(r);
-    return held;
-}
-
-bool relay_reached(StreamRelay *r)
-{
-    bool reached;
-
-    lock(r);
     reached = r->reached;
     unlock(r);
     return reached;
@@ -661,17 +648,6 @@ int relay_words(StreamRelay *r)
     return words;
 }
 
-void relay_wait_words(StreamRelay *r, int n)
-{
-    gint64 end = deadline();
-
-    lock(r);
-    while (r->words < n) {
-        wait_for_change(r, end);
-    }
-    unlock(r);
-}
-
 void relay_wait_bytes(StreamRelay *r, const void *bytes, size_t size,
                       bool stop)
 {
@@ -716,7 +692,7 @@ static uint64_t progress(StreamRelay *r, bool in)
     return sum;
 }
 
-static void wait_without_progress(StreamRelay *r, bool in)
+void relay_wait_still(StreamRelay *r, bool in)
 {
     uint64_t before = progress(r, in);
     gint64 end = deadline();
@@ -731,14 +707,4 @@ static void wait_without_progress(StreamRelay *r, bool in)
         before = now;
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
-}
-
-void relay_settle(StreamRelay *r)
-{
-    wait_without_progress(r, false);
-}
-
-void relay_wait_stuck(StreamRelay *r)
-{
-    wait_without_progress(r, true);
 }

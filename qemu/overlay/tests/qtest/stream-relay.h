@@ -75,14 +75,9 @@ void relay_until(StreamRelay *relay, RelayPoint at, RelayDeed deed);
 /**
  * relay_wait: Wait until the relay holds the stream, or is at its end
  *
- * Returns: true if it holds it
+ * Returns: was the point given to relay_until() reached?
  */
 bool relay_wait(StreamRelay *relay);
-
-/**
- * relay_reached: Was the point given to relay_until() ever reached?
- */
-bool relay_reached(StreamRelay *relay);
 
 /**
  * relay_bytes: What was let through so far; the relay must have ended
@@ -136,11 +131,6 @@ void relay_hold(StreamRelay *relay, int what);
 int relay_words(StreamRelay *relay);
 
 /**
- * relay_wait_words: Wait until it has written @n
- */
-void relay_wait_words(StreamRelay *relay, int n);
-
-/**
  * relay_wait_bytes: Wait until the source has written @bytes, in any channel,
  * after what was waited for before
  * @stop: stop as soon as it has
@@ -149,14 +139,10 @@ void relay_wait_bytes(StreamRelay *relay, const void *bytes, size_t size,
                       bool stop);
 
 /**
- * relay_settle: Wait until the destination has taken all that it is going to
- * take, while something is being held
+ * relay_wait_still: Wait until nothing moves any more
+ * @in: because the source has to wait for the relay; else since, while
+ *      something is being held, the destination has taken all that it gets
  */
-void relay_settle(StreamRelay *relay);
-
-/**
- * relay_wait_stuck: Wait until the source has to wait for the relay
- */
-void relay_wait_stuck(StreamRelay *relay);
+void relay_wait_still(StreamRelay *relay, bool in);
 
 #endif
