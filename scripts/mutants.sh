@@ -87,7 +87,8 @@ link() {
         what=${what#gcc}
     fi
     sed -E "s#(^| )$2( |\$)#\1$WORK/made/object.o\2#; s#-o $1( |\$)#-o $WORK/made/bin/$name\1#" <<<"$what" >"$rsp"
-    (cd "$OBJ" && gcc -m64 -s "@$rsp") >&2
+    # Symbols stay: debuggers of tests call functions by name.
+    (cd "$OBJ" && gcc -m64 -Wl,--strip-debug "@$rsp") >&2
 }
 
 # make_mutant NAME: QEMU and the unit tests that it names, in build/mutants/made.
