@@ -472,6 +472,25 @@ static void test_denied(const void *data)
     bp_end(&p);
 }
 
+/* Nor is anything of a background snapshot; that is told once. */
+static void test_denied_snapshot(const void *data)
+{
+    BGOptions options = { .backend = GPOINTER_TO_INT(data) };
+    BPair p;
+
+    if (!can_lie()) {
+        return;
+    }
+    p = start_with_policy(&options, "pagemap", "1048576");
+    if (bg_set_background_snapshot(p.source)) {
+        bg_migrate_uri(p.source, "exec:cat >/dev/null");
+        bg_migrate_wait(p.source, NULL);
+        assert_denied(p.source, "ram0", "pagemap-denied", true);
+        g_assert_cmpint(bp_skipped_pages(p.source), ==, 0);
+    }
+    bp_end(&p);
+}
+
 /* Of two RAM blocks one can be asked about. */
 static void test_partly_denied(const void *data)
 {
@@ -508,6 +527,7 @@ int main(int argc, char **argv)
         { "no-pagemap", test_no_pagemap, 1 << BG_ANON | 1 << BG_MEMFD |
           1 << BG_PRIVATE_MEMFD },
         { "denied", test_denied, 1 << BG_ANON | 1 << BG_PRIVATE_MEMFD },
+        { "denied-snapshot", test_denied_snapshot, 1 << BG_ANON },
     };
     int i, backend;
 
