@@ -153,6 +153,59 @@ static void test_huge_pages(gconstpointer data)
     end(g, dest);
 }
 
+/* Of three RAM blocks 400 pages each are in the balloon, none near another. */
+#define PLACES 400
+#define PLACES_APART (4 * MiB)
+#define PLACES_MAX 1024
+#define PLACES_RAM (1792 * MiB)
+#define PLACES_DIMM(n) \
+    " -object memory-backend-ram,id=ram" n ",size=1792M" \
+    " -device pc-dimm,id=dimm" n ",memdev=ram" n
+#define PLACES_MACHINE \
+    "-machine pc,memory-backend=ram0 -m 1792M,slots=2,maxmem=8G " \
+    "-object memory-backend-ram,id=ram0,size=1792M" \
+    PLACES_DIMM("1") PLACES_DIMM("2")
+
+static uint64_t count_mappings(BGuest *g)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
+                                            (int)qtest_pid(g->qts));
+    g_autofree char *text = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    return g_strv_length(lines);
+}
+
+/* A process has few mappings, so huge pages are forbidden at few places. */
+static void test_places(gconstpointer data)
+{
+    static const char *const balloon[] = { "skip-balloon", NULL };
+    BGOptions options = {
+        .machine_args = PLACES_MACHINE,
+        .ram_size = PLACES_RAM,
+        .capabilities = balloon,
+    };
+    BGuest *g = bg_start_driven(&options), *dest = bg_start_incoming(g);
+    uint64_t before = count_mappings(dest);
+    int i;
+
+    for (i = 1; i <= PLACES; i++) {
+        bg_request_range(g, BG_INFLATE, i * PLACES_APART, BALLOON_PAGE);
+        bg_request_range(g, BG_INFLATE, BG_DIMM_START + i * PLACES_APART,
+                         BALLOON_PAGE);
+        bg_request_range(g, BG_INFLATE, BG_DIMM_START + PLACES_RAM +
+                         i * PLACES_APART, BALLOON_PAGE);
+    }
+    bg_migrate_pause(g, dest);
+    g_assert_cmpuint(count_mappings(dest), <=, before + 2 * PLACES_MAX);
+    bg_migrate_continue(g, dest);
+    bg_assert_same_map(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
 /* ---- What has to stay, and what need not ---- */
 
 /* Given back when it has been sent: parts of huge pages, and whole ones */
@@ -498,6 +551,7 @@ static const struct {
     { "zeroes/old", test_old },
     { "zeroes/old-multifd", test_old, "multifd" },
     { "huge-pages", test_huge_pages },
+    { "places", test_places },
     { "parts", test_parts },
     { "locked", test_locked },
     { "locked-source", test_locked_source },
