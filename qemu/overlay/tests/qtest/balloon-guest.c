@@ -602,14 +602,13 @@ void bg_driver_reset(BGuest *g)
 void bg_kick(BGuest *g, int queue)
 {
     BGQueue *q = &g->queue[queue];
-    gint64 end = g_get_monotonic_time() + WAIT_SECONDS * G_USEC_PER_SEC;
+    gint64 end = bg_deadline();
 
     reg_write(g, REG_QUEUE_NOTIFY, 2, queue);
     while (qtest_readw(g->qts, q->used + 2) != q->added) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
 }
-
 
 /* Have the device serve a request, @length bytes at @addr. */
 static void send_request(BGuest *g, int queue, uint64_t addr, uint32_t length,
@@ -662,16 +661,21 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n)
     send_request(g, queue, BG_REQUEST_BASE, n * sizeof(*le_pfns), 0);
 }
 
-void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
+void bg_request_every(BGuest *g, int queue, uint64_t start, uint64_t step,
+                      uint64_t n)
 {
-    uint64_t n = length / BALLOON_PAGE;
     g_autofree uint32_t *pfns = g_new(uint32_t, n);
     uint64_t i;
 
     for (i = 0; i < n; i++) {
-        pfns[i] = start / BALLOON_PAGE + i;
+        pfns[i] = BG_PFN(start + i * step);
     }
     bg_request(g, queue, pfns, n);
+}
+
+void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length)
+{
+    bg_request_every(g, queue, start, BALLOON_PAGE, length / BALLOON_PAGE);
 }
 
 void bg_report(BGuest *g, uint64_t start, uint64_t length)
@@ -712,16 +716,24 @@ static bool has_dimm(BGuest *g)
     return found;
 }
 
-void bg_unplug_dimm(BGuest *g)
+void bg_eject_dimm(BGuest *g, bool remove)
 {
-    qtest_qmp_device_del_send(g->qts, "dimm0");
     qtest_outl(g->qts, 0xa00, 0);
     qtest_outb(g->qts, 0xa14, 1 << 3);
     qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
+    if (!remove) {
+        return;
+    }
     qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
                              " 'arguments': { 'id': 'dimm-ram' } }");
-    /* It goes when the last reader of the memory map is done. */
+    /* The RAM block goes when the last reader of the memory map is done. */
     BG_WAIT(!has_dimm(g));
+}
+
+void bg_unplug_dimm(BGuest *g)
+{
+    qtest_qmp_device_del_send(g->qts, "dimm0");
+    bg_eject_dimm(g, true);
 }
 
 /* ---- Memory ---- */
@@ -748,6 +760,16 @@ void bg_fill(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
             qtest_memset(g->qts, at, bg_fill_value(at, seed), n);
         }
     }
+}
+
+char *bg_proc(BGuest *g, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/%s",
+                                            (int)qtest_pid(g->qts), name);
+    char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return text;
 }
 
 char *bg_find_fd(BGuest *g, const char *what)
@@ -996,19 +1018,26 @@ void bg_assert_same_memory(BGuest *a, BGuest *b)
     }
 }
 
-GArray *bg_map_runs(BGuest *g)
+QDict *bg_map_info(BGuest *g, const char *id, int max_runs, bool audit)
 {
-    GArray *runs = g_array_new(false, false, sizeof(BGRun));
     QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
-                           " 'arguments': { 'id': %s, 'max-runs': 65536 } }",
-                           g->ram_id);
-    QListEntry *entry;
+                           " 'arguments': { 'id': %s, 'max-runs': %d,"
+                           " 'audit': %i } }", id, max_runs, audit);
     QDict *info;
 
     g_assert(qdict_haskey(rsp, "return"));
-    info = qobject_to(QDict,
-                      qlist_entry_obj(qlist_first(qdict_get_qlist(rsp,
-                                                                  "return"))));
+    info = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+    qobject_ref(info);
+    qobject_unref(rsp);
+    return info;
+}
+
+static GArray *map_runs(BGuest *g, const char *id)
+{
+    GArray *runs = g_array_new(false, false, sizeof(BGRun));
+    QDict *info = bg_map_info(g, id, BG_MAX_RUNS, false);
+    QListEntry *entry;
+
     g_assert_false(qdict_haskey(info, "next-offset"));
     QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "runs"), entry) {
         QDict *value = qobject_to(QDict, qlist_entry_obj(entry));
@@ -1019,8 +1048,13 @@ GArray *bg_map_runs(BGuest *g)
 
         g_array_append_val(runs, run);
     }
-    qobject_unref(rsp);
+    qobject_unref(info);
     return runs;
+}
+
+GArray *bg_map_runs(BGuest *g)
+{
+    return map_runs(g, g->ram_id);
 }
 
 uint64_t bg_in_map(BGuest *g, uint64_t start, uint64_t length)
@@ -1039,10 +1073,10 @@ uint64_t bg_in_map(BGuest *g, uint64_t start, uint64_t length)
     return bytes;
 }
 
-bool *bg_map_bits(BGuest *g)
+bool *bg_map_bits(BGuest *g, const char *id, uint64_t size)
 {
-    bool *in_map = g_new0(bool, g->options.ram_size / BALLOON_PAGE);
-    g_autoptr(GArray) runs = bg_map_runs(g);
+    bool *in_map = g_new0(bool, size / BALLOON_PAGE);
+    g_autoptr(GArray) runs = map_runs(g, id);
     unsigned int i;
 
     for (i = 0; i < runs->len; i++) {
@@ -1068,7 +1102,7 @@ void bg_assert_map_let_go(BGuest *g, BGuest *dest)
     uint64_t size = g->options.ram_size;
     g_autofree bool *before = bg_populated(g, 0, size);
     g_autofree bool *populated = bg_populated(dest, 0, size);
-    g_autofree bool *in_map = bg_map_bits(dest);
+    g_autofree bool *in_map = bg_map_bits(dest, dest->ram_id, size);
     uint64_t i;
 
     for (i = 0; i < size / BALLOON_PAGE; i++) {
@@ -1082,7 +1116,7 @@ uint64_t bg_map_pages(BGuest *g, uint64_t *runs)
 {
     QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
                            " 'arguments': { 'max-runs': %d } }",
-                           runs ? 65536 : 0);
+                           runs ? BG_MAX_RUNS : 0);
     QListEntry *entry;
     uint64_t pages = 0, n = 0;
 
@@ -1230,6 +1264,22 @@ void bg_migrate_continue(BGuest *source, BGuest *dest)
     bg_migrate_wait(source, dest);
 }
 
+void bg_postcopy_begin(BGuest *source, BGuest *dest)
+{
+    qtest_qmp_assert_success(source->qts,
+                             "{ 'execute': 'migrate-start-postcopy' }");
+    bg_wait_status(source, "postcopy-active", WAIT_SECONDS);
+    qtest_qmp_eventwait(dest->qts, "RESUME");
+    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+}
+
+void bg_postcopy_end(BGuest *source, BGuest *dest)
+{
+    bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 0 }");
+    bg_wait_status(source, "completed", WAIT_SECONDS);
+    bg_wait_status(dest, "completed", WAIT_SECONDS);
+}
+
 void bg_migrate_cancel(BGuest *source, BGuest *dest)
 {
     qtest_set_expected_status(dest->qts, EXIT_FAILURE);
@@ -1305,6 +1355,16 @@ bool bg_has_status(BGuest *g, const char *status)
 
     qobject_unref(info);
     return ret;
+}
+
+bool bg_is_running(BGuest *g)
+{
+    QDict *rsp = qtest_qmp_assert_success_ref(g->qts,
+                                              "{ 'execute': 'query-status' }");
+    bool running = qdict_get_bool(rsp, "running");
+
+    qobject_unref(rsp);
+    return running;
 }
 
 void bg_assert_vm_status(BGuest *g, const char *status)

@@ -24,11 +24,15 @@
 #define TESTS_BALLOON_GUEST_H
 
 #include "libqtest.h"
+#include "qobject/qdict.h"
 #include "standard-headers/linux/virtio_balloon.h"
 
 #define BALLOON_PAGE UINT64_C(4096)
 
 #define BG_STOCK_ENV "QTEST_QEMU_BINARY_STOCK"
+
+/* More runs than any test has */
+#define BG_MAX_RUNS 65536
 
 /* Features, for bg_driver_start() */
 #define BG_MUST_TELL_HOST (1U << VIRTIO_BALLOON_F_MUST_TELL_HOST)
@@ -235,6 +239,10 @@ void bg_request(BGuest *g, int queue, const uint32_t *pfns, size_t n);
 /* Send one request for adjacent pages, ascending. */
 void bg_request_range(BGuest *g, int queue, uint64_t start, uint64_t length);
 
+/* Send one request for @n pages, one each @step bytes */
+void bg_request_every(BGuest *g, int queue, uint64_t start, uint64_t step,
+                      uint64_t n);
+
 /* Report a range as free */
 void bg_report(BGuest *g, uint64_t start, uint64_t length);
 
@@ -249,6 +257,12 @@ void bg_plug_dimm(BGuest *g);
 
 /* Unplug it in the same way, and wait until its RAM block has gone */
 void bg_unplug_dimm(BGuest *g);
+
+/*
+ * The second half of that: eject DIMM "dimm0", whose unplug was requested.
+ * @remove: and remove its memory, RAM block "dimm-ram"
+ */
+void bg_eject_dimm(BGuest *g, bool remove);
 
 /* ---- Memory ---- */
 
@@ -280,11 +294,20 @@ uint64_t bg_in_map(BGuest *g, uint64_t start, uint64_t length);
 #define bg_assert_map(g, pages) \
     g_assert_cmpuint(bg_map_pages(g, NULL), ==, pages)
 
-/* Which pages of the main memory are in the map?  An element for each */
-bool *bg_map_bits(BGuest *g);
+/* What query-balloon-map tells of RAM block @id, with so many runs at most */
+QDict *bg_map_info(BGuest *g, const char *id, int max_runs, bool audit);
+
+/*
+ * Which pages of RAM block @id, of @size bytes, are in the map?  An element for
+ * each
+ */
+bool *bg_map_bits(BGuest *g, const char *id, uint64_t size);
 
 /* A byte of guest memory, see bg_read() */
 uint8_t bg_byte(BGuest *g, uint64_t addr);
+
+/* What the kernel tells of QEMU, in a file of /proc/PID */
+char *bg_proc(BGuest *g, const char *name);
 
 /* The path in /proc of an open file of QEMU, of whose name @what is a part */
 char *bg_find_fd(BGuest *g, const char *what);
@@ -372,6 +395,12 @@ void bg_migrate_pause(BGuest *source, BGuest *dest);
 /* Have a migration in pre-switchover complete; @dest may be NULL */
 void bg_migrate_continue(BGuest *source, BGuest *dest);
 
+/* Have a migration go on as postcopy; the guest runs in @dest then */
+void bg_postcopy_begin(BGuest *source, BGuest *dest);
+
+/* Let all be sent that is missing there, and wait for that */
+void bg_postcopy_end(BGuest *source, BGuest *dest);
+
 /* Cancel the migration, and end @dest */
 void bg_migrate_cancel(BGuest *source, BGuest *dest);
 
@@ -391,6 +420,9 @@ void bg_migrate_wait_pass(BGuest *source, int64_t n);
 
 /* What query-migrate tells */
 QDict *bg_query_migrate(BGuest *g);
+
+/* Does the guest run? */
+bool bg_is_running(BGuest *g);
 
 /* Does query-status say this of the guest? */
 void bg_assert_vm_status(BGuest *g, const char *status);

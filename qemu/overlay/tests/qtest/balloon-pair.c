@@ -5,17 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/prctl.h>
-#include "qapi/error.h"
-#include "qobject/qjson.h"
 #include "balloon-pair.h"
-#include "standard-headers/linux/virtio_balloon.h"
-
-#define MUST_TELL_HOST (1u << VIRTIO_BALLOON_F_MUST_TELL_HOST)
-#define REPORTING (1u << VIRTIO_BALLOON_F_REPORTING)
-
-#define FIRMWARE_SIZE (64 * KiB)
-#define RESET_VECTOR (FIRMWARE_SIZE - 16)
 
 /* One of the pages that it writes to */
 #define COUNTER 0x7000
@@ -55,23 +45,13 @@ static const uint8_t firmware[] = {
     0x00, 0x43, 0x00, 0x0f, 0x00,
 };
 
-/* Where the processor begins: jmp start */
-static const uint8_t reset_vector[] = { 0xe9, 0x0d, 0x00 };
-
 static char *firmware_path;
 
 void bp_init(void)
 {
-    g_autofree uint8_t *image = g_malloc0(FIRMWARE_SIZE);
-
     /* A huge page has memory that nobody asked for, and that was counted. */
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    memcpy(image, firmware, sizeof(firmware));
-    memcpy(image + RESET_VECTOR, reset_vector, sizeof(reset_vector));
-    firmware_path = g_strdup_printf("%s/balloon-pair-%d.bin", g_get_tmp_dir(),
-                                    getpid());
-    g_assert_true(g_file_set_contents(firmware_path, (const char *)image,
-                                      FIRMWARE_SIZE, NULL));
+    bg_allow_huge_pages(false);
+    firmware_path = bg_write_firmware(firmware, sizeof(firmware));
 }
 
 void bp_cleanup(void)
@@ -81,11 +61,6 @@ void bp_cleanup(void)
 }
 
 /* ---- Waiting ---- */
-
-gint64 bp_deadline(void)
-{
-    return g_get_monotonic_time() + BP_HANG_SECONDS * G_USEC_PER_SEC;
-}
 
 bool bp_has_status(BGuest *g, const char *wanted)
 {
@@ -122,19 +97,11 @@ void bp_wait_failed(BGuest *g)
     bp_wait_until(has_failed(g));
 }
 
-static uint8_t counter(BGuest *g)
-{
-    uint8_t value;
-
-    bg_read(g, COUNTER, &value, 1);
-    return value;
-}
-
 void bp_wait_until_it_runs(BGuest *g)
 {
-    uint8_t before = counter(g);
+    uint8_t before = bg_byte(g, COUNTER);
 
-    bp_wait_until(counter(g) != before);
+    bp_wait_until(bg_byte(g, COUNTER) != before);
 }
 
 int64_t bp_passes(BGuest *g)
@@ -179,7 +146,7 @@ BGuest *bp_start_source(const BGOptions *options, bool runs)
     BGuest *g = runs ? bp_start_running(options, "") : bg_start(options);
 
     if (!options->no_device) {
-        bg_driver_start(g, MUST_TELL_HOST | REPORTING);
+        bg_driver_start(g, BG_MUST_TELL_HOST | BG_REPORTING);
     }
     return g;
 }
@@ -221,13 +188,6 @@ void bp_set_capabilities(BGuest *g, int ours)
     bg_set_capability(g, "skip-unpopulated", ours & BP_UNPOPULATED);
 }
 
-void bp_set_parameters(BGuest *g, const char *json)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': %p }",
-        qobject_from_json(json, &error_abort));
-}
-
 void bp_set_bandwidth(BGuest *g, uint64_t bytes)
 {
     g_autofree char *json = g_strdup_printf("{ 'max-bandwidth': %" PRIu64 " }",
@@ -261,15 +221,11 @@ void bp_finish(BPair *p)
 {
     if (p->runs) {
         bp_set_parameters(p->source, BP_RELEASED);
+        bg_migrate_wait(p->source, p->dest);
     } else {
         bg_migrate_limit(p->source, 0);
         bp_wait_status(p->source, "pre-switchover");
-        qtest_qmp_assert_success(
-            p->source->qts, "{ 'execute': 'migrate-continue',"
-            " 'arguments': { 'state': 'pre-switchover' } }");
-    }
-    bg_migrate_wait(p->source, p->dest);
-    if (!p->runs) {
+        bg_migrate_continue(p->source, p->dest);
         bg_set_capability(p->source, "pause-before-switchover", false);
     }
 }
@@ -327,7 +283,7 @@ bool bp_holds(BGuest *g, uint64_t start, uint64_t length, uint8_t seed)
     }
     for (at = start; at < start + length; at += BALLOON_PAGE) {
         uint8_t page[BALLOON_PAGE];
-        uint8_t value = 1 + (at / BALLOON_PAGE * 7 + seed) % 255;
+        uint8_t value = bg_fill_value(at, seed);
 
         bg_read(g, at, page, sizeof(page));
         if (page[0] != value || memcmp(page, page + 1, sizeof(page) - 1)) {

@@ -22,11 +22,9 @@
 /* What a test's guest has, unless it says otherwise */
 #define RAM_SIZE (64 * MiB)
 
-/* A DIMM is a RAM block of its own, right above 4 GiB. */
 #define DIMM_SIZE (128 * MiB)
-#define DIMM_START (4 * GiB)
-#define DIMM_ARGS "-object memory-backend-ram,id=dimm-ram,size=128M " \
-                  "-device pc-dimm,id=dimm0,memdev=dimm-ram"
+#define DIMM_START BG_DIMM_START
+#define DIMM_ARGS BG_DIMM_ARGS
 
 /* Bytes per second: a page is sent ten times a second, and not more. */
 #define NEXT_TO_NOTHING 10
@@ -59,21 +57,7 @@ typedef struct BPair {
 /* Nothing depends on time, but a test that hangs has to end. */
 #define BP_HANG_SECONDS 120
 
-/**
- * bp_deadline: When a test that waits has to end, as of g_get_monotonic_time()
- */
-gint64 bp_deadline(void);
-
-/* Look again and again, until @condition holds */
-#define bp_wait_until(condition)                                        \
-    do {                                                                \
-        gint64 deadline_ = bp_deadline();                               \
-        unsigned int times_ = 0;                                        \
-        while (!(condition)) {                                          \
-            g_assert_cmpint(g_get_monotonic_time(), <, deadline_);      \
-            bg_wait_some(&times_);                                      \
-        }                                                               \
-    } while (0)
+#define bp_wait_until BG_WAIT
 
 /**
  * bp_has_status: Has the migration of @g this status?
@@ -136,11 +120,7 @@ void bp_end(BPair *p);
  */
 void bp_set_capabilities(BGuest *g, int ours);
 
-/**
- * bp_set_parameters: Set parameters of migration
- * @json: an object
- */
-void bp_set_parameters(BGuest *g, const char *json);
+#define bp_set_parameters bg_set_parameters
 
 void bp_set_bandwidth(BGuest *g, uint64_t bytes);
 

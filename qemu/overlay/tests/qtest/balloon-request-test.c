@@ -343,7 +343,7 @@ static void model_inflate(Model *m, uint64_t page)
 static void model_check(Model *m)
 {
     g_autofree bool *populated = bg_populated(m->g, 0, RAM_SIZE);
-    g_autofree bool *in_map = bg_map_bits(m->g);
+    g_autofree bool *in_map = bg_map_bits(m->g, m->g->ram_id, RAM_SIZE);
     uint64_t page;
 
     for (page = FIRST_PAGE; page < PAGES; page++) {

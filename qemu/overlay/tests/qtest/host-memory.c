@@ -281,14 +281,10 @@ static int open_mapped(BGuest *g, const char *target, uint64_t inode)
 /* Find the mapping that a RAM block begins in, and the file behind it. */
 static void find_mapping(BGuest *g, RamBlock *block)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
-                                            (int)qtest_pid(g->qts));
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
+    g_autofree char *text = bg_proc(g, "maps");
+    g_auto(GStrv) lines = g_strsplit(text, "\n", 0);
     int i;
 
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    lines = g_strsplit(text, "\n", 0);
     for (i = 0; lines[i]; i++) {
         uint64_t start, end, offset, inode;
         char access[5];
@@ -330,7 +326,7 @@ static GArray *list_blocks(BGuest *g)
     return blocks;
 }
 
-static RamBlock *find_block(GArray *blocks, const char *id)
+static RamBlock *get_block(GArray *blocks, const char *id)
 {
     unsigned int i;
 
@@ -341,24 +337,7 @@ static RamBlock *find_block(GArray *blocks, const char *id)
             return block;
         }
     }
-    return NULL;
-}
-
-static RamBlock *get_block(GArray *blocks, const char *id)
-{
-    RamBlock *block = find_block(blocks, id);
-
-    if (!block) {
-        g_error("there is no RAM block %s", id);
-    }
-    return block;
-}
-
-static bool exists(BGuest *g, const char *id)
-{
-    g_autoptr(GArray) blocks = list_blocks(g);
-
-    return find_block(blocks, id);
+    g_error("there is no RAM block %s", id);
 }
 
 uint64_t rb_size(BGuest *g, const char *id)
@@ -417,42 +396,6 @@ uint64_t rb_count_populated(BGuest *g, const char *id, uint64_t start,
 
 /* ---- The balloon map ---- */
 
-/* An answer with all that is in the balloon of a RAM block */
-static QDict *query_map(BGuest *g, const char *id)
-{
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
-                           " 'arguments': { 'id': %s, 'max-runs': 65536 } }",
-                           id);
-    QDict *info;
-
-    g_assert(qdict_haskey(rsp, "return"));
-    info = qobject_to(QDict, qlist_entry_obj(qlist_first(
-        qdict_get_qlist(rsp, "return"))));
-    g_assert_false(qdict_haskey(info, "next-offset"));
-    qobject_ref(info);
-    qobject_unref(rsp);
-    return info;
-}
-
-/* An element for each page, owned by the caller */
-static bool *map_of(BGuest *g, const char *id, uint64_t *pages)
-{
-    QDict *info = query_map(g, id);
-    bool *map;
-    QListEntry *entry;
-
-    *pages = qdict_get_int(info, "size") / BALLOON_PAGE;
-    map = g_new0(bool, *pages);
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "runs"), entry) {
-        QDict *run = qobject_to(QDict, qlist_entry_obj(entry));
-
-        memset(map + qdict_get_int(run, "offset") / BALLOON_PAGE, 1,
-               qdict_get_int(run, "length") / BALLOON_PAGE);
-    }
-    qobject_unref(info);
-    return map;
-}
-
 /* Is anything populated of the unit that @page lies in? */
 static bool any_populated(const bool *populated, uint64_t page, uint64_t unit)
 {
@@ -464,8 +407,8 @@ static bool any_populated(const bool *populated, uint64_t page, uint64_t unit)
 uint64_t rb_map_pages(BGuest *g, const char *id, uint64_t *populated,
                       uint64_t unit)
 {
-    uint64_t page, pages, n = 0;
-    g_autofree bool *map = map_of(g, id, &pages);
+    uint64_t page, pages = rb_size(g, id) / BALLOON_PAGE, n = 0;
+    g_autofree bool *map = bg_map_bits(g, id, pages * BALLOON_PAGE);
     g_autofree bool *found = populated ? populated_of_id(g, id) : NULL;
 
     if (populated) {
@@ -482,8 +425,8 @@ uint64_t rb_map_pages(BGuest *g, const char *id, uint64_t *populated,
 
 void rb_assert_map_let_go(BGuest *g, BGuest *dest, const char *id)
 {
-    uint64_t page, pages;
-    g_autofree bool *map = map_of(dest, id, &pages);
+    uint64_t page, pages = rb_size(dest, id) / BALLOON_PAGE;
+    g_autofree bool *map = bg_map_bits(dest, id, pages * BALLOON_PAGE);
     g_autofree bool *before = populated_of_id(g, id);
     g_autofree bool *populated = populated_of_id(dest, id);
 
@@ -523,10 +466,12 @@ static void assert_same_block(BGuest *a, BGuest *b, const RamBlock *in_a,
 {
     g_autofree bool *populated_a = populated_of(a, in_a);
     g_autofree bool *populated_b = populated_of(b, in_b);
-    QDict *map_a = query_map(a, in_a->id), *map_b = query_map(b, in_b->id);
+    QDict *map_a = bg_map_info(a, in_a->id, BG_MAX_RUNS, false);
+    QDict *map_b = bg_map_info(b, in_b->id, BG_MAX_RUNS, false);
     uint64_t page;
 
     g_assert_cmphex(in_a->size, ==, in_b->size);
+    g_assert_false(qdict_haskey(map_a, "next-offset"));
     for (page = 0; page < in_a->size / BALLOON_PAGE; page++) {
         uint64_t offset = page * BALLOON_PAGE;
         uint8_t page_a[BALLOON_PAGE], page_b[BALLOON_PAGE];
@@ -564,22 +509,6 @@ void rb_assert_same(BGuest *a, BGuest *b)
 
         assert_same_block(a, b, block, get_block(in_b, block->id));
     }
-}
-
-/* ---- DIMMs ---- */
-
-void hm_eject_dimm(BGuest *g, bool remove)
-{
-    qtest_outl(g->qts, 0xa00, 0);
-    qtest_outb(g->qts, 0xa14, 1 << 3);
-    qtest_qmp_eventwait(g->qts, "DEVICE_DELETED");
-    if (!remove) {
-        return;
-    }
-    qtest_qmp_assert_success(g->qts, "{ 'execute': 'object-del',"
-                             " 'arguments': { 'id': 'dimm-ram' } }");
-    /* The RAM block goes when the last reader of the memory map is done. */
-    BG_WAIT(!exists(g, "dimm-ram"));
 }
 
 /* ---- virtio-mem, a driver of few registers ---- */

@@ -3,7 +3,7 @@
  * RAM blocks seen from outside QEMU, and virtio-mem
  *
  * hm_: file systems and huge pages of the host, which are given back whatever
- *      becomes of the test; DIMMs.
+ *      becomes of the test.
  * rb_: all RAM blocks of a QEMU, ROMs and ACPI tables included, whatever is
  *      behind them: what they hold, what of them is populated, and what of them
  *      is in the balloon.  (bg_ functions of balloon-guest.h do the same for
@@ -74,12 +74,8 @@ void hm_test_with_huge_pages(uint64_t bytes);
  */
 void hm_test_on_hugetlbfs(uint64_t bytes);
 
-/**
- * hm_eject_dimm: Eject DIMM "dimm0", whose unplug was requested, as the guest's
- * ACPI code does
- * @remove: and remove its memory, RAM block "dimm-ram"
- */
-void hm_eject_dimm(BGuest *g, bool remove);
+/* As skip-drop-test knows it */
+#define hm_eject_dimm bg_eject_dimm
 
 /* Make a disk at @path, which snapshots can be saved to */
 void hm_add_disk(BGuest *g, const char *path);
