@@ -108,18 +108,12 @@ static void after(const Case *c, BGuest *g, Events *events)
 
 static void postcopy(BGuest *g, BGuest *dest)
 {
-    qtest_qmp_assert_success(g->qts,
-                             "{ 'execute': 'migrate-start-postcopy' }");
-    bg_wait_status(g, "postcopy-active", 60);
-    qtest_qmp_eventwait(dest->qts, "RESUME");
-    memcpy(dest->queue, g->queue, sizeof(dest->queue));
+    bg_postcopy_begin(g, dest);
     assert_enforced(dest, 0);
     assert_not_enforced(dest, "incoming-postcopy", AFTER);
     qtest_readb(dest->qts, (GIVEN + 2) * MiB);
     assert_accesses(dest, 0);
-    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_migrate_wait(g, NULL);
-    bg_wait_status(dest, "completed", 60);
+    bg_postcopy_end(g, dest);
 }
 
 /* A file that is loaded later */
@@ -127,18 +121,13 @@ static BGuest *to_file(const Case *c, BGuest *g)
 {
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "file");
     g_autofree char *uri = g_strdup_printf("file:%s", path);
-    const char *const *name;
     BGuest *dest;
 
-    for (name = c->capabilities; *name; name++) {
-        bg_set_capability(g, *name, true);
-    }
+    bg_set_capabilities(g);
     bg_migrate_uri(g, uri);
     bg_migrate_wait(g, NULL);
     dest = start(c, "-incoming defer");
-    for (name = c->capabilities; *name; name++) {
-        bg_set_capability(dest, *name, true);
-    }
+    bg_set_capabilities(dest);
     qtest_qmp_assert_success(dest->qts, "{ 'execute': 'migrate-incoming',"
                              " 'arguments': { 'uri': %s } }", uri);
     bg_migrate_wait(dest, NULL);

@@ -27,30 +27,33 @@
 /* Random accesses; SB_ENFORCE_GOAL: another number */
 #define GOAL 3000
 
-static BGuest *start(BGBackend backend, const char *mode)
+/* @events: to be noted, or NULL */
+static BGuest *start(BGBackend backend, const char *mode, Events *events)
 {
     g_autofree char *args = g_strdup_printf("enforce=%s", mode);
     BGOptions options = { .backend = backend, .device_args = args };
+    BGuest *g = bg_start_driven(&options);
 
-    return bg_start_driven(&options);
+    if (events) {
+        watch_events(g, events);
+    }
+    return g;
+}
+
+/* The same of a guest that has given memory back, which it never used */
+static BGuest *start_given(BGBackend backend, const char *mode, Events *events)
+{
+    BGuest *g = start(backend, mode, events);
+
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    return g;
 }
 
 /* ---- What is told ---- */
 
-QDict *block_info(BGuest *g, const char *id)
-{
-    QDict *rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
-                           " 'arguments': { 'id': %s, 'max-runs': 0 } }", id);
-    QDict *info = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
-
-    qobject_ref(info);
-    qobject_unref(rsp);
-    return info;
-}
-
 uint64_t info_member(BGuest *g, const char *name)
 {
-    QDict *info = block_info(g, g->ram_id);
+    QDict *info = bg_map_info(g, g->ram_id, 0, false);
     uint64_t value = qdict_get_int(info, name);
 
     qobject_unref(info);
@@ -59,7 +62,7 @@ uint64_t info_member(BGuest *g, const char *name)
 
 uint64_t not_enforced(BGuest *g, const char *reason)
 {
-    QDict *info = block_info(g, g->ram_id);
+    QDict *info = bg_map_info(g, g->ram_id, 0, false);
     uint64_t bytes = 0;
     QListEntry *entry;
 
@@ -118,16 +121,6 @@ void wait_events(BGuest *g, Events *events, uint64_t count)
     g_assert_cmpuint(events->count, ==, count);
 }
 
-static bool is_running(BGuest *g)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(g->qts,
-                                              "{ 'execute': 'query-status' }");
-    bool running = qdict_get_bool(rsp, "running");
-
-    qobject_unref(rsp);
-    return running;
-}
-
 /* ---- Off ---- */
 
 static bool has_userfaultfd(BGuest *g)
@@ -140,13 +133,10 @@ static bool has_userfaultfd(BGuest *g)
 /* Mappings of QEMU whose accesses are noticed */
 static unsigned int count_registered(BGuest *g)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/smaps",
-                                            (int)qtest_pid(g->qts));
-    g_autofree char *text = NULL;
+    g_autofree char *text = bg_proc(g, "smaps");
     const char *flags;
     unsigned int n = 0;
 
-    g_assert(g_file_get_contents(path, &text, NULL, NULL));
     for (flags = text; (flags = strstr(flags, "VmFlags:")); flags++) {
         g_autofree char *line = g_strndup(flags, strcspn(flags, "\n"));
 
@@ -155,14 +145,13 @@ static unsigned int count_registered(BGuest *g)
     return n;
 }
 
-static void test_off(void)
+static void test_off(gconstpointer data)
 {
-    BGuest *g = start(BG_ANON, "off");
+    BGuest *g = start_given(BG_ANON, "off", NULL);
     QDict *info;
 
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
     qtest_writeb(g->qts, GIVEN, 1);
-    info = block_info(g, g->ram_id);
+    info = bg_map_info(g, g->ram_id, 0, false);
     g_assert(!qdict_haskey(info, "enforced"));
     g_assert(!qdict_haskey(info, "not-enforced"));
     g_assert(!qdict_haskey(info, "accesses"));
@@ -195,8 +184,7 @@ static void test_report(gconstpointer data)
     if (backend == BG_HUGETLB && !has_huge_pages()) {
         return;
     }
-    g = start(backend, "report");
-    watch_events(g, &events);
+    g = start(backend, "report", &events);
     g_assert(has_userfaultfd(g));
     bg_fill(g, GIVEN, GIVEN_SIZE, 1);
     bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
@@ -246,18 +234,16 @@ static void test_report(gconstpointer data)
 }
 
 /* A guest that goes through its balloon: few events, of all pages */
-static void test_rate(void)
+static void test_rate(gconstpointer data)
 {
-    BGuest *g = start(BG_ANON, "report");
-    gint64 begin = g_get_monotonic_time();
-    uint64_t addr, pages = 0;
+    const uint64_t pages = GIVEN_SIZE / BALLOON_PAGE;
     Events events;
+    BGuest *g = start_given(BG_ANON, "report", &events);
+    gint64 begin = g_get_monotonic_time();
+    uint64_t i;
 
-    watch_events(g, &events);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
-    for (addr = GIVEN; addr < GIVEN + GIVEN_SIZE; addr += BALLOON_PAGE) {
-        qtest_writeb(g->qts, addr, 1);
-        pages++;
+    for (i = 0; i < pages; i++) {
+        qtest_writeb(g->qts, GIVEN + i * BALLOON_PAGE, 1);
     }
     wait_events(g, &events, pages);
     g_assert_cmpuint(events.n, <=,
@@ -288,9 +274,7 @@ static void test_pause(gconstpointer data)
     if (backend == BG_HUGETLB && !has_huge_pages()) {
         return;
     }
-    g = start(backend, "pause");
-    watch_events(g, &events);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    g = start_given(backend, "pause", NULL);
     for (i = 0; i < 2; i++) {
         bg_step("access %d", i);
         watch_events(g, &events);
@@ -299,14 +283,14 @@ static void test_pause(gconstpointer data)
         g_assert(events.before_stop);
         g_assert_cmpuint(events.count, ==, 1);
         g_assert_cmpuint(events.offset, ==, GIVEN + i * 2 * MiB);
-        g_assert(!is_running(g));
+        g_assert(!bg_is_running(g));
         assert_enforced(g, 0);
         left -= BALLOON_PAGE;
         assert_not_enforced(g, "stopped", left);
         /* Whatever is done to it while it is stopped is not the guest's. */
         qtest_readb(g->qts, GIVEN + MiB + i * BALLOON_PAGE);
         qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
-        g_assert(is_running(g));
+        g_assert(bg_is_running(g));
         assert_enforced(g, GIVEN_SIZE - (i + 1) * page);
         /* It is the guest's now. */
         qtest_writeb(g->qts, GIVEN + i * 2 * MiB, 2);
@@ -315,7 +299,7 @@ static void test_pause(gconstpointer data)
     bg_step("an honest guest");
     bg_request_range(g, BG_DEFLATE, GIVEN, GIVEN_SIZE);
     qtest_writeb(g->qts, GIVEN + MiB / 2, 1);
-    g_assert(is_running(g));
+    g_assert(bg_is_running(g));
     assert_accesses(g, 2);
     bg_quit(g);
 }
@@ -340,7 +324,7 @@ static void access_and(BGuest *g, uint64_t addr, const char *request)
            "call (void)bql_unlock()", NULL);
 }
 
-static void test_order(void)
+static void test_order(gconstpointer data)
 {
     Events events;
     BGuest *g;
@@ -348,9 +332,7 @@ static void test_order(void)
     if (!bg_gdb_or_skip()) {
         return;
     }
-    g = start(BG_ANON, "report");
-    watch_events(g, &events);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    g = start_given(BG_ANON, "report", &events);
 
     bg_step("taken back");
     access_and(g, GIVEN, "call (void)balloon_map_deflate(" THE_MAP ", "
@@ -385,12 +367,10 @@ static void test_dma(gconstpointer data)
         .length = cpu_to_be32(4),
         .address = cpu_to_be64(GIVEN + MiB),
     };
-    BGuest *g = start(GPOINTER_TO_INT(data), "report");
-    uint8_t signature[4];
     Events events;
+    BGuest *g = start_given(GPOINTER_TO_INT(data), "report", &events);
+    uint8_t signature[4];
 
-    watch_events(g, &events);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
     qtest_memwrite(g->qts, request, &dma, sizeof(dma));
     qtest_outl(g->qts, FW_CFG_DMA_PORT, 0);
     qtest_outl(g->qts, FW_CFG_DMA_PORT + 4, bswap32(request));
@@ -402,7 +382,7 @@ static void test_dma(gconstpointer data)
     bg_quit(g);
 }
 
-static void test_dimm(void)
+static void test_dimm(gconstpointer data)
 {
     BGOptions options = {
         .device_args = "enforce=report",
@@ -420,7 +400,7 @@ static void test_dimm(void)
     wait_events(g, &events, 1);
     g_assert_cmphex(events.offset, ==, 8 * MiB + 4096);
     g_assert_cmphex(events.address, ==, BG_DIMM_START + 8 * MiB + 4096);
-    info = block_info(g, "dimm-ram");
+    info = bg_map_info(g, "dimm-ram", 0, false);
     g_assert_cmpuint(qdict_get_int(info, "enforced"), ==, MiB - 4096);
     qobject_unref(info);
     g_assert_cmpuint(count_registered(g), ==, 2);
@@ -441,18 +421,14 @@ static void test_dimm(void)
 
 static unsigned int count_mappings(BGuest *g)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
-                                            (int)qtest_pid(g->qts));
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
+    g_autofree char *text = bg_proc(g, "maps");
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
-    g_assert(g_file_get_contents(path, &text, NULL, NULL));
-    lines = g_strsplit(text, "\n", -1);
     return g_strv_length(lines);
 }
 
 /* What was scattered over memory that was never used leaves no mappings. */
-static void test_mappings(void)
+static void test_mappings(gconstpointer data)
 {
     BGOptions options = {
         .device_args = "enforce=report",
@@ -460,18 +436,15 @@ static void test_mappings(void)
     };
     BGuest *g = bg_start_driven(&options);
     unsigned int before = count_mappings(g), i;
-    uint32_t pfns[512];
+    const unsigned int n = 512;
 
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        pfns[i] = BG_PFN(BG_DIMM_START) + 2 * i;
-    }
-    bg_request(g, BG_INFLATE, pfns, ARRAY_SIZE(pfns));
-    g_assert_cmpuint(count_mappings(g), >=, before + 2 * ARRAY_SIZE(pfns) - 1);
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        qtest_writeb(g->qts, (pfns[i] + UINT64_C(1)) * BALLOON_PAGE, 1);
+    bg_request_every(g, BG_INFLATE, BG_DIMM_START, 2 * BALLOON_PAGE, n);
+    g_assert_cmpuint(count_mappings(g), >=, before + 2 * n - 1);
+    for (i = 0; i < n; i++) {
+        qtest_writeb(g->qts, BG_DIMM_START + (2 * i + 1) * BALLOON_PAGE, 1);
     }
     qtest_writeb(g->qts, BG_DIMM_START, 1);
-    bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
+    bg_request_every(g, BG_DEFLATE, BG_DIMM_START, 2 * BALLOON_PAGE, n);
     g_assert_cmpuint(count_mappings(g), <=, before + 1);
     bg_quit(g);
 }
@@ -486,7 +459,7 @@ static BGuest *start_with_mappings(unsigned int mappings)
     g_assert_true(g_file_set_contents(path, text, -1, NULL));
     g_setenv("LD_PRELOAD", g_getenv("SB_HOST_LIAR"), true);
     g_setenv("HOST_LIAR_MAPPINGS", path, true);
-    g = start(BG_HUGETLB, "report");
+    g = start(BG_HUGETLB, "report", NULL);
     g_unsetenv("HOST_LIAR_MAPPINGS");
     g_unsetenv("LD_PRELOAD");
     unlink(path);
@@ -497,7 +470,7 @@ static BGuest *start_with_mappings(unsigned int mappings)
  * Mappings of huge pages never merge again, so there may be so many in all: a
  * third of what the process may have.
  */
-static void test_cuts(void)
+static void test_cuts(gconstpointer data)
 {
     const unsigned int mappings = 51;
     unsigned int before, i;
@@ -547,7 +520,7 @@ static void test_cuts(void)
 }
 
 /* Part of a huge page is discarded when the rest is. */
-static void test_part_of_page(void)
+static void test_part_of_page(gconstpointer data)
 {
     Events events;
     BGuest *g;
@@ -555,8 +528,7 @@ static void test_part_of_page(void)
     if (!has_huge_pages()) {
         return;
     }
-    g = start(BG_HUGETLB, "report");
-    watch_events(g, &events);
+    g = start(BG_HUGETLB, "report", &events);
     bg_request_range(g, BG_INFLATE, GIVEN, 3 * MiB);
     assert_enforced(g, 2 * MiB);
     assert_not_enforced(g, "part-of-page", 1 * MiB);
@@ -591,9 +563,9 @@ static bool is_measured(BGuest *g)
 }
 
 /* It reads each page at random, also in the balloon. */
-static void test_dirty_rate(void)
+static void test_dirty_rate(gconstpointer data)
 {
-    BGuest *g = start(BG_ANON, "pause");
+    BGuest *g = start(BG_ANON, "pause", NULL);
 
     bg_request_range(g, BG_INFLATE, GIVEN, RAM_SIZE - GIVEN);
     qtest_qmp_assert_success(
@@ -602,12 +574,12 @@ static void test_dirty_rate(void)
         " 'sample-pages': 4096 } }");
     BG_WAIT(is_measured(g));
     assert_accesses(g, 0);
-    g_assert(is_running(g));
+    g_assert(bg_is_running(g));
     bg_quit(g);
 }
 
 /* A device comes that has all memory populated, and goes. */
-static void test_pinned(void)
+static void test_pinned(gconstpointer data)
 {
     Events events;
     BGuest *g;
@@ -615,9 +587,7 @@ static void test_pinned(void)
     if (!bg_gdb_or_skip()) {
         return;
     }
-    g = start(BG_ANON, "report");
-    watch_events(g, &events);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    g = start_given(BG_ANON, "report", &events);
     /* As a device does: then the kernel can pin the memory. */
     bg_gdb(g, "call (void)bql_lock_impl(\"test\", 1)",
            "call (int)ram_block_discard_disable(1)",
@@ -638,7 +608,7 @@ static void test_pinned(void)
 
 /* ---- Hosts that cannot do it ---- */
 
-static void test_not_permitted(void)
+static void test_not_permitted(gconstpointer data)
 {
     BGOptions options = { .device_args = "enforce=report", .keep_log = true };
     g_autofree char *log = NULL;
@@ -663,25 +633,18 @@ static void test_not_permitted(void)
 
 /* ---- Many ---- */
 
-static uint64_t goal(void)
-{
-    const char *text = g_getenv("SB_ENFORCE_GOAL");
-
-    return text ? g_ascii_strtoull(text, NULL, 10) : GOAL;
-}
-
 /* A guest that lies at times, against a model */
 static void test_random(gconstpointer data)
 {
-    BGBackend backend = GPOINTER_TO_INT(data);
+    const char *text = g_getenv("SB_ENFORCE_GOAL");
+    const uint64_t goal = text ? g_ascii_strtoull(text, NULL, 10) : GOAL;
     g_autofree bool *in_map = g_new0(bool, RAM_PAGES);
-    uint64_t i, count = 0, done;
+    uint64_t i, count = 0, done, left = 0;
     const uint32_t first = 2048, pages = 2048;
     Events events;
-    BGuest *g = start(backend, "report");
+    BGuest *g = start(GPOINTER_TO_INT(data), "report", &events);
 
-    watch_events(g, &events);
-    for (done = 0; done < goal(); done++) {
+    for (done = 0; done < goal; done++) {
         uint32_t page = first + g_test_rand_int_range(0, pages);
         uint32_t n = MIN(1 + g_test_rand_int_range(0, 64),
                          first + pages - page);
@@ -715,36 +678,33 @@ static void test_random(gconstpointer data)
     }
     assert_accesses(g, count);
     for (i = first; i < first + pages; i++) {
-        done += in_map[i];
+        left += in_map[i];
     }
-    bg_assert_map(g, done - goal());
+    bg_assert_map(g, left);
     wait_events(g, &events, count);
     g_test_message("%" PRIu64 " steps, %" PRIu64 " accesses to the balloon",
-                   goal(), count);
+                   goal, count);
     bg_quit(g);
 }
 
 /* ---- Ends ---- */
 
-static void test_reset(void)
+static void test_reset(gconstpointer data)
 {
-    BGuest *g = start(BG_ANON, "report");
+    BGuest *g = start_given(BG_ANON, "report", NULL);
+    int i;
 
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
     g_assert_cmpuint(count_registered(g), ==, 1);
     qtest_writeb(g->qts, GIVEN, 1);
-    bg_driver_reset(g);
-    g_assert_cmpuint(count_registered(g), ==, 0);
-    qtest_writeb(g->qts, GIVEN + MiB, 1);
-    bg_driver_start(g, BG_MUST_TELL_HOST);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
-    assert_accesses(g, 1);
-    qtest_system_reset(g->qts);
-    g_assert_cmpuint(count_registered(g), ==, 0);
-    qtest_writeb(g->qts, GIVEN + MiB, 1);
-    bg_driver_start(g, BG_MUST_TELL_HOST);
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
-    assert_accesses(g, 1);
+    for (i = 0; i < 2; i++) {
+        bg_step("reset of the %s", i ? "machine" : "device");
+        i ? qtest_system_reset(g->qts) : bg_driver_reset(g);
+        g_assert_cmpuint(count_registered(g), ==, 0);
+        qtest_writeb(g->qts, GIVEN + MiB, 1);
+        bg_driver_start(g, BG_MUST_TELL_HOST);
+        bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+        assert_accesses(g, 1);
+    }
     qtest_writeb(g->qts, GIVEN + MiB, 1);
     assert_accesses(g, 2);
 
@@ -767,7 +727,7 @@ static void test_reset(void)
 }
 
 /* Such a driver may use a page again before it tells. */
-static void test_must_tell_host(void)
+static void test_must_tell_host(gconstpointer data)
 {
     BGOptions options = {
         .args = "-global virtio-balloon-pci.enforce=report",
@@ -789,17 +749,13 @@ static void test_must_tell_host(void)
 }
 
 /* Each other page: there are not as many mappings. */
-static void test_too_many_runs(void)
+static void test_too_many_runs(gconstpointer data)
 {
-    const uint32_t first = 2048, n = 6000;
-    g_autofree uint32_t *pfns = g_new(uint32_t, n);
-    BGuest *g = start(BG_ANON, "report");
+    const uint64_t first = 8 * MiB, step = 2 * BALLOON_PAGE, n = 6000;
+    BGuest *g = start(BG_ANON, "report", NULL);
     uint64_t enforced, i;
 
-    for (i = 0; i < n; i++) {
-        pfns[i] = first + 2 * i;
-    }
-    bg_request(g, BG_INFLATE, pfns, n);
+    bg_request_every(g, BG_INFLATE, first, step, n);
     bg_assert_map(g, n);
     enforced = info_member(g, "enforced");
     g_assert_cmpuint(enforced, >, 0);
@@ -809,57 +765,32 @@ static void test_too_many_runs(void)
     g_test_message("%" PRIu64 " runs", enforced / BALLOON_PAGE);
 
     bg_step("an honest guest");
-    bg_request(g, BG_DEFLATE, pfns, n);
+    bg_request_every(g, BG_DEFLATE, first, step, n);
     for (i = 0; i < n; i += 10) {
-        qtest_writeb(g->qts, pfns[i] * BALLOON_PAGE, 1);
+        qtest_writeb(g->qts, first + i * step, 1);
     }
     assert_accesses(g, 0);
     g_assert_cmpuint(count_registered(g), ==, 0);
 
     bg_step("what is full can be filled up");
-    bg_request(g, BG_INFLATE, pfns, n);
-    bg_request_range(g, BG_INFLATE, first * BALLOON_PAGE, n * BALLOON_PAGE);
+    bg_request_every(g, BG_INFLATE, first, step, n);
+    bg_request_range(g, BG_INFLATE, first, n * BALLOON_PAGE);
     enforced = info_member(g, "enforced");
     g_assert_cmpuint(enforced, >=, n * BALLOON_PAGE);
 
     bg_step("a hole more is not told the kernel, and does no harm");
-    bg_request(g, BG_DEFLATE, pfns, n / 2);
-    qtest_writeb(g->qts, pfns[10] * BALLOON_PAGE, 1);
-    qtest_writeb(g->qts, pfns[n / 2 - 10] * BALLOON_PAGE, 1);
+    bg_request_every(g, BG_DEFLATE, first, step, n / 2);
+    qtest_writeb(g->qts, first + 10 * step, 1);
+    qtest_writeb(g->qts, first + (n / 2 - 10) * step, 1);
     assert_accesses(g, 0);
-    qtest_writeb(g->qts, (pfns[10] + 1) * BALLOON_PAGE, 1);
+    qtest_writeb(g->qts, first + 10 * step + BALLOON_PAGE, 1);
     assert_accesses(g, 1);
     bg_quit(g);
 }
 
 /* ---- What it costs, for people: SB_ENFORCE_MEASURE ---- */
 
-#define MEASURED 128            /* requests of 1 MiB, as those of Linux */
 #define ROUNDS 9
-
-/* How long it takes to serve requests for , each 1 MiB, in us */
-static uint64_t serve(BGuest *g, int queue, uint64_t start, unsigned int mib)
-{
-    const size_t size = MiB / BALLOON_PAGE * sizeof(uint32_t);
-    BGQueue *q = &g->queue[queue];
-    uint32_t pfns[MiB / BALLOON_PAGE];
-    unsigned int i, j;
-    gint64 begin;
-
-    for (i = 0; i < mib; i++) {
-        for (j = 0; j < ARRAY_SIZE(pfns); j++) {
-            pfns[j] = cpu_to_le32(BG_PFN(start + i * MiB) + j);
-        }
-        qtest_memwrite(g->qts, BG_REQUEST_BASE + i * size, pfns, size);
-        qtest_writeq(g->qts, q->ring + i * 16, BG_REQUEST_BASE + i * size);
-        qtest_writeq(g->qts, q->ring + i * 16 + 8, size);
-        qtest_writew(g->qts, q->avail + 4 + q->added++ % q->size * 2, i);
-    }
-    qtest_writew(g->qts, q->avail + 2, q->added);
-    begin = g_get_monotonic_time();
-    bg_kick(g, queue);
-    return g_get_monotonic_time() - begin;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -872,55 +803,17 @@ static uint64_t median(uint64_t *times)
     return times[ROUNDS / 2];
 }
 
-static void test_cost(gconstpointer data)
-{
-    static const char *const modes[] = { "off", "report" };
-    uint64_t inflate[2][ROUNDS], deflate[2][ROUNDS];
-    BGuest *g[2];
-    int i, round;
-
-    for (i = 0; i < 2; i++) {
-        g_autofree char *args = g_strdup_printf("enforce=%s", modes[i]);
-        BGOptions options = {
-            .backend = GPOINTER_TO_INT(data),
-            .device_args = args,
-            .ram_size = 256 * MiB,
-        };
-
-        g[i] = bg_start_driven(&options);
-    }
-    for (round = 0; round < ROUNDS; round++) {
-        for (i = 0; i < 2; i++) {
-            bg_fill(g[i], GIVEN, MEASURED * MiB, 1);
-            inflate[i][round] = serve(g[i], BG_INFLATE, GIVEN, MEASURED);
-            deflate[i][round] = serve(g[i], BG_DEFLATE, GIVEN, MEASURED);
-        }
-    }
-    for (i = 0; i < 2; i++) {
-        g_test_message("%s %s: inflate %.1f, deflate %.1f us per MiB",
-                       bg_backend_name(GPOINTER_TO_INT(data)), modes[i],
-                       median(inflate[i]) * 1.0 / MEASURED,
-                       median(deflate[i]) * 1.0 / MEASURED);
-        bg_quit(g[i]);
-    }
-}
-
 /* Each other page, as many as are registered */
-static void test_cost_of_runs(void)
+static void test_cost_of_runs(gconstpointer data)
 {
-    const uint32_t first = 4096;
-    uint32_t pfns[2048];
-    BGuest *g = start(BG_ANON, "report");
+    BGuest *g = start(BG_ANON, "report", NULL);
     gint64 began;
     unsigned int i, n;
 
-    for (n = 32; n <= ARRAY_SIZE(pfns); n *= 8) {
+    for (n = 32; n <= 2048; n *= 8) {
         uint64_t stop[ROUNDS], cont[ROUNDS];
 
-        for (i = 0; i < n; i++) {
-            pfns[i] = first + 2 * i;
-        }
-        bg_request(g, BG_INFLATE, pfns, n);
+        bg_request_every(g, BG_INFLATE, GIVEN, 2 * BALLOON_PAGE, n);
         assert_enforced(g, n * BALLOON_PAGE);
         for (i = 0; i < ROUNDS; i++) {
             began = g_get_monotonic_time();
@@ -937,15 +830,13 @@ static void test_cost_of_runs(void)
 }
 
 /* From the access until the guest stands */
-static void test_cost_of_access(void)
+static void test_cost_of_access(gconstpointer data)
 {
     uint64_t times[ROUNDS], access[ROUNDS];
-    BGuest *g = start(BG_ANON, "pause");
+    BGuest *g = start_given(BG_ANON, "pause", NULL);
     Events events;
     int i;
 
-    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
-    watch_events(g, &events);
     for (i = 0; i < ROUNDS; i++) {
         gint64 began = g_get_monotonic_time();
 
@@ -963,88 +854,49 @@ static void test_cost_of_access(void)
     bg_quit(g);
 }
 
-/* A migration that reads what is in the balloon, and one that skips it */
-static void test_cost_of_migration(gconstpointer data)
-{
-    static const char *const none[] = { NULL };
-    static const char *const skip[] = { "skip-balloon", NULL };
-    int i, skips;
-
-    for (skips = 0; skips < 2; skips++) {
-        for (i = 0; i < 2; i++) {
-            BGOptions options = {
-                .backend = GPOINTER_TO_INT(data),
-                .device_args = i ? "enforce=report" : "enforce=off",
-                .ram_size = GiB,
-                .capabilities = skips ? skip : none,
-            };
-            BGuest *g = bg_start_driven(&options), *dest;
-            gint64 began;
-
-            bg_request_range(g, BG_INFLATE, GIVEN, 960 * MiB);
-            dest = bg_start_incoming(g);
-            began = g_get_monotonic_time();
-            bg_migrate(g, dest);
-            g_test_message("%s, enforce %s, skip-balloon %s: migration %" PRId64
-                           " ms, %" PRIu64 " and %" PRIu64 " pages populated",
-                           bg_backend_name(options.backend), i ? "on" : "off",
-                           skips ? "on" : "off",
-                           (g_get_monotonic_time() - began) / 1000,
-                           bg_count_populated(g, GIVEN, 960 * MiB),
-                           bg_count_populated(dest, GIVEN, 960 * MiB));
-            bg_quit(dest);
-            bg_quit(g);
-        }
-    }
-}
-
 int main(int argc, char **argv)
 {
-    static const BGBackend backends[] = {
-        BG_ANON, BG_MEMFD, BG_PRIVATE_MEMFD, BG_HUGETLB,
+    static const struct {
+        const char *name;
+        GTestDataFunc func;
+        BGBackend last;         /* of those it is for */
+    } of_backends[] = {
+        { "report", test_report, BG_HUGETLB },
+        { "pause", test_pause, BG_HUGETLB },
+        { "dma", test_dma, BG_PRIVATE_MEMFD },
+        { "random", test_random, BG_PRIVATE_MEMFD },
+    }, tests[] = {
+        { "off", test_off },
+        { "rate", test_rate },
+        { "ends", test_reset },
+        { "must-tell-host", test_must_tell_host },
+        { "too-many-runs", test_too_many_runs },
+        { "dimm", test_dimm },
+        { "mappings", test_mappings },
+        { "cuts", test_cuts },
+        { "part-of-page", test_part_of_page },
+        { "not-permitted", test_not_permitted },
+        { "dirty-rate", test_dirty_rate },
+        { "pinned", test_pinned },
+        { "order", test_order },
+        { "cost/runs", test_cost_of_runs },
+        { "cost/access", test_cost_of_access },
     };
-    int i;
+    int i, k;
 
     bg_init(&argc, &argv);
-    qtest_add_func("/balloon-enforce/off", test_off);
-    for (i = 0; i < ARRAY_SIZE(backends); i++) {
-        bg_add_test(GINT_TO_POINTER(backends[i]), test_report,
-                    "/balloon-enforce/report/%s", bg_backend_name(backends[i]));
-        bg_add_test(GINT_TO_POINTER(backends[i]), test_pause,
-                    "/balloon-enforce/pause/%s", bg_backend_name(backends[i]));
-        if (backends[i] != BG_HUGETLB) {
-            bg_add_test(GINT_TO_POINTER(backends[i]), test_dma,
-                        "/balloon-enforce/dma/%s",
-                        bg_backend_name(backends[i]));
-            bg_add_test(GINT_TO_POINTER(backends[i]), test_random,
-                        "/balloon-enforce/random/%s",
-                        bg_backend_name(backends[i]));
+    for (i = 0; i < ARRAY_SIZE(of_backends); i++) {
+        for (k = BG_ANON; k <= of_backends[i].last; k++) {
+            bg_add_test(GINT_TO_POINTER(k), of_backends[i].func,
+                        "/balloon-enforce/%s/%s", of_backends[i].name,
+                        bg_backend_name(k));
         }
     }
-    qtest_add_func("/balloon-enforce/rate", test_rate);
-    qtest_add_func("/balloon-enforce/ends", test_reset);
-    qtest_add_func("/balloon-enforce/must-tell-host", test_must_tell_host);
-    qtest_add_func("/balloon-enforce/too-many-runs", test_too_many_runs);
-    qtest_add_func("/balloon-enforce/dimm", test_dimm);
-    qtest_add_func("/balloon-enforce/mappings", test_mappings);
-    qtest_add_func("/balloon-enforce/cuts", test_cuts);
-    qtest_add_func("/balloon-enforce/part-of-page", test_part_of_page);
-    qtest_add_func("/balloon-enforce/not-permitted", test_not_permitted);
-    qtest_add_func("/balloon-enforce/dirty-rate", test_dirty_rate);
-    qtest_add_func("/balloon-enforce/pinned", test_pinned);
-    qtest_add_func("/balloon-enforce/order", test_order);
-    add_migration_tests();
-    if (g_getenv("SB_ENFORCE_MEASURE")) {
-        bg_add_test(GINT_TO_POINTER(BG_ANON), test_cost,
-                    "/balloon-enforce/cost/anon");
-        bg_add_test(GINT_TO_POINTER(BG_MEMFD), test_cost,
-                    "/balloon-enforce/cost/memfd");
-        bg_add_test(GINT_TO_POINTER(BG_ANON), test_cost_of_migration,
-                    "/balloon-enforce/cost/migration/anon");
-        bg_add_test(GINT_TO_POINTER(BG_MEMFD), test_cost_of_migration,
-                    "/balloon-enforce/cost/migration/memfd");
-        qtest_add_func("/balloon-enforce/cost/runs", test_cost_of_runs);
-        qtest_add_func("/balloon-enforce/cost/access", test_cost_of_access);
+    /* The last ones only measure, for people. */
+    k = ARRAY_SIZE(tests) - (g_getenv("SB_ENFORCE_MEASURE") ? 0 : 2);
+    for (i = 0; i < k; i++) {
+        bg_add_test(NULL, tests[i].func, "/balloon-enforce/%s", tests[i].name);
     }
+    add_migration_tests();
     return g_test_run();
 }

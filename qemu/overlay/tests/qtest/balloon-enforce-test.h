@@ -32,10 +32,7 @@ void sync_events(BGuest *g);
 /* Wait until @count pages have been told of, in all; it must not be more */
 void wait_events(BGuest *g, Events *events, uint64_t count);
 
-/* What query-balloon-map tells of a RAM block */
-QDict *block_info(BGuest *g, const char *id);
-
-/* A member of that, of the main memory */
+/* A member of what query-balloon-map tells of the main memory */
 uint64_t info_member(BGuest *g, const char *name);
 
 /* Bytes of the main memory that are not enforced for @reason */

@@ -440,7 +440,7 @@ void bg_connect(BGuest *g)
     find_ram(g);
 }
 
-static void set_capabilities(BGuest *g)
+void bg_set_capabilities(BGuest *g)
 {
     const char *const *name = g->options.capabilities;
 
@@ -465,7 +465,7 @@ BGuest *bg_start_dest(const BGOptions *options)
     deferred.args = args;
     g = bg_start(&deferred);
     g->options.args = options->args;
-    set_capabilities(g);
+    bg_set_capabilities(g);
     g->socket = g_strdup_printf("%s/skip-balloon-%d-%d.sock", g_get_tmp_dir(),
                                 getpid(), n++);
     uri = g_strdup_printf("unix:%s", g->socket);
@@ -1200,7 +1200,7 @@ void bg_migrate_start(BGuest *source, BGuest *dest)
 {
     g_autofree char *uri = g_strdup_printf("unix:%s", dest->socket);
 
-    set_capabilities(source);
+    bg_set_capabilities(source);
     bg_migrate_uri(source, uri);
 }
 

@@ -353,6 +353,9 @@ void bg_assert_map_let_go(BGuest *g, BGuest *dest);
 /* Set a migration capability */
 void bg_set_capability(BGuest *g, const char *name, bool on);
 
+/* Turn on those of its options, which migrations to and from sockets do */
+void bg_set_capabilities(BGuest *g);
+
 /* Turn a migration capability on.  Returns NULL, or why that cannot be. */
 char *bg_try_capability(BGuest *g, const char *name);
 
