@@ -6,8 +6,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/units.h"
-#include "qobject/qdict.h"
-#include "qobject/qlist.h"
 #include "balloon-guest.h"
 
 #define PAGES_PER_MIB (MiB / BALLOON_PAGE)
@@ -19,6 +17,10 @@
 #define USED_END 20
 #define ZERO_END 22
 
+#define GIVEN_PAGES ((BALLOON_END - BALLOON_START) * PAGES_PER_MIB)
+#define POPULATED_PAGES ((ZERO_END - USED_START) * PAGES_PER_MIB)
+#define USED_PAGES ((USED_END - USED_START) * PAGES_PER_MIB)
+
 /* The answer about one RAM block; -1 is a member that is absent */
 typedef struct Audit {
     int64_t pages;
@@ -28,27 +30,21 @@ typedef struct Audit {
 
 static Audit query(BGuest *g, const char *id, bool audit)
 {
-    QDict *answer = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
-                              " 'arguments': { 'id': %s, 'audit': %i } }",
-                              id, audit);
-    QDict *block;
-    Audit result;
-
-    g_assert_true(qdict_haskey(answer, "return"));
-    block = qobject_to(QDict, qlist_peek(qdict_get_qlist(answer, "return")));
-    result = (Audit) {
+    QDict *block = bg_map_info(g, id, 0, audit);
+    Audit result = {
         .pages = qdict_get_int(block, "pages"),
         .populated = qdict_get_try_int(block, "populated", -1),
         .used = qdict_get_try_int(block, "used", -1),
     };
-    qobject_unref(answer);
+
+    qobject_unref(block);
     return result;
 }
 
-static void assert_audit(BGuest *g, int64_t pages, int64_t populated,
-                         int64_t used)
+static void assert_audit(BGuest *g, const char *id, int64_t pages,
+                         int64_t populated, int64_t used)
 {
-    Audit audit = query(g, g->ram_id, true);
+    Audit audit = query(g, id, true);
 
     g_assert_cmpint(audit.pages, ==, pages);
     g_assert_cmpint(audit.populated, ==, populated);
@@ -69,7 +65,7 @@ static BGuest *start_liar(int backend)
     bg_fill(g, BG_RAM_START, 40 * MiB, 1);
     bg_request_range(g, BG_INFLATE, BALLOON_START * MiB,
                      (BALLOON_END - BALLOON_START) * MiB);
-    assert_audit(g, (BALLOON_END - BALLOON_START) * PAGES_PER_MIB, 0, 0);
+    assert_audit(g, "ram0", GIVEN_PAGES, 0, 0);
     bg_fill(g, USED_START * MiB, (USED_END - USED_START) * MiB, 2);
     write_zeroes(g, USED_END, ZERO_END);
     return g;
@@ -90,20 +86,17 @@ static void test_usual(gconstpointer data)
     audit = query(g, g->ram_id, false);
     g_assert_cmpint(audit.populated, ==, -1);
     g_assert_cmpint(audit.used, ==, -1);
-    assert_audit(g, (BALLOON_END - BALLOON_START) * PAGES_PER_MIB,
-                 (ZERO_END - USED_START) * PAGES_PER_MIB,
-                 (USED_END - USED_START) * PAGES_PER_MIB);
+    assert_audit(g, "ram0", GIVEN_PAGES, POPULATED_PAGES, USED_PAGES);
     bg_assert_populated(g, BALLOON_START * MiB,
                         (USED_START - BALLOON_START) * MiB, 0);
     bg_assert_populated(g, ZERO_END * MiB, (BALLOON_END - ZERO_END) * MiB, 0);
 
     /* What the guest takes back is its own. */
     bg_request_range(g, BG_DEFLATE, USED_START * MiB + MiB / 4, MiB / 2);
-    assert_audit(g, (BALLOON_END - BALLOON_START) * PAGES_PER_MIB - taken,
-                 (ZERO_END - USED_START) * PAGES_PER_MIB - taken,
-                 (USED_END - USED_START) * PAGES_PER_MIB - taken);
+    assert_audit(g, "ram0", GIVEN_PAGES - taken, POPULATED_PAGES - taken,
+                 USED_PAGES - taken);
     bg_driver_reset(g);
-    assert_audit(g, 0, 0, 0);
+    assert_audit(g, "ram0", 0, 0, 0);
     bg_quit(g);
 }
 
@@ -111,18 +104,15 @@ static void test_usual(gconstpointer data)
 static void test_scattered(gconstpointer data)
 {
     BGuest *g = bg_start_driven(&(BGOptions) { .backend = BG_ANON });
-    g_autofree uint32_t *pfns = g_new(uint32_t, 16 * PAGES_PER_MIB / 2);
     size_t i;
 
-    for (i = 0; i < 16 * PAGES_PER_MIB / 2; i++) {
-        pfns[i] = BG_PFN(BALLOON_START * MiB) + 2 * i;
-    }
     bg_fill(g, BALLOON_START * MiB, 32 * MiB, 1);
-    bg_request(g, BG_INFLATE, pfns, i);
+    bg_request_every(g, BG_INFLATE, BALLOON_START * MiB, 2 * BALLOON_PAGE,
+                     16 * PAGES_PER_MIB / 2);
     for (i = 0; i < 16 * PAGES_PER_MIB; i += 4) {
         bg_fill(g, BALLOON_START * MiB + i * BALLOON_PAGE, BALLOON_PAGE, 2);
     }
-    assert_audit(g, 16 * PAGES_PER_MIB / 2, 16 * PAGES_PER_MIB / 4,
+    assert_audit(g, "ram0", 16 * PAGES_PER_MIB / 2, 16 * PAGES_PER_MIB / 4,
                  16 * PAGES_PER_MIB / 4);
     bg_quit(g);
 }
@@ -138,7 +128,7 @@ static void test_parts(gconstpointer data)
     g = bg_start_driven(&(BGOptions) { .backend = BG_HUGETLB });
     bg_fill(g, BALLOON_START * MiB, 4 * MiB, 1);
     bg_request_range(g, BG_INFLATE, BALLOON_START * MiB, 3 * MiB);
-    assert_audit(g, 3 * PAGES_PER_MIB, PAGES_PER_MIB, PAGES_PER_MIB);
+    assert_audit(g, "ram0", 3 * PAGES_PER_MIB, PAGES_PER_MIB, PAGES_PER_MIB);
     bg_quit(g);
 }
 
@@ -164,18 +154,14 @@ static void test_samples(gconstpointer data)
 static void test_blocks(gconstpointer data)
 {
     BGuest *g = bg_start_driven(&(BGOptions) { .args = BG_DIMM_ARGS });
-    Audit audit;
 
     bg_request_range(g, BG_INFLATE, BG_DIMM_START, 64 * MiB);
     bg_request_range(g, BG_INFLATE, BALLOON_START * MiB, MiB);
     bg_fill(g, BG_DIMM_START + MiB, 8 * BALLOON_PAGE, 1);
-    audit = query(g, "dimm-ram", true);
-    g_assert_cmpint(audit.pages, ==, 64 * PAGES_PER_MIB);
-    g_assert_cmpint(audit.populated, ==, 8);
-    g_assert_cmpint(audit.used, ==, 8);
-    assert_audit(g, PAGES_PER_MIB, 0, 0);
+    assert_audit(g, "dimm-ram", 64 * PAGES_PER_MIB, 8, 8);
+    assert_audit(g, "ram0", PAGES_PER_MIB, 0, 0);
     bg_unplug_dimm(g);
-    assert_audit(g, PAGES_PER_MIB, 0, 0);
+    assert_audit(g, "ram0", PAGES_PER_MIB, 0, 0);
     bg_quit(g);
 }
 
