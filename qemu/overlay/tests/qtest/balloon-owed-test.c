@@ -40,16 +40,36 @@ typedef enum Cause {
     SNAPSHOT,                   /* a background snapshot is taken */
 } Cause;
 
-static const char *const cause_names[] = { "device", "hold", "snapshot" };
+/* What a case needs, or is skipped */
+#define GDB 1
+#define LOCK 2
+#define HUGE 4
+
+/* How the device, or its driver, goes while memory is owed */
+typedef enum End {
+    DRIVER_RESET,
+    SYSTEM_RESET,
+    UNPLUG,
+    NEED_NOT_TELL,              /* may use a page again before it tells */
+} End;
 
 typedef struct Case {
     const char *name;
+    /* @m: of @g, which has done nothing yet */
+    void (*func)(const struct Case *c, BGuest *g, BalloonModel *m);
+    int needs;
     BGBackend backend;
     Cause cause;
+    End end;
     bool precopy;               /* while a migration is under way */
     bool stopped;               /* the guest is, when it is over */
     bool reported;              /* the guest reports free pages, too */
+    bool dimm;
+    bool some;                  /* can be discarded, all the same */
     const char *lock;           /* -overcommit mem-lock */
+    const char *args;           /* for the source alone */
+    uint64_t ram_size;
+    const char *const *capabilities;
 } Case;
 
 static void wait_in_map(BGuest *g, uint64_t start, uint64_t length)
@@ -175,25 +195,13 @@ static void report_data(const Case *c, BalloonModel *m, BGuest *g)
     }
 }
 
-static void test_script(gconstpointer data)
+static void test_script(const Case *c, BGuest *g, BalloonModel *m)
 {
-    const Case *c = data;
-    BGOptions options = {
-        .backend = c->backend,
-        .device_args = c->reported ? "free-page-reporting=on" : NULL,
-    };
-    BGuest *dest = NULL, *g;
-    BalloonModel *m;
+    BGuest *dest = NULL;
 
-    if (c->cause != SNAPSHOT && !bg_gdb_or_skip()) {
-        return;
-    }
-    g = bg_start_driven(&options);
     if (c->cause == SNAPSHOT && !bg_set_background_snapshot(g)) {
-        bg_quit(g);
         return;
     }
-    m = bm_new(g);
     before(m, g);
     if (c->precopy) {
         dest = begin_precopy(g, m);
@@ -231,75 +239,40 @@ static void test_script(gconstpointer data)
         bg_assert_map(g, 11 * MIB_PAGES);
         bm_check(m, g);
     }
-    bg_quit(g);
-    bm_free(m);
 }
 
 /* Given back in pieces that are adjacent to nothing */
-static void test_pieces(gconstpointer data)
+static void test_pieces(const Case *c, BGuest *g, BalloonModel *m)
 {
-    const Case *c = data;
-    BGOptions options = { .backend = c->backend };
-    uint32_t pfns[4 * MIB_PAGES];
-    const size_t n = ARRAY_SIZE(pfns);
-    BalloonModel *m;
-    uint64_t runs;
-    BGuest *g;
-    size_t i;
+    const uint64_t n = 4 * MIB_PAGES;
+    uint64_t runs, i;
 
-    if (!bg_gdb_or_skip()) {
-        return;
-    }
-    g = bg_start_driven(&options);
-    m = bm_new(g);
     bm_fill(m, g, DATA * MiB, (END - DATA) * MiB, 1);
-    for (i = 0; i < n; i++) {
-        pfns[i] = BG_PFN(OWED * MiB) + 2 * i;
-        m->page[pfns[i]] = (BMPage) { .in_balloon = true };
-    }
     inhibit(g, c->cause, true);
-    bg_request(g, BG_INFLATE, pfns, n);
+    bg_request_every(g, BG_INFLATE, OWED * MiB, 2 * BALLOON_PAGE, n);
+    for (i = 0; i < n; i++) {
+        m->page[BG_PFN(OWED * MiB) + 2 * i] = (BMPage) { .in_balloon = true };
+    }
     bm_inflate(m, g, LAST * MiB, 1 * MiB);
     inhibit(g, c->cause, false);
     wait_in_map(g, LAST * MiB, 1 * MiB);
     g_assert_cmpuint(bg_map_pages(g, &runs), ==, n + MIB_PAGES);
     g_assert_cmpuint(runs, ==, n + 1);
     bm_check(m, g);
-    bg_quit(g);
-    bm_free(m);
 }
 
 /* ---- Who must not be owed anything ---- */
 
-typedef enum End {
-    DRIVER_RESET,
-    SYSTEM_RESET,
-    UNPLUG,
-    NEED_NOT_TELL,              /* may use a page again before it tells */
-} End;
-
-static const char *const end_names[] = {
-    "reset/driver", "reset/system", "unplug/balloon", "need-not-tell",
-};
-
 /* Whoever comes next has not given it back. */
-static void test_end(gconstpointer data)
+static void test_end(const Case *c, BGuest *g, BalloonModel *m)
 {
-    End end = GPOINTER_TO_INT(data);
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *g;
-
-    if (!bg_gdb_or_skip()) {
-        return;
-    }
-    g = bg_start_driven(&options);
     bg_fill(g, OWED * MiB, (END - OWED) * MiB, 1);
-    if (end == NEED_NOT_TELL) {
+    if (c->end == NEED_NOT_TELL) {
         bg_driver_start(g, 0);
     }
     inhibit(g, DEVICE, true);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 8 * MiB);
-    switch (end) {
+    switch (c->end) {
     case DRIVER_RESET:
         bg_driver_reset(g);
         break;
@@ -313,12 +286,12 @@ static void test_end(gconstpointer data)
     case NEED_NOT_TELL:
         break;
     }
-    if (end != NEED_NOT_TELL) {
+    if (c->end != NEED_NOT_TELL) {
         bg_driver_start(g, BG_MUST_TELL_HOST);
         bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
     }
     inhibit(g, DEVICE, false);
-    if (end != NEED_NOT_TELL) {
+    if (c->end != NEED_NOT_TELL) {
         wait_in_map(g, LAST * MiB, 1 * MiB);
     } else {
         let_time_pass();
@@ -327,46 +300,37 @@ static void test_end(gconstpointer data)
     g_assert_cmpuint(bg_byte(g, OWED * MiB), ==, bg_fill_value(OWED * MiB, 1));
     bg_request_range(g, BG_INFLATE, OWED * MiB, 2 * MiB);
     assert_in_map(g, OWED * MiB, 2 * MiB, 2 * MiB);
-    bg_quit(g);
 }
 
 /*
  * The device, or the memory, goes before it can be let go of: a device that
  * goes when it is over, and nothing has been let go of yet; and a DIMM.
  */
-static void test_unplug(gconstpointer dimm)
+static void test_unplug(const Case *c, BGuest *g, BalloonModel *m)
 {
-    const uint64_t start = dimm ? BG_DIMM_START : OWED * MiB;
-    const Cause cause = dimm ? DEVICE : HOLD;
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *g;
+    const uint64_t start = c->dimm ? BG_DIMM_START : OWED * MiB;
 
-    if (!bg_gdb_or_skip()) {
-        return;
-    }
-    g = bg_start_driven(&options);
-    if (dimm) {
+    if (c->dimm) {
         bg_plug_dimm(g);
     }
     bg_fill(g, start, 4 * MiB, 1);
     bg_fill(g, LAST * MiB, 1 * MiB, 1);
-    inhibit(g, cause, true);
+    inhibit(g, c->cause, true);
     bg_request_range(g, BG_INFLATE, start, 4 * MiB);
-    if (dimm) {
+    if (c->dimm) {
         bg_unplug_dimm(g);
         bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
-        inhibit(g, cause, false);
+        inhibit(g, c->cause, false);
     } else {
         bg_unplug_balloon(g);
         bg_plug_balloon(g);
-        inhibit(g, cause, false);
+        inhibit(g, c->cause, false);
         assert_resident(g, start, 4 * MiB);
         bg_driver_start(g, BG_MUST_TELL_HOST);
         bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
     }
     wait_in_map(g, LAST * MiB, 1 * MiB);
     bg_assert_map(g, MIB_PAGES);
-    bg_quit(g);
 }
 
 /* ---- Huge pages ---- */
@@ -383,22 +347,15 @@ static void ask(BGuest *g, int queue, int i, int first, int n)
                      n * BALLOON_PAGE);
 }
 
-static void test_huge(gconstpointer data)
+static void test_huge(const Case *c, BGuest *g, BalloonModel *m)
 {
-    const Case *c = data;
     const int half = HUGE_PAGES / 2;
-    BGOptions options = { .backend = BG_HUGETLB };
     const uint64_t used = huge(2) + 7 * BALLOON_PAGE;
     /* In the map, of each of them, in the end; populated, if not all of it */
     const int pages[] = { HUGE_PAGES, half, HUGE_PAGES - 1, HUGE_PAGES,
                           HUGE_PAGES, half };
-    BGuest *g;
     int i;
 
-    if (!bg_gdb_or_skip() || !bg_huge_or_skip(64 * MiB)) {
-        return;
-    }
-    g = bg_start_driven(&options);
     bg_fill(g, huge(0), 6 * HUGE_SIZE, 1);
     ask(g, BG_INFLATE, 0, 0, half);
     ask(g, BG_INFLATE, 3, 0, HUGE_PAGES);
@@ -433,7 +390,6 @@ static void test_huge(gconstpointer data)
     ask(g, BG_INFLATE, 5, half, half);
     assert_in_map(g, huge(0), 6 * HUGE_SIZE, 6 * HUGE_SIZE);
     bg_assert_populated(g, huge(0), 6 * HUGE_SIZE, 0);
-    bg_quit(g);
 }
 
 /* ---- Postcopy: the destination owes ---- */
@@ -442,30 +398,20 @@ static void test_huge(gconstpointer data)
 #define POSTCOPY_START (64 * MiB)
 #define POSTCOPY_LENGTH (100 * MiB)
 
-static void test_postcopy(gconstpointer data)
+static const char *const postcopy_caps[] = {
+    "postcopy-ram", "skip-balloon", NULL
+};
+
+static void test_postcopy(const Case *c, BGuest *source, BalloonModel *m)
 {
-    static const char *const capabilities[] = {
-        "postcopy-ram", "skip-balloon", NULL
-    };
-    BGOptions options = {
-        .backend = GPOINTER_TO_INT(data),
-        .ram_size = POSTCOPY_RAM,
-        .capabilities = capabilities,
-    };
-    BGuest *source = bg_start_driven(&options);
     BGuest *dest = bg_start_incoming(source);
-    BalloonModel *m = bm_new(source);
 
     before(m, source);
     bm_fill(m, source, POSTCOPY_START, POSTCOPY_LENGTH, 3);
     bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 1048576 }");
     bg_migrate_begin(source, dest, STEADY);
     bg_migrate_wait_pass(source, 1);
-    qtest_qmp_assert_success(source->qts,
-                             "{ 'execute': 'migrate-start-postcopy' }");
-    bg_wait_status(source, "postcopy-active", 60);
-    qtest_qmp_eventwait(dest->qts, "RESUME");
-    memcpy(dest->queue, source->queue, sizeof(dest->queue));
+    bg_postcopy_begin(source, dest);
 
     bm_migrated(m);
     meanwhile(m, dest);
@@ -473,17 +419,13 @@ static void test_postcopy(gconstpointer data)
     /* In postcopy still, and some of it not there yet */
     bg_wait_status(source, "postcopy-active", 60);
     assert_in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH, 0);
-    bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_migrate_wait(source, NULL);
-    bg_wait_status(dest, "completed", 60);
+    bg_postcopy_end(source, dest);
 
     wait_in_map(dest, POSTCOPY_START, POSTCOPY_LENGTH);
     bg_assert_populated(dest, POSTCOPY_START, POSTCOPY_LENGTH, 0);
     wait_in_map(dest, LAST * MiB, 1 * MiB);
     bm_check(m, dest);
     bg_quit(dest);
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* ---- Locked memory ---- */
@@ -504,22 +446,6 @@ static bool may_lock(void)
     return ret;
 }
 
-static BGuest *start_locked(const Case *c)
-{
-    g_autofree char *args = g_strdup_printf("-overcommit mem-lock=%s", c->lock);
-    BGOptions options = {
-        .backend = c->backend,
-        .args = args,
-        .device_args = "free-page-reporting=on",
-        .keep_log = true,
-    };
-    BGuest *g = bg_start_driven(&options);
-
-    g->options.args = NULL;
-    g->options.keep_log = false;
-    return g;
-}
-
 /* What has been told on stderr, once if at all */
 static void assert_told(BGuest *g, const char *part)
 {
@@ -532,17 +458,11 @@ static void assert_told(BGuest *g, const char *part)
 }
 
 /* There is nothing to let go of, which is told once, and in query-migrate. */
-static void test_locked_anon(gconstpointer data)
+static void test_locked_anon(const Case *c, BGuest *source, BalloonModel *m)
 {
-    BGuest *source, *dest;
-    BalloonModel *m;
+    BGuest *dest;
     int i;
 
-    if (!may_lock()) {
-        return;
-    }
-    source = start_locked(data);
-    m = bm_new(source);
     bm_fill(m, source, DATA * MiB, (END - DATA) * MiB, 1);
     for (i = 0; i < 8; i++) {
         bm_inflate_in_vain(m, source, (OWED + i) * MiB, 1 * MiB);
@@ -557,21 +477,13 @@ static void test_locked_anon(gconstpointer data)
     bm_check(m, dest);
     bg_quit(dest);
     assert_told(source, "mem-lock");
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* The hole is punched, so the page is gone, whatever madvise() would say. */
-static void test_locked_memfd(gconstpointer data)
+static void test_locked_memfd(const Case *c, BGuest *source, BalloonModel *m)
 {
-    BGuest *source, *dest;
-    BalloonModel *m;
+    BGuest *dest;
 
-    if (!may_lock()) {
-        return;
-    }
-    source = start_locked(data);
-    m = bm_new(source);
     before(m, source);
     bg_assert_map(source, 2 * MIB_PAGES);
     bg_assert_populated(source, FORMER * MiB, 2 * MiB, 0);
@@ -582,23 +494,14 @@ static void test_locked_memfd(gconstpointer data)
     end_precopy(source, dest, m);
     g_assert_cmpint(bg_skip_stat(source, "skipped-pages"), >=, 8 * MIB_PAGES);
     assert_told(source, NULL);
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* Huge pages are never locked. */
-static void test_locked_huge(gconstpointer data)
+static void test_locked_huge(const Case *c, BGuest *g, BalloonModel *m)
 {
-    BGuest *g;
-
-    if (!may_lock() || !bg_huge_or_skip(64 * MiB)) {
-        return;
-    }
-    g = start_locked(data);
     bg_request_range(g, BG_INFLATE, huge(0), HUGE_SIZE);
     bg_assert_map(g, HUGE_PAGES);
     bg_assert_populated(g, huge(0), HUGE_SIZE, 0);
-    bg_quit(g);
 }
 
 /* Migrate @g with skip-balloon to where nobody reads it. */
@@ -610,27 +513,14 @@ static void migrate_to_nowhere(BGuest *g)
 }
 
 /* Some memory is locked and stays, some can be let go of. */
-static void test_locked_mixed(gconstpointer data)
+static void test_locked_mixed(const Case *c, BGuest *g, BalloonModel *m)
 {
-    BGOptions options = {
-        .backend = BG_ANON,
-        .args = "-overcommit mem-lock=on "
-                "-object memory-backend-memfd,id=dimm-ram,size=128M "
-                "-device pc-dimm,id=dimm0,memdev=dimm-ram",
-    };
-    BGuest *g;
-
-    if (!may_lock()) {
-        return;
-    }
-    g = bg_start_driven(&options);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
     bg_assert_map(g, 0);
     bg_request_range(g, BG_INFLATE, BG_DIMM_START, 1 * MiB);
     bg_assert_map(g, MIB_PAGES);
     migrate_to_nowhere(g);
     g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, MIB_PAGES);
-    bg_quit(g);
 }
 
 /* Lock a part of the memory behind QEMU's back. */
@@ -644,17 +534,10 @@ static void lock_owed(BGuest *g)
 }
 
 /* Discarding fails, and yet the page is gone. */
-static void test_half_discarded(gconstpointer data)
+static void test_half_discarded(const Case *c, BGuest *source, BalloonModel *m)
 {
-    BGOptions options = { .backend = BG_MEMFD };
-    BGuest *source, *dest;
-    BalloonModel *m;
+    BGuest *dest;
 
-    if (!bg_gdb_or_skip() || !may_lock()) {
-        return;
-    }
-    source = bg_start_driven(&options);
-    m = bm_new(source);
     before(m, source);
     dest = begin_precopy(source, m);
     lock_owed(source);
@@ -664,94 +547,110 @@ static void test_half_discarded(gconstpointer data)
     /* It is not in the map, so this changes nothing but the model. */
     bm_deflate(m, source, OWED * MiB, 1 * MiB);
     end_precopy(source, dest, m);
-    bg_quit(source);
-    bm_free(m);
 }
 
 /* Nothing could be discarded up to now, or something could. */
-static void test_failed(gconstpointer then_works)
+static void test_failed(const Case *c, BGuest *g, BalloonModel *m)
 {
-    BGOptions options = { .backend = BG_ANON };
-    BGuest *g;
-
-    if (!bg_gdb_or_skip() || !may_lock()) {
-        return;
-    }
-    g = bg_start_driven(&options);
     lock_owed(g);
     bg_request_range(g, BG_INFLATE, OWED * MiB, 1 * MiB);
     bg_assert_map(g, 0);
-    if (then_works) {
+    if (c->some) {
         bg_request_range(g, BG_INFLATE, LAST * MiB, 1 * MiB);
         bg_request_range(g, BG_DEFLATE, LAST * MiB, 1 * MiB);
     }
     migrate_to_nowhere(g);
-    if (then_works) {
+    if (c->some) {
         g_assert_cmpint(bg_skip_stat(g, "skipped-pages"), ==, 0);
     } else {
         bg_assert_disabled(g, "discard-inhibited");
     }
-    bg_quit(g);
 }
 
 /* ---- All of them ---- */
 
-static const Case scripts[] = {
-    { "script", BG_MEMFD, HOLD },
-    { "script", BG_ANON, SNAPSHOT },
-    { "script", BG_MEMFD, SNAPSHOT },
-    { "stopped", BG_ANON, DEVICE, .stopped = true },
-    { "reported", BG_MEMFD, DEVICE, .reported = true },
-    { "reported", BG_MEMFD, HOLD, .reported = true },
-    { "precopy", BG_ANON, DEVICE, .precopy = true },
-    { "precopy", BG_MEMFD, HOLD, .precopy = true },
+static const Case cases[] = {
+    { "script/hold/memfd", test_script, GDB, BG_MEMFD, HOLD },
+    { "script/snapshot/anon", test_script, 0, BG_ANON, SNAPSHOT },
+    { "script/snapshot/memfd", test_script, 0, BG_MEMFD, SNAPSHOT },
+    { "stopped/device/anon", test_script, GDB, BG_ANON, DEVICE,
+      .stopped = true },
+    { "reported/device/memfd", test_script, GDB, BG_MEMFD, DEVICE,
+      .reported = true },
+    { "reported/hold/memfd", test_script, GDB, BG_MEMFD, HOLD,
+      .reported = true },
+    { "precopy/device/anon", test_script, GDB, BG_ANON, DEVICE,
+      .precopy = true },
+    { "precopy/hold/memfd", test_script, GDB, BG_MEMFD, HOLD,
+      .precopy = true },
+    { "reset/driver", test_end, GDB, BG_MEMFD, .end = DRIVER_RESET },
+    { "reset/system", test_end, GDB, BG_MEMFD, .end = SYSTEM_RESET },
+    { "unplug/balloon", test_end, GDB, BG_MEMFD, .end = UNPLUG },
+    { "need-not-tell", test_end, GDB, BG_MEMFD, .end = NEED_NOT_TELL },
+    { "unplug/last", test_unplug, GDB, BG_MEMFD, HOLD },
+    { "unplug/dimm", test_unplug, GDB, BG_MEMFD, DEVICE, .dimm = true },
+    { "postcopy/anon", test_postcopy, 0, BG_ANON, .ram_size = POSTCOPY_RAM,
+      .capabilities = postcopy_caps },
+    { "postcopy/memfd", test_postcopy, 0, BG_MEMFD, .ram_size = POSTCOPY_RAM,
+      .capabilities = postcopy_caps },
+    { "failed/all", test_failed, GDB | LOCK, BG_ANON },
+    { "failed/some", test_failed, GDB | LOCK, BG_ANON, .some = true },
+    { "pieces", test_pieces, GDB, BG_MEMFD, HOLD },
+    { "huge/device", test_huge, GDB | HUGE, BG_HUGETLB, DEVICE },
+    { "huge/hold", test_huge, GDB | HUGE, BG_HUGETLB, HOLD },
+    { "locked/anon", test_locked_anon, LOCK, BG_ANON, .lock = "on" },
+    { "locked/anon-on-fault", test_locked_anon, LOCK, BG_ANON,
+      .lock = "on-fault" },
+    { "locked/memfd", test_locked_memfd, LOCK, BG_MEMFD, .lock = "on" },
+    { "locked/memfd-on-fault", test_locked_memfd, LOCK, BG_MEMFD,
+      .lock = "on-fault" },
+    { "locked/huge", test_locked_huge, LOCK | HUGE, BG_HUGETLB, .lock = "on" },
+    { "locked/mixed", test_locked_mixed, LOCK, BG_ANON, .lock = "on",
+      .args = "-object memory-backend-memfd,id=dimm-ram,size=128M "
+              "-device pc-dimm,id=dimm0,memdev=dimm-ram" },
+    { "half-discarded", test_half_discarded, GDB | LOCK, BG_MEMFD },
 };
 
-static const struct {
-    const char *name;
-    GTestDataFunc func;
-    Case c;
-} tests[] = {
-    { "pieces", test_pieces, { .backend = BG_MEMFD, .cause = HOLD } },
-    { "huge/device", test_huge, { .cause = DEVICE } },
-    { "huge/hold", test_huge, { .cause = HOLD } },
-    { "locked/anon", test_locked_anon, { .lock = "on" } },
-    { "locked/anon-on-fault", test_locked_anon, { .lock = "on-fault" } },
-    { "locked/memfd", test_locked_memfd,
-      { .backend = BG_MEMFD, .lock = "on" } },
-    { "locked/memfd-on-fault", test_locked_memfd,
-      { .backend = BG_MEMFD, .lock = "on-fault" } },
-    { "locked/huge", test_locked_huge,
-      { .backend = BG_HUGETLB, .lock = "on" } },
-    { "locked/mixed", test_locked_mixed },
-    { "half-discarded", test_half_discarded },
-};
+static void test_case(gconstpointer data)
+{
+    const Case *c = data;
+    g_autofree char *args = g_strdup_printf("%s%s %s",
+                                            c->lock ? "-overcommit mem-lock="
+                                                    : "",
+                                            c->lock ?: "", c->args ?: "");
+    BGOptions options = {
+        .backend = c->backend,
+        .ram_size = c->ram_size,
+        .args = args,
+        .device_args = c->reported || c->lock ? "free-page-reporting=on" : NULL,
+        .capabilities = c->capabilities,
+        .keep_log = c->lock,
+    };
+    BalloonModel *m;
+    BGuest *g;
+
+    if ((c->needs & GDB && !bg_gdb_or_skip()) ||
+        (c->needs & LOCK && !may_lock()) ||
+        (c->needs & HUGE && !bg_huge_or_skip(64 * MiB))) {
+        return;
+    }
+    g = bg_start_driven(&options);
+    /* Not of the destination */
+    g->options.args = NULL;
+    g->options.keep_log = false;
+    m = bm_new(g);
+    c->func(c, g, m);
+    bg_quit(g);
+    bm_free(m);
+}
 
 int main(int argc, char **argv)
 {
     int i;
 
     bg_init(&argc, &argv);
-    for (i = 0; i < ARRAY_SIZE(scripts); i++) {
-        bg_add_test(&scripts[i], test_script, "balloon-owed/%s/%s/%s",
-                    scripts[i].name, cause_names[scripts[i].cause],
-                    bg_backend_name(scripts[i].backend));
-    }
-    for (i = 0; i < ARRAY_SIZE(end_names); i++) {
-        bg_add_test(GINT_TO_POINTER(i), test_end, "balloon-owed/%s",
-                    end_names[i]);
-    }
-    bg_add_test(NULL, test_unplug, "balloon-owed/unplug/last");
-    bg_add_test("", test_unplug, "balloon-owed/unplug/dimm");
-    for (i = BG_ANON; i <= BG_MEMFD; i++) {
-        bg_add_test(GINT_TO_POINTER(i), test_postcopy,
-                    "balloon-owed/postcopy/%s", bg_backend_name(i));
-    }
-    bg_add_test(NULL, test_failed, "balloon-owed/failed/all");
-    bg_add_test("", test_failed, "balloon-owed/failed/some");
-    for (i = 0; i < ARRAY_SIZE(tests); i++) {
-        bg_add_test(&tests[i].c, tests[i].func, "balloon-owed/%s",
-                    tests[i].name);
+    for (i = 0; i < ARRAY_SIZE(cases); i++) {
+        bg_add_test(&cases[i], test_case, "balloon-owed/%s", cases[i].name);
     }
     return g_test_run();
 }
