@@ -26,13 +26,11 @@
 
 #include "qemu/osdep.h"
 #include <sys/mman.h>
-#include "qemu/bswap.h"
 #include "qemu/atomic.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "balloon-guest.h"
 #include "host-memory.h"
-#include "standard-headers/linux/virtio_balloon.h"
 
 #define RAM_SIZE (12 * MiB)
 
@@ -55,7 +53,6 @@
  * second, and of the rest not all; and what is left then takes as long
  */
 #define SLOW (12 * MiB)
-#define SLOW_POSTCOPY (16 * KiB)
 #define SENT_LATE (768 * KiB)
 
 /* What is read while postcopy is under way, of a huge page as well */
@@ -122,17 +119,18 @@ typedef enum Backend {
     HUGE_PRIVATE,
 } Backend;
 
-static const char *const backend_names[] = {
-    "anon", "memfd", "memfd-private", "huge", "huge-private",
-};
+#define MEMORY_FD "memory-backend-memfd,share="
+#define ON_HUGE ",hugetlb=on,hugetlbsize=2M"
 
-static const char *const backend_args[] = {
-    [ANON] = "memory-backend-ram,reserve=off",
-    [MEMFD] = "memory-backend-memfd,share=on",
-    [MEMFD_PRIVATE] = "memory-backend-memfd,share=off",
-    [HUGE_SHARED] = "memory-backend-memfd,share=on,hugetlb=on,hugetlbsize=2M",
-    [HUGE_PRIVATE] = "memory-backend-memfd,share=off,hugetlb=on,"
-                     "hugetlbsize=2M",
+static const struct {
+    const char *name;
+    const char *args;
+} backends[] = {
+    [ANON] = { "anon", "memory-backend-ram,reserve=off" },
+    [MEMFD] = { "memfd", MEMORY_FD "on" },
+    [MEMFD_PRIVATE] = { "memfd-private", MEMORY_FD "off" },
+    [HUGE_SHARED] = { "huge", MEMORY_FD "on" ON_HUGE },
+    [HUGE_PRIVATE] = { "huge-private", MEMORY_FD "off" ON_HUGE },
 };
 
 typedef struct Kind {
@@ -208,26 +206,6 @@ static bool all;
 
 /* ---- What fails ---- */
 
-static const Call *find_call(const char *name)
-{
-    int i = 0;
-
-    while (strcmp(calls[i].name, name)) {
-        i++;
-    }
-    return &calls[i];
-}
-
-static int count_errors(const Call *call)
-{
-    int n = 0;
-
-    while (n < ERRORS_MAX && call->errors[n]) {
-        n++;
-    }
-    return n;
-}
-
 /* From now on the @nth call fails; the guest is @g. */
 static void arm(BGuest *g, const Kind *kind, uint32_t nth, int error, bool done)
 {
@@ -240,11 +218,6 @@ static void arm(BGuest *g, const Kind *kind, uint32_t nth, int error, bool done)
     inject->done = done;
     g_strlcpy(inject->call, kind->call, sizeof(inject->call));
     inject->nth = nth;
-}
-
-static void disarm(void)
-{
-    inject->nth = 0;
 }
 
 static void must(bool is_so, const char *what, const char *otherwise)
@@ -298,56 +271,31 @@ static void check_messages(const char *what)
 
 /* ---- Guests ---- */
 
-/* An empty image: header, refcount table, refcount block, L1 table */
-static char *create_disk(void)
-{
-    const int bits = 16;
-    g_autofree uint8_t *image = g_malloc0(4 << bits);
-    char *path = hm_temp_path(g_get_tmp_dir(), "inject-disk");
-    int i;
-
-    memcpy(image, "QFI\xfb", 4);
-    stl_be_p(image + 4, 2);
-    stl_be_p(image + 20, bits);
-    stq_be_p(image + 24, MiB);
-    stl_be_p(image + 36, 1);
-    stq_be_p(image + 40, 3 << bits);
-    stq_be_p(image + 48, 1 << bits);
-    stl_be_p(image + 56, 1);
-    stq_be_p(image + (1 << bits), 2 << bits);
-    for (i = 0; i < 4; i++) {
-        stw_be_p(image + (2 << bits) + 2 * i, 1);
-    }
-    g_assert_true(g_file_set_contents(path, (char *)image, 4 << bits, NULL));
-    return path;
-}
-
-static BGuest *start(const Kind *kind, const char *args,
-                     const char *const *capabilities, bool preload,
-                     bool incoming)
+static BGuest *start(const Kind *kind, const char *const *capabilities,
+                     bool preload, bool incoming)
 {
     g_autofree char *machine = g_strdup_printf(
         "-machine pc,memory-backend=ram0 -m 12M "
-        "-object %s,id=ram0,size=%" PRIu64, backend_args[kind->backend],
+        "-object %s,id=ram0,size=%" PRIu64, backends[kind->backend].args,
         (uint64_t)RAM_SIZE);
     BGOptions options = {
         .backend = kind->backend == ANON || kind->backend == HUGE_PRIVATE
                    ? BG_ANON : BG_MEMFD,
         .ram_size = RAM_SIZE,
         .machine_args = machine,
-        .args = args,
+        /* By its name the library knows the thread that handles faults. */
+        .args = "-name debug-threads=on",
         .capabilities = capabilities,
     };
-    BGuest like = { .options = options };
     BGuest *g;
 
     if (preload) {
         g_setenv("LD_PRELOAD", g_getenv("SB_INJECT"), true);
     }
-    g = incoming ? bg_start_incoming(&like) : bg_start(&options);
+    g = incoming ? bg_start_dest(&options) : bg_start(&options);
     g_unsetenv("LD_PRELOAD");
-    /* They are gone when the caller gets it. */
-    g->options.machine_args = g->options.args = NULL;
+    /* It is gone when the caller gets it. */
+    g->options.machine_args = NULL;
     return g;
 }
 
@@ -355,7 +303,7 @@ static void use_memory(BGuest *g)
 {
     uint64_t at;
 
-    bg_driver_start(g, 1 << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_fill(g, DATA_START, DATA_SIZE, 1);
     bg_fill(g, GIVEN_START, GIVEN_SIZE, 2);
     for (at = 0; at < SCATTERED_SIZE; at += 2 * BALLOON_PAGE) {
@@ -363,22 +311,6 @@ static void use_memory(BGuest *g)
     }
     bg_request_range(g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
     bg_fill(g, LIED_START, LIED_SIZE, 4);
-}
-
-static void set_capabilities(BGuest *g)
-{
-    bg_set_capability(g, "skip-balloon", true);
-    bg_set_capability(g, "skip-unpopulated", true);
-}
-
-static bool is_running(BGuest *g)
-{
-    QDict *rsp = qtest_qmp_assert_success_ref(g->qts,
-                                              "{ 'execute': 'query-status' }");
-    bool running = qdict_get_bool(rsp, "running");
-
-    qobject_unref(rsp);
-    return running;
 }
 
 static uint8_t *read_all(BGuest *g)
@@ -404,19 +336,25 @@ static void check_content(BGuest *g, const uint8_t *expected, const char *what)
 
 /* ---- Snapshots ---- */
 
-/* A QEMU that saves and loads */
-typedef struct World {
+typedef struct World World;
+
+/* The n-th call fails while something is done. */
+typedef void Try(World *w, uint32_t n, int error, bool done, const char *what);
+
+/* A QEMU that saves and loads, or is migrated */
+struct World {
     const Kind *kind;
-    char *disk;
-    BGuest *g;
-    uint8_t *expected;
+    Try *try;
+    const char *const *capabilities;
     /* Of migrations: on which side calls fail; how the guest goes */
     bool at_destination;
     bool postcopy;
+    BGuest *g;
+    uint8_t *expected;          /* of snapshots */
     /* The source was to send the rest, for a page was waited for too long */
     bool released;
     bool read;
-} World;
+};
 
 /* Returns whether it worked; what it says counts as a message, too. */
 static bool do_hmp(BGuest *g, const char *command)
@@ -439,9 +377,9 @@ static void scribble(BGuest *g)
 
 static void load_base(World *w)
 {
-    disarm();
+    inject->nth = 0;
     g_assert_true(do_hmp(w->g, "loadvm base"));
-    if (!is_running(w->g)) {
+    if (!bg_is_running(w->g)) {
         qtest_qmp_assert_success(w->g->qts, "{ 'execute': 'cont' }");
     }
 }
@@ -456,9 +394,9 @@ static void try_save(World *w, uint32_t n, int error, bool done,
     begin_messages();
     arm(w->g, w->kind, n, error, done);
     saved = do_hmp(w->g, "savevm other");
-    disarm();
+    inject->nth = 0;
     check_messages(what);
-    must(is_running(w->g), what, "the guest does not go on");
+    must(bg_is_running(w->g), what, "the guest does not go on");
     check_content(w->g, w->expected, what);
     if (saved) {
         scribble(w->g);
@@ -477,9 +415,9 @@ static void try_load(World *w, uint32_t n, int error, bool done,
     begin_messages();
     arm(w->g, w->kind, n, error, done);
     loaded = do_hmp(w->g, "loadvm base");
-    disarm();
+    inject->nth = 0;
     check_messages(what);
-    must(is_running(w->g) == loaded, what,
+    must(bg_is_running(w->g) == loaded, what,
          loaded ? "the guest does not go on" : "the guest goes on");
     if (!loaded) {
         g_test_message("%s: not loaded", what);
@@ -506,34 +444,33 @@ static void check_map(World *w, const char *what)
 static void try_balloon(World *w, uint32_t n, int error, bool done,
                         const char *what)
 {
+    g_autofree uint8_t *before = NULL;
+
     load_base(w);
-    bg_driver_start(w->g, 1 << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    bg_driver_start(w->g, BG_MUST_TELL_HOST);
     bg_fill(w->g, GIVEN_START, GIVEN_SIZE, 5);
     begin_messages();
     arm(w->g, w->kind, n, error, done);
     bg_request_range(w->g, BG_INFLATE, GIVEN_START, GIVEN_SIZE);
     check_map(w, what);
     bg_request_range(w->g, BG_DEFLATE, GIVEN_START, GIVEN_SIZE / 2);
-    disarm();
+    inject->nth = 0;
     check_messages(what);
     /* What the guest did not give back is as it was; it is used anew. */
     bg_fill(w->g, GIVEN_START, GIVEN_SIZE / 2, 6);
     g_assert_true(do_hmp(w->g, "savevm other"));
-    {
-        g_autofree uint8_t *before = read_all(w->g);
-
-        must(!memcmp(before + DATA_START, w->expected + DATA_START,
-                     GIVEN_START - DATA_START), what,
-             "what was not given back has changed");
-        scribble(w->g);
-        g_assert_true(do_hmp(w->g, "loadvm other"));
-        check_content(w->g, before, what);
-    }
+    before = read_all(w->g);
+    must(!memcmp(before + DATA_START, w->expected + DATA_START,
+                 GIVEN_START - DATA_START), what,
+         "what was not given back has changed");
+    scribble(w->g);
+    g_assert_true(do_hmp(w->g, "loadvm other"));
+    check_content(w->g, before, what);
 }
 
-typedef void Try(World *w, uint32_t n, int error, bool done, const char *what);
+/* ---- Each call, and each error ---- */
 
-static void try_one(World *w, Try *try, uint32_t n, int error, bool done,
+static void try_one(World *w, uint32_t n, int error, bool done,
                     uint32_t *tried)
 {
     g_autofree char *what = g_strdup_printf(
@@ -541,7 +478,7 @@ static void try_one(World *w, Try *try, uint32_t n, int error, bool done,
         error == END_OF_FILE ? "end of file" : strerror(error),
         done ? ", having been done" : "");
 
-    try(w, n, error, done, what);
+    w->try(w, n, error, done, what);
     *tried += inject->failed;
 }
 
@@ -552,13 +489,19 @@ static uint32_t next_n(const World *w, uint32_t n)
 }
 
 /* Each n up to the last call */
-static void try_all(World *w, Try *try)
+static void try_all(World *w)
 {
-    const Call *call = find_call(w->kind->call);
-    int errors = count_errors(call);
+    const Call *call = calls;
     uint32_t n, tried = 0;
     bool failed = true;
+    int errors = 0;
 
+    while (strcmp(call->name, w->kind->call)) {
+        call++;
+    }
+    while (errors < ERRORS_MAX && call->errors[errors]) {
+        errors++;
+    }
     for (n = 1; failed; n = next_n(w, n)) {
         bool each = all || (n == 1 && (w->expected || w->postcopy));
         int i;
@@ -567,10 +510,10 @@ static void try_all(World *w, Try *try)
             int error = call->errors[each ? i : (int)(n % errors)];
             bool done = call->done && (all || (n + i) % 2);
 
-            try_one(w, try, n, error, done, &tried);
+            try_one(w, n, error, done, &tried);
             failed = inject->failed;
             if (all && call->done) {
-                try_one(w, try, n, error, false, &tried);
+                try_one(w, n, error, false, &tried);
             }
         }
     }
@@ -595,66 +538,7 @@ static bool can_inject(const Kind *kind)
     return true;
 }
 
-static void refuse(const Kind *kind)
-{
-    memset(inject, 0, sizeof(*inject));
-    g_strlcpy(inject->refuse, kind->refuse ?: "", sizeof(inject->refuse));
-}
-
-static void test_snapshots(const Kind *kind, Try *try)
-{
-    World w = { .kind = kind };
-    g_autofree char *args = NULL;
-    int saved;
-
-    if (!can_inject(kind)) {
-        return;
-    }
-    refuse(kind);
-    saved = bg_divert_stderr(log_path);
-    w.disk = create_disk();
-    args = g_strdup_printf("-drive if=none,id=disk,format=qcow2,file=%s",
-                           w.disk);
-    w.g = start(kind, args, NULL, true, false);
-    use_memory(w.g);
-    set_capabilities(w.g);
-    g_assert_true(do_hmp(w.g, "savevm base"));
-    w.expected = read_all(w.g);
-    try_all(&w, try);
-    bg_quit(w.g);
-    bg_restore_stderr(saved);
-    unlink(w.disk);
-    g_free(w.disk);
-    g_free(w.expected);
-}
-
-static void test_save(gconstpointer data)
-{
-    test_snapshots(data, try_save);
-}
-
-static void test_load(gconstpointer data)
-{
-    test_snapshots(data, try_load);
-}
-
-static void test_balloon(gconstpointer data)
-{
-    test_snapshots(data, try_balloon);
-}
-
 /* ---- Migrations ---- */
-
-/* By its name the library knows the thread that handles faults. */
-#define NAMED_THREADS "-name debug-threads=on"
-
-static const char *const precopy_caps[] = {
-    "skip-balloon", "skip-unpopulated", "return-path",
-    "pause-before-switchover", NULL
-};
-static const char *const postcopy_caps[] = {
-    "skip-balloon", "skip-unpopulated", "return-path", "postcopy-ram", NULL
-};
 
 /* When what is waited for hangs */
 static gint64 deadline(void)
@@ -711,13 +595,6 @@ static void end_failed(BGuest *dest, const char *what)
     }
 }
 
-static void limit_postcopy(BGuest *g, int bytes)
-{
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-set-parameters', 'arguments': {"
-        " 'max-postcopy-bandwidth': %d } }", bytes);
-}
-
 /* In postcopy a page is left out only for an error that does not go away. */
 static void check_placed(const World *w, int error, const char *what)
 {
@@ -740,7 +617,7 @@ static void *release(void *opaque)
         w->released = g_get_monotonic_time() > end;
         g_usleep(1000);
     }
-    limit_postcopy(w->g, 0);
+    bg_set_parameters(w->g, "{ 'max-postcopy-bandwidth': 0 }");
     return NULL;
 }
 
@@ -749,9 +626,7 @@ static void try_move(World *w, uint32_t n, int error, bool done,
                      const char *what)
 {
     BGuest *g = w->g;
-    BGuest *dest = start(w->kind, NAMED_THREADS,
-                         w->postcopy ? postcopy_caps : precopy_caps,
-                         w->at_destination, true);
+    BGuest *dest = start(w->kind, w->capabilities, w->at_destination, true);
     GThread *releaser;
     bool moved;
 
@@ -759,7 +634,7 @@ static void try_move(World *w, uint32_t n, int error, bool done,
     begin_messages();
     arm(w->at_destination ? dest : g, w->kind, n, error, done);
     bg_migrate_limit(g, SLOW);
-    limit_postcopy(g, SLOW_POSTCOPY);
+    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 16384 }");
     bg_migrate_start(g, dest);
     wait_sent(g, SENT_LATE, "pre-switchover", what);
     if (w->postcopy) {
@@ -784,80 +659,69 @@ static void try_move(World *w, uint32_t n, int error, bool done,
                                 " 'state': 'pre-switchover' } }"));
     }
     moved = wait_sent(g, INT64_MAX, "completed", what);
-    disarm();
+    inject->nth = 0;
     check_messages(what);
     check_placed(w, error, what);
     if (moved) {
         gint64 end = deadline();
         g_autofree uint8_t *content = read_all(g);
 
-        while (!is_running(dest)) {
+        while (!bg_is_running(dest)) {
             must(g_get_monotonic_time() < end, what, "the guest is gone");
             g_usleep(1000);
         }
-        must(!is_running(g), what, "the guest goes on in two places");
+        must(!bg_is_running(g), what, "the guest goes on in two places");
         check_content(dest, content, what);
         qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
     } else {
         g_test_message("%s: not moved", what);
         must(!w->postcopy, what, "postcopy has failed");
-        must(is_running(g), what, "the guest does not go on");
+        must(bg_is_running(g), what, "the guest does not go on");
         end_failed(dest, what);
     }
     bg_quit(dest);
     bg_request_range(g, BG_DEFLATE, LATE_START, LATE_SIZE);
 }
 
-static void test_move(const Kind *kind, bool at_destination, bool postcopy)
-{
-    World w = {
-        .kind = kind,
-        .at_destination = at_destination,
-        .postcopy = postcopy,
-    };
-    int saved;
-
-    if (!can_inject(kind)) {
-        return;
-    }
-    refuse(kind);
-    saved = bg_divert_stderr(log_path);
-    w.g = start(kind, NAMED_THREADS, postcopy ? postcopy_caps : precopy_caps,
-                !at_destination, false);
-    use_memory(w.g);
-    try_all(&w, try_move);
-    bg_quit(w.g);
-    bg_restore_stderr(saved);
-}
-
-static void test_source(gconstpointer data)
-{
-    test_move(data, false, false);
-}
-
-static void test_destination(gconstpointer data)
-{
-    test_move(data, true, false);
-}
-
-static void test_postcopy(gconstpointer data)
-{
-    test_move(data, true, true);
-}
-
 /* ---- Cases ---- */
 
-static void add(const char *name, const Kind *kinds, size_t n,
-                GTestDataFunc func)
+static void test(gconstpointer data)
 {
-    const Kind *kind;
+    World w = *(const World *)data;
+    g_autofree char *disk = hm_temp_path(g_get_tmp_dir(), "inject-disk");
+    int saved;
 
-    for (kind = kinds; kind < kinds + n; kind++) {
+    if (!can_inject(w.kind)) {
+        return;
+    }
+    memset(inject, 0, sizeof(*inject));
+    g_strlcpy(inject->refuse, w.kind->refuse ?: "", sizeof(inject->refuse));
+    saved = bg_divert_stderr(log_path);
+    w.g = start(w.kind, w.capabilities, !w.at_destination, false);
+    use_memory(w.g);
+    if (w.try != try_move) {
+        hm_add_disk(w.g, disk);
+        bg_set_capabilities(w.g);
+        g_assert_true(do_hmp(w.g, "savevm base"));
+        w.expected = read_all(w.g);
+    }
+    try_all(&w);
+    bg_quit(w.g);
+    bg_restore_stderr(saved);
+    unlink(disk);
+    g_free(w.expected);
+}
+
+static void add(const char *name, const Kind *kinds, size_t n, World like)
+{
+    for (like.kind = kinds; like.kind < kinds + n; like.kind++) {
+        const char *refuse = like.kind->refuse;
         g_autofree char *path = g_strdup_printf(
-            "skip-inject/%s/%s/%s%s%s", name, backend_names[kind->backend],
-            kind->call, kind->refuse ? "-without-" : "", kind->refuse ?: "");
+            "skip-inject/%s/%s/%s%s%s", name, backends[like.kind->backend].name,
+            like.kind->call, refuse ? "-without-" : "", refuse ?: "");
 
-        qtest_add_data_func(path, kind, func);
+        qtest_add_data_func_full(path, g_memdup2(&like, sizeof(like)), test,
+                                 g_free);
     }
 }
 
@@ -879,21 +743,39 @@ static void map_inject(void)
 
 int main(int argc, char **argv)
 {
+    static const char *const both[] = {
+        "skip-balloon", "skip-unpopulated", NULL
+    };
+    static const char *const precopy[] = {
+        "skip-balloon", "skip-unpopulated", "return-path",
+        "pause-before-switchover", NULL
+    };
+    static const char *const postcopy[] = {
+        "skip-balloon", "skip-unpopulated", "return-path", "postcopy-ram", NULL
+    };
+    const World save = { .try = try_save, .capabilities = both };
+    const World load = { .try = try_load, .capabilities = both };
+    const World balloon = { .try = try_balloon, .capabilities = both };
+    const World source = { .try = try_move, .capabilities = precopy };
+    const World destination = { .try = try_move, .capabilities = precopy,
+                                .at_destination = true };
+    const World incoming = { .try = try_move, .capabilities = postcopy,
+                             .at_destination = true, .postcopy = true };
     int ret;
 
     g_test_init(&argc, &argv, NULL);
     all = g_getenv("SB_INJECT_ALL");
     said = g_string_new(NULL);
     map_inject();
-    add("save", asked, ARRAY_SIZE(asked), test_save);
-    add("save", asked_to_skip, ARRAY_SIZE(asked_to_skip), test_save);
-    add("load", asked, ARRAY_SIZE(asked), test_load);
-    add("load", let_go, ARRAY_SIZE(let_go), test_load);
-    add("balloon", let_go, ARRAY_SIZE(let_go), test_balloon);
-    add("source", source_calls, ARRAY_SIZE(source_calls), test_source);
+    add("save", asked, ARRAY_SIZE(asked), save);
+    add("save", asked_to_skip, ARRAY_SIZE(asked_to_skip), save);
+    add("load", asked, ARRAY_SIZE(asked), load);
+    add("load", let_go, ARRAY_SIZE(let_go), load);
+    add("balloon", let_go, ARRAY_SIZE(let_go), balloon);
+    add("source", source_calls, ARRAY_SIZE(source_calls), source);
     add("destination", destination_calls, ARRAY_SIZE(destination_calls),
-        test_destination);
-    add("postcopy", postcopy_calls, ARRAY_SIZE(postcopy_calls), test_postcopy);
+        destination);
+    add("postcopy", postcopy_calls, ARRAY_SIZE(postcopy_calls), incoming);
     ret = g_test_run();
     unlink(inject_path);
     unlink(log_path);
