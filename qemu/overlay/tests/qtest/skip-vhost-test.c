@@ -392,11 +392,6 @@ static void *keep_writing(void *opaque)
     return NULL;
 }
 
-static void writer_start(World *w)
-{
-    w->writer = g_thread_new("writer", keep_writing, w);
-}
-
 /* What is written at chosen moments is so until the last ring stops. */
 static void world_at_stop(World *w, unsigned int ring)
 {
@@ -541,6 +536,14 @@ static void migrate_start(World *w)
     g_assert_true(w->backend->dev.log_table);
 }
 
+/* From now on the back end writes; wait until all has been sent once. */
+static void send_all(World *w)
+{
+    w->writer = g_thread_new("writer", keep_writing, w);
+    bg_migrate_limit(w->source, SLOW);
+    bg_migrate_wait_pass(w->source, 3);
+}
+
 /* Wait until whatever is dirty now has been looked at by a pass, and sent. */
 static void wait_two_passes(World *w)
 {
@@ -625,9 +628,7 @@ static void test_ordered(gconstpointer data)
     give_back_ranges(w, UNSENT);
     act(w, UNSENT);
 
-    writer_start(w);
-    bg_migrate_limit(w->source, SLOW);
-    bg_migrate_wait_pass(w->source, 3);
+    send_all(w);
     give_back_ranges(w, SENT);
     act(w, SENT);
     wait_two_passes(w);
@@ -708,9 +709,7 @@ static void test_held(gconstpointer data)
     g_thread_join(hold.thread);
     give_back_ranges(w, UNSENT);
 
-    writer_start(w);
-    bg_migrate_limit(w->source, SLOW);
-    bg_migrate_wait_pass(w->source, 3);
+    send_all(w);
     hold_begin(&hold, &ranges[GIVEN_SENT], ASKED_BY_SENDER);
     give_back_ranges(w, SENT);
     g_thread_join(hold.thread);
@@ -751,7 +750,7 @@ static void test_random(gconstpointer data)
     w = world_new(c);
     balloon_at_random(w);
     w->seed = g_test_rand_int() | 1;
-    writer_start(w);
+    w->writer = g_thread_new("writer", keep_writing, w);
     migrate_start(w);
     for (i = 0; i < 3; i++) {
         /*
@@ -783,7 +782,7 @@ static void test_enforced(void)
         .args = args,
     };
     BGuest *g = bg_start_driven(&options);
-    QDict *rsp, *info, *shared;
+    QDict *info, *shared;
 
     net_driver_start(g);
     backend_wait_started(b);
@@ -791,16 +790,14 @@ static void test_enforced(void)
     backend_write(b, BALLAST_START, data);
     qtest_readb(g->qts, BALLAST_START);
     qtest_readb(g->qts, BALLAST_START + BALLOON_PAGE);
-    rsp = qtest_qmp(g->qts, "{ 'execute': 'query-balloon-map',"
-                    " 'arguments': { 'id': 'ram0', 'max-runs': 0 } }");
-    info = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
+    info = bg_map_info(g, "ram0", 0, false);
     g_assert_cmpuint(qdict_get_int(info, "accesses"), ==, 1);
     g_assert_cmpuint(qdict_get_int(info, "enforced"), ==, MiB - BALLOON_PAGE);
     shared = qobject_to(QDict, qlist_peek(qdict_get_qlist(info,
                                                           "not-enforced")));
     g_assert_cmpstr(qdict_get_str(shared, "reason"), ==, "shared");
     g_assert_cmpuint(qdict_get_int(shared, "bytes"), ==, MiB - BALLOON_PAGE);
-    qobject_unref(rsp);
+    qobject_unref(info);
     bg_quit(g);
     backend_free(b);
 }
