@@ -32,6 +32,8 @@ static inline void map_free(Map *map)
     g_free(map);
 }
 
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Map, map_free)
+
 static inline bool map_test(const Map *map, uint64_t page)
 {
     return page < map->pages && test_bit(page, map->bits);

@@ -116,7 +116,7 @@ static void check_round_trip(const Map *b, size_t room)
 {
     static uint8_t *largest;
     uint64_t end = balloon_codec_chunks(b->pages);
-    Map *copy = map_new(b->pages);
+    g_autoptr(Map) copy = map_new(b->pages);
     uint64_t chunk = 0;
     PageRun range;
     uint8_t *buf;
@@ -145,7 +145,6 @@ static void check_round_trip(const Map *b, size_t room)
     }
     g_assert_true(is_equal(copy->bits, b->bits, b->pages));
     g_assert_cmpuint(copy->count, ==, b->count);
-    map_free(copy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -153,7 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_autofree unsigned long *before = NULL;
     PageRun range, other_range;
     BalloonCodecError err;
-    Map *b, *other;
+    g_autoptr(Map) b = NULL;
+    g_autoptr(Map) other = NULL;
 
     if (size < HEADER) {
         return 0;
@@ -181,7 +181,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_round_trip(b, MIN(BALLOON_CODEC_MIN_ROOM + data[4] * 241,
                                 BALLOON_CODEC_MAX));
     }
-    map_free(other);
-    map_free(b);
     return 0;
 }

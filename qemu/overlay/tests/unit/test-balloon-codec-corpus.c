@@ -12,9 +12,9 @@
 static void test_file(const void *data)
 {
     const char *path = data;
+    g_autofree char *contents = NULL;
+    g_autofree uint8_t *copy = NULL;
     GError *err = NULL;
-    char *contents;
-    uint8_t *copy;
     size_t size;
 
     g_file_get_contents(path, &contents, &size, &err);
@@ -22,8 +22,6 @@ static void test_file(const void *data)
     /* Exactly as long as the file, so that ASan sees one byte more */
     copy = g_memdup2(contents, size);
     g_assert_cmpint(LLVMFuzzerTestOneInput(copy, size), ==, 0);
-    g_free(copy);
-    g_free(contents);
 }
 
 int main(int argc, char **argv)
@@ -43,10 +41,9 @@ int main(int argc, char **argv)
     g_assert_no_error(err);
     while ((name = g_dir_read_name(dir))) {
         char *path = g_build_filename(corpus, name, NULL);
-        char *test = g_strconcat("/corpus/", name, NULL);
+        g_autofree char *test = g_strconcat("/corpus/", name, NULL);
 
         g_test_add_data_func_full(test, path, test_file, g_free);
-        g_free(test);
         cases++;
     }
     g_dir_close(dir);

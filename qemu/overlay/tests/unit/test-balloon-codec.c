@@ -19,6 +19,7 @@
 static uint64_t rnd(uint64_t n)
 {
     return g_test_rand_int_range(0, n + 1);
+
 }
 
 /* Shapes of a map, or of one chunk of it */
@@ -57,6 +58,7 @@ static void set_runs(Map *b, uint64_t start, uint64_t end,
         map_set(b, at, n);
         at += n + 1 + rnd(gap);
     }
+
 }
 
 static void set_every(Map *b, uint64_t start, uint64_t end,
@@ -67,6 +69,7 @@ static void set_every(Map *b, uint64_t start, uint64_t end,
     for (at = start; at < end; at += step) {
         map_set(b, at, MIN(length, end - at));
     }
+
 }
 
 static void set_bits(Map *b, uint64_t start, uint64_t end,
@@ -79,6 +82,7 @@ static void set_bits(Map *b, uint64_t start, uint64_t end,
             map_set(b, at, 1);
         }
     }
+
 }
 
 static void draw(Map *b, int shape, uint64_t start, uint64_t end)
@@ -131,6 +135,7 @@ static void draw(Map *b, int shape, uint64_t start, uint64_t end)
     default:
         g_assert_not_reached();
     }
+
 }
 
 static Map *drawn_map(int shape, uint64_t pages)
@@ -139,6 +144,7 @@ static Map *drawn_map(int shape, uint64_t pages)
 
     draw(b, shape, 0, pages);
     return b;
+
 }
 
 static void assert_same(const Map *a, const Map *b)
@@ -155,25 +161,25 @@ static void assert_same(const Map *a, const Map *b)
         at = run_a.end;
     }
     g_assert_false(map_next_run(b, at, &run_b));
+
 }
 
 /* Decode from memory that ends where the buffer ends, for ASan */
 static BalloonCodecError decode(Map *b, const void *buf,
                                 size_t size, PageRun *range)
 {
-    uint8_t *copy = g_memdup2(buf, size);
-    BalloonCodecError err;
+    g_autofree uint8_t *copy = g_memdup2(buf, size);
 
-    err = balloon_codec_decode(b->bits, b->pages, &b->count, copy, size, range);
-    g_free(copy);
-    return err;
+    return balloon_codec_decode(b->bits, b->pages, &b->count, copy, size,
+                                range);
+
 }
 
 /* One call of the encoder, with a guard behind its room */
 static size_t encode_some(const Map *b, uint64_t *chunk,
                           uint64_t end, uint8_t *buf, size_t room)
 {
-    uint8_t *own = g_malloc(room + CANARY);
+    g_autofree uint8_t *own = g_malloc(room + CANARY);
     size_t size, i;
 
     memset(own, 0xa5, room + CANARY);
@@ -183,13 +189,14 @@ static size_t encode_some(const Map *b, uint64_t *chunk,
         g_assert_cmphex(own[i], ==, 0xa5);
     }
     memcpy(buf, own, size);
-    g_free(own);
     return size;
+
 }
 
 static uint64_t chunk_start(const Map *b, uint64_t chunk)
 {
     return MIN(chunk * CHUNK, b->pages);
+
 }
 
 /*
@@ -200,9 +207,8 @@ static uint64_t chunk_start(const Map *b, uint64_t chunk)
 static size_t send_chunks(const Map *from, Map *to,
                           uint64_t chunk, uint64_t end, size_t room)
 {
-    uint64_t stop = MIN(end,
-                        balloon_codec_chunks(from->pages));
-    uint8_t *buf = g_malloc(room);
+    uint64_t stop = MIN(end, balloon_codec_chunks(from->pages));
+    g_autofree uint8_t *buf = g_malloc(room);
     size_t total = 0;
 
     while (chunk < stop) {
@@ -217,8 +223,17 @@ static size_t send_chunks(const Map *from, Map *to,
         g_assert_cmpuint(t.end, ==, chunk_start(from, chunk));
         total += size;
     }
-    g_free(buf);
     return total;
+
+}
+
+/* The same of a whole map, which has to come out the same */
+static size_t send_all(const Map *from, Map *to, size_t room)
+{
+    size_t size = send_chunks(from, to, 0, UINT64_MAX, room);
+
+    assert_same(from, to);
+    return size;
 }
 
 static const size_t rooms[] = {
@@ -237,25 +252,21 @@ static void test_round_trip(const void *data)
     unsigned int i, j;
 
     for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
-        Map *from = drawn_map(shape, sizes[i]);
+        g_autoptr(Map) from = drawn_map(shape, sizes[i]);
 
         for (j = 0; j < G_N_ELEMENTS(rooms); j++) {
-            Map *empty = map_new(sizes[i]);
-            Map *dirty = drawn_map(rnd(1) ? FULL : PER_CHUNK,
-                                           sizes[i]);
+            g_autoptr(Map) empty = map_new(sizes[i]);
+            g_autoptr(Map) dirty = drawn_map(rnd(1) ? FULL : PER_CHUNK,
+                                             sizes[i]);
 
-            send_chunks(from, empty, 0, UINT64_MAX, rooms[j]);
-            send_chunks(from, dirty, 0, UINT64_MAX, rooms[j]);
+            send_all(from, empty, rooms[j]);
+            send_all(from, dirty, rooms[j]);
             if (j == 0) {
                 map_check(empty);
             }
-            assert_same(empty, from);
-            assert_same(dirty, from);
-            map_free(empty);
-            map_free(dirty);
         }
-        map_free(from);
     }
+
 }
 
 /* Many maps that differ from chunk to chunk, in buffers of random size */
@@ -265,14 +276,23 @@ static void test_random(void)
 
     for (i = 0; i < rounds; i++) {
         uint64_t pages = rnd(12 * CHUNK);
-        Map *from = drawn_map(PER_CHUNK, pages);
-        Map *to = drawn_map(PER_CHUNK, pages);
+        g_autoptr(Map) from = drawn_map(PER_CHUNK, pages);
+        g_autoptr(Map) to = drawn_map(PER_CHUNK, pages);
 
-        send_chunks(from, to, 0, UINT64_MAX,
-                    MIN_ROOM + rnd(MAX_ROOM - MIN_ROOM));
-        assert_same(from, to);
-        map_free(from);
-        map_free(to);
+        send_all(from, to, MIN_ROOM + rnd(MAX_ROOM - MIN_ROOM));
+    }
+
+}
+
+/* Have chunks [@chunk, @end) of @to be as those of @from. */
+static void copy_chunks(Map *to, const Map *from, uint64_t chunk, uint64_t end)
+{
+    uint64_t stop = end < UINT64_MAX / CHUNK ? end * CHUNK : UINT64_MAX;
+    uint64_t page;
+
+    for (page = chunk * CHUNK; page < MIN(stop, to->pages); page++) {
+        map_clear(to, page, 1);
+        map_set(to, page, map_test(from, page));
     }
 }
 
@@ -285,25 +305,17 @@ static void test_range(void)
         uint64_t pages = 1 + rnd(7 * CHUNK);
         uint64_t chunk = rnd(balloon_codec_chunks(pages));
         uint64_t end = chunk + rnd(4);
-        Map *from = drawn_map(PER_CHUNK, pages);
-        Map *to = drawn_map(PER_CHUNK, pages);
-        Map *want = map_new(pages);
-        uint64_t page;
+        g_autoptr(Map) from = drawn_map(PER_CHUNK, pages);
+        g_autoptr(Map) to = drawn_map(PER_CHUNK, pages);
+        g_autoptr(Map) want = map_new(pages);
 
-        for (page = 0; page < pages; page++) {
-            bool sent = page / CHUNK >= chunk && page / CHUNK < end;
-
-            if (map_test(sent ? from : to, page)) {
-                map_set(want, page, 1);
-            }
-        }
+        copy_chunks(want, to, 0, UINT64_MAX);
+        copy_chunks(want, from, chunk, end);
         send_chunks(from, to, chunk, end, rooms[rnd(7)]);
         map_check(to);
         assert_same(to, want);
-        map_free(from);
-        map_free(to);
-        map_free(want);
     }
+
 }
 
 /* Ranges with gaps between them, in one buffer */
@@ -311,18 +323,17 @@ static void test_one_buffer(void)
 {
     static const uint64_t ranges[][2] = { {1, 2}, {2, 4}, {7, 8}, {9, 99} };
     uint64_t pages = 11 * CHUNK + 77;
-    Map *from = drawn_map(PER_CHUNK, pages);
-    Map *to = drawn_map(EVERY_OTHER, pages);
-    Map *want = map_new(pages);
-    uint8_t *buf = g_malloc(MAX_ROOM);
+    g_autoptr(Map) from = drawn_map(PER_CHUNK, pages);
+    g_autoptr(Map) to = drawn_map(EVERY_OTHER, pages);
+    g_autoptr(Map) want = map_new(pages);
+    g_autofree uint8_t *buf = g_malloc(MAX_ROOM);
     size_t size = 0;
-    uint64_t page;
     unsigned int i;
     PageRun t;
 
+    copy_chunks(want, to, 0, UINT64_MAX);
     for (i = 0; i < G_N_ELEMENTS(ranges); i++) {
         uint64_t chunk = ranges[i][0];
-
         size_t at = size;
 
         size += encode_some(from, &chunk, ranges[i][1], buf + size,
@@ -331,40 +342,28 @@ static void test_one_buffer(void)
         /* Chunks are counted from the end of the segment before. */
         g_assert_cmpuint(buf[at], ==, ranges[i][0]);
         buf[at] -= i ? ranges[i - 1][1] : 0;
-    }
-    for (page = 0; page < pages; page++) {
-        uint64_t chunk = page / CHUNK;
-        bool sent = (chunk >= 1 && chunk < 4) || chunk == 7 || chunk >= 9;
-
-        if (map_test(sent ? from : to, page)) {
-            map_set(want, page, 1);
-        }
+        copy_chunks(want, from, ranges[i][0], ranges[i][1]);
     }
     g_assert_cmpint(decode(to, buf, size, &t), ==, BALLOON_CODEC_OK);
     g_assert_cmpuint(t.start, ==, CHUNK);
     g_assert_cmpuint(t.end, ==, pages);
     assert_same(to, want);
-    map_free(from);
-    map_free(to);
-    map_free(want);
-    g_free(buf);
+
 }
 
 /* Without room, or without a chunk to write, nothing is written. */
 static void test_nothing(void)
 {
-    Map *b = drawn_map(FULL, 2 * CHUNK);
-    Map *none = map_new(0);
+    g_autoptr(Map) b = drawn_map(FULL, 2 * CHUNK);
+    g_autoptr(Map) none = map_new(0);
     uint64_t chunk = 0;
     uint8_t buf[MIN_ROOM];
     PageRun t;
 
     g_assert_cmpuint(encode_some(b, &chunk, 2, buf, 0), ==, 0);
-    g_assert_cmpuint(encode_some(b, &chunk, 2, buf, MIN_ROOM - 1),
-                     ==, 0);
+    g_assert_cmpuint(encode_some(b, &chunk, 2, buf, MIN_ROOM - 1), ==, 0);
     g_assert_cmpuint(encode_some(b, &chunk, 0, buf, MIN_ROOM), ==, 0);
-    g_assert_cmpuint(encode_some(none, &chunk, 1, buf, MIN_ROOM),
-                     ==, 0);
+    g_assert_cmpuint(encode_some(none, &chunk, 1, buf, MIN_ROOM), ==, 0);
     g_assert_cmpuint(chunk, ==, 0);
     chunk = 2;
     g_assert_cmpuint(encode_some(b, &chunk, 9, buf, MIN_ROOM), ==, 0);
@@ -373,8 +372,7 @@ static void test_nothing(void)
                                          &t), ==, BALLOON_CODEC_OK);
     g_assert_cmpuint(t.start, ==, t.end);
     g_assert_cmpuint(b->count, ==, 2 * CHUNK);
-    map_free(b);
-    map_free(none);
+
 }
 
 /* That nothing is set is said as by who has looked at each page. */
@@ -386,17 +384,15 @@ static void test_none(void)
         uint8_t buf[MIN_ROOM], want[MIN_ROOM];
         uint64_t chunk = 0;
         size_t size;
-        Map *none;
+        g_autoptr(Map) none = map_new(sizes[i]);
 
-        if (!sizes[i]) {
-            continue;
+        if (sizes[i]) {
+            size = encode_some(none, &chunk, UINT64_MAX, want, MIN_ROOM);
+            g_assert_cmpmem(buf, balloon_codec_encode_none(sizes[i], buf),
+                            want, size);
         }
-        none = map_new(sizes[i]);
-        size = encode_some(none, &chunk, UINT64_MAX, want, MIN_ROOM);
-        g_assert_cmpmem(buf, balloon_codec_encode_none(sizes[i], buf), want,
-                        size);
-        map_free(none);
     }
+
 }
 
 static void test_chunks(void)
@@ -408,6 +404,7 @@ static void test_chunks(void)
     g_assert_cmpuint(balloon_codec_chunks(CHUNK + 1), ==, 2);
     g_assert_cmpuint(balloon_codec_chunks(UINT64_MAX), ==,
                      UINT64_C(1) << 49);
+
 }
 
 static void test_words(void)
@@ -422,26 +419,25 @@ static void test_words(void)
         }
     }
     g_assert_cmpstr(balloon_codec_error(1000), ==, "unknown error");
+
 }
 
 /* The map of the demonstration: 8 GiB, 7.5 of them in 26 runs */
 static void test_size_demo(void)
 {
     uint64_t pages = UINT64_C(8) << 18;
-    Map *from = map_new(pages);
-    Map *to = map_new(pages);
+    g_autoptr(Map) from = map_new(pages);
+    g_autoptr(Map) to = map_new(pages);
     unsigned int i;
     size_t size;
 
     for (i = 0; i < 26; i++) {
         map_set(from, i * (pages / 26) + 1 + rnd(2000), 75000);
     }
-    size = send_chunks(from, to, 0, UINT64_MAX, MAX_ROOM);
+    size = send_all(from, to, MAX_ROOM);
     g_test_message("26 runs: %zu bytes", size);
     g_assert_cmpuint(size, <, 2048);
-    assert_same(from, to);
-    map_free(from);
-    map_free(to);
+
 }
 
 /* The bitmap itself, plus 1 %, is the most that any pattern takes. */
@@ -449,45 +445,39 @@ static void test_size_worst(const void *data)
 {
     int shape = GPOINTER_TO_INT(data);
     uint64_t pages = 64 * CHUNK;
-    Map *from = drawn_map(shape, pages);
+    g_autoptr(Map) from = drawn_map(shape, pages);
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(rooms); i++) {
-        Map *to = map_new(pages);
-        size_t size = send_chunks(from, to, 0, UINT64_MAX, rooms[i]);
+        g_autoptr(Map) to = map_new(pages);
+        size_t size = send_all(from, to, rooms[i]);
 
         g_test_message("%s, room %zu: bitmap + %.2f %%", shape_names[shape],
                        rooms[i], size * 100.0 / (pages / 8) - 100);
         g_assert_cmpuint(size, <=, pages / 8 + pages / 800);
-        assert_same(from, to);
-        map_free(to);
     }
-    map_free(from);
+
 }
 
 /* Maps of a guest of 1 TiB */
 static void test_size_large(void)
 {
     uint64_t pages = UINT64_C(1) << 28;
-    Map *from = map_new(pages);
-    Map *to = map_new(pages);
+    g_autoptr(Map) from = map_new(pages);
+    g_autoptr(Map) to = map_new(pages);
 
-    g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 8);
-    assert_same(from, to);
+    g_assert_cmpuint(send_all(from, to, MIN_ROOM), <=, 8);
 
     /* Few pages, far from each other */
     map_set(from, 0, 1);
     map_set(from, 12345678, 87654321);
     map_set(from, pages - 3 * CHUNK - 5, 9);
     map_set(from, pages - 1, 1);
-    g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 40);
-    assert_same(from, to);
+    g_assert_cmpuint(send_all(from, to, MIN_ROOM), <=, 40);
 
     map_set(from, 0, pages);
-    g_assert_cmpuint(send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM), <=, 16);
-    assert_same(from, to);
-    map_free(from);
-    map_free(to);
+    g_assert_cmpuint(send_all(from, to, MIN_ROOM), <=, 16);
+
 }
 
 /*
@@ -501,16 +491,14 @@ static void test_crowded(void)
     unsigned int i;
 
     for (i = 0; i < G_N_ELEMENTS(at); i++) {
-        Map *from = map_new(pages);
-        Map *to = map_new(pages);
+        g_autoptr(Map) from = map_new(pages);
+        g_autoptr(Map) to = map_new(pages);
 
         set_every(from, at[i], pages, CHUNK, 1);
-        send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM);
-        send_chunks(from, to, 0, UINT64_MAX, MIN_ROOM + 1000 + i);
-        assert_same(from, to);
-        map_free(from);
-        map_free(to);
+        send_all(from, to, MIN_ROOM);
+        send_all(from, to, MIN_ROOM + 1000 + i);
     }
+
 }
 
 /* Around the point where raw bits take less than runs */
@@ -518,13 +506,13 @@ static void test_raw_or_runs(void)
 {
     uint64_t pages = 3 * CHUNK;
     uint64_t runs, full, edge = BALLOON_CHUNK_PAGES / 16;
-    uint8_t *buf = g_malloc(MAX_ROOM);
+    g_autofree uint8_t *buf = g_malloc(MAX_ROOM);
 
     /* Each run takes two bytes. */
     for (runs = edge - 20; runs < edge + 4; runs++) {
         for (full = 0; full < 3; full++) {
-            Map *from = map_new(pages);
-            Map *to = drawn_map(EVERY_OTHER_PAIR, pages);
+            g_autoptr(Map) from = map_new(pages);
+            g_autoptr(Map) to = drawn_map(EVERY_OTHER_PAIR, pages);
             uint64_t chunk = full, i;
             size_t size, room;
 
@@ -535,28 +523,24 @@ static void test_raw_or_runs(void)
                 }
             }
             for (room = MIN_ROOM; room < 3 * MIN_ROOM; room += 997) {
-                send_chunks(from, to, 0, 3, room);
-                assert_same(from, to);
+                send_all(from, to, room);
             }
             chunk = full ? full - 1 : 0;
-            size = encode_some(from, &chunk, chunk + 1, buf,
-                               MAX_ROOM);
+            size = encode_some(from, &chunk, chunk + 1, buf, MAX_ROOM);
             /* Header, then bits; or header, number of runs, runs */
             g_assert_cmpuint(size, ==, 3 + (runs > edge ? CHUNK / 8
                                                         : 2 + 2 * runs));
-            map_free(from);
-            map_free(to);
         }
     }
-    g_free(buf);
+
 }
 
 /* A run that goes on in the next chunk counts only as far as it is written. */
 static void test_raw_or_runs_cut(void)
 {
     uint64_t runs = CHUNK / 16;
-    Map *b = map_new(2 * CHUNK);
-    uint8_t *buf = g_malloc(MAX_ROOM);
+    g_autoptr(Map) b = map_new(2 * CHUNK);
+    g_autofree uint8_t *buf = g_malloc(MAX_ROOM);
     uint64_t chunk = 0;
 
     /* The last of as many two-byte runs as are not yet better sent raw */
@@ -565,8 +549,7 @@ static void test_raw_or_runs_cut(void)
     g_assert_cmpuint(encode_some(b, &chunk, 1, buf, MAX_ROOM), ==,
                      5 + 2 * runs);
     g_assert_cmpuint(chunk, ==, 1);
-    map_free(b);
-    g_free(buf);
+
 }
 
 /* Cut short, it is an error, or all the segments before the cut. */
@@ -574,8 +557,8 @@ static void test_truncated(const void *data)
 {
     int shape = GPOINTER_TO_INT(data);
     uint64_t pages = 3 * CHUNK + 1 + rnd(CHUNK - 2);
-    Map *from = drawn_map(shape, pages);
-    uint8_t *buf = g_malloc(MAX_ROOM);
+    g_autoptr(Map) from = drawn_map(shape, pages);
+    g_autofree uint8_t *buf = g_malloc(MAX_ROOM);
     uint64_t chunk = 0;
     size_t size = encode_some(from, &chunk, UINT64_MAX, buf, MAX_ROOM);
     size_t cut;
@@ -583,7 +566,7 @@ static void test_truncated(const void *data)
     g_assert_cmpuint(chunk, ==, 4);
     for (cut = 0; cut < size; cut += 1 + (cut > 60 && cut < size - 60) *
                                          rnd(30)) {
-        Map *to = map_new(pages);
+        g_autoptr(Map) to = map_new(pages);
         PageRun t;
         BalloonCodecError err = decode(to, buf, cut, &t);
         PageRun a = { 0 }, b = { 0 };
@@ -607,29 +590,25 @@ static void test_truncated(const void *data)
             map_set(to, t.end, pages);
             map_clear(to, t.end, pages);
             for (chunk = 0; chunk < t.end; chunk++) {
-                g_assert_true(map_test(to, chunk) ==
-                              map_test(from, chunk));
+                g_assert_true(map_test(to, chunk) == map_test(from, chunk));
             }
         }
-        map_free(to);
     }
-    map_free(from);
-    g_free(buf);
+
 }
 
 /* Bytes changed at random: whatever comes of it, the totals are right. */
 static void test_corrupted(void)
 {
     unsigned int i, j, rounds = g_test_slow() ? 20000 : 1000;
-    uint8_t *buf = g_malloc(MAX_ROOM);
+    g_autofree uint8_t *buf = g_malloc(MAX_ROOM);
 
     for (i = 0; i < rounds; i++) {
         uint64_t pages = 1 + rnd(i % 50 ? 1000 : 3 * CHUNK);
-        Map *from = drawn_map(rnd(N_SHAPES - 1), pages);
-        Map *to = drawn_map(rnd(N_SHAPES - 1), pages);
+        g_autoptr(Map) from = drawn_map(rnd(N_SHAPES - 1), pages);
+        g_autoptr(Map) to = drawn_map(rnd(N_SHAPES - 1), pages);
         uint64_t chunk = 0;
-        size_t size = encode_some(from, &chunk, UINT64_MAX, buf,
-                                  MAX_ROOM);
+        size_t size = encode_some(from, &chunk, UINT64_MAX, buf, MAX_ROOM);
         PageRun t;
 
         for (j = rnd(2) + 1; j > 0; j--) {
@@ -637,10 +616,8 @@ static void test_corrupted(void)
         }
         decode(to, buf, size, &t);
         map_check(to);
-        map_free(from);
-        map_free(to);
     }
-    g_free(buf);
+
 }
 
 typedef struct Bytes {
@@ -688,9 +665,9 @@ static const Example examples[] = {
 static void test_example(const void *data)
 {
     const Example *e = data;
-    Map *from = map_new(e->pages);
-    Map *to = map_new(e->pages);
-    Map *want = map_new(e->pages);
+    g_autoptr(Map) from = map_new(e->pages);
+    g_autoptr(Map) to = map_new(e->pages);
+    g_autoptr(Map) want = map_new(e->pages);
     uint64_t start = MIN(e->chunk * CHUNK, e->pages);
     uint64_t end = MIN(e->end * CHUNK, e->pages);
     uint64_t chunk = e->chunk;
@@ -699,29 +676,24 @@ static void test_example(const void *data)
     unsigned int i;
     size_t size;
 
-    for (i = 0; i < G_N_ELEMENTS(e->runs); i++) {
-        map_set(from, e->runs[i].start,
-                           e->runs[i].end - e->runs[i].start);
-    }
-    size = encode_some(from, &chunk, e->end, buf, sizeof(buf));
-    g_assert_cmpmem(buf, size, e->bytes.data, e->bytes.size);
-
     /* Into a full map, of which what is not named stays */
     map_set(to, 0, e->pages);
     map_set(want, 0, e->pages);
     map_clear(want, start, end - start);
     for (i = 0; i < G_N_ELEMENTS(e->runs); i++) {
-        map_set(want, e->runs[i].start,
-                           e->runs[i].end - e->runs[i].start);
+        const PageRun *run = &e->runs[i];
+
+        map_set(from, run->start, run->end - run->start);
+        map_set(want, run->start, run->end - run->start);
     }
+    size = encode_some(from, &chunk, e->end, buf, sizeof(buf));
+    g_assert_cmpmem(buf, size, e->bytes.data, e->bytes.size);
     g_assert_cmpint(decode(to, e->bytes.data, e->bytes.size, &t), ==,
                     BALLOON_CODEC_OK);
     g_assert_cmpuint(t.start, ==, start);
     g_assert_cmpuint(t.end, ==, end);
     assert_same(to, want);
-    map_free(from);
-    map_free(to);
-    map_free(want);
+
 }
 
 /* Bad buffers, and what is wrong with them */
@@ -736,94 +708,73 @@ typedef struct Bad {
 #define N7F "\x80\x80\x80\x80\x80\x80\x80\x80\x80"
 #define NFF "\xff\xff\xff\xff\xff\xff\xff\xff\xff"
 
+#define BAD(error, name, pages, bytes, ...) \
+    { name, BALLOON_CODEC_##error, pages, BYTES(bytes), __VA_ARGS__ }
+
 static const Bad bad[] = {
-    { "skip", BALLOON_CODEC_TRUNCATED, 100, BYTES("\x80"), 0 },
-    { "skip-9-bytes", BALLOON_CODEC_TRUNCATED, 100, BYTES(N7F), 0 },
-    { "count-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0"), 0 },
-    { "count", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\x81"), 0 },
-    { "kind-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1"), 0 },
-    { "nruns-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0"), 0 },
-    { "nruns", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\x81"), 0 },
-    { "gap-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\1"), 0 },
-    { "gap", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\1\x81"), 0 },
-    { "length-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\1\0"), 0 },
-    { "length", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\1\0\x81"), 0 },
-    { "second-run", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\0\2\0\1"), 0 },
-    { "runs-max", BALLOON_CODEC_TRUNCATED, 100,
-      BYTES("\0\1\0" NFF "\1\0\1\1\1"), 0 },
-    { "raw-missing", BALLOON_CODEC_TRUNCATED, 100, BYTES("\0\1\1"), 0 },
-    { "raw-one-byte", BALLOON_CODEC_TRUNCATED, 16, BYTES("\0\1\1\1"), 0 },
-    { "raw-of-9-pages", BALLOON_CODEC_TRUNCATED, 9, BYTES("\0\1\1\1"), 0 },
-    { "trailing", BALLOON_CODEC_TRUNCATED, CHUNK + 1, BYTES("\0\1\0\0\0"),
-      CHUNK },
+    BAD(TRUNCATED, "skip", 100, "\x80"),
+    BAD(TRUNCATED, "skip-9-bytes", 100, N7F),
+    BAD(TRUNCATED, "count-missing", 100, "\0"),
+    BAD(TRUNCATED, "count", 100, "\0\x81"),
+    BAD(TRUNCATED, "kind-missing", 100, "\0\1"),
+    BAD(TRUNCATED, "nruns-missing", 100, "\0\1\0"),
+    BAD(TRUNCATED, "nruns", 100, "\0\1\0\x81"),
+    BAD(TRUNCATED, "gap-missing", 100, "\0\1\0\1"),
+    BAD(TRUNCATED, "gap", 100, "\0\1\0\1\x81"),
+    BAD(TRUNCATED, "length-missing", 100, "\0\1\0\1\0"),
+    BAD(TRUNCATED, "length", 100, "\0\1\0\1\0\x81"),
+    BAD(TRUNCATED, "second-run", 100, "\0\1\0\2\0\1"),
+    BAD(TRUNCATED, "runs-max", 100, "\0\1\0" NFF "\1\0\1\1\1"),
+    BAD(TRUNCATED, "raw-missing", 100, "\0\1\1"),
+    BAD(TRUNCATED, "raw-one-byte", 16, "\0\1\1\1"),
+    BAD(TRUNCATED, "raw-of-9-pages", 9, "\0\1\1\1"),
+    BAD(TRUNCATED, "trailing", CHUNK + 1, "\0\1\0\0\0", CHUNK),
 
-    { "skip-65-bits", BALLOON_CODEC_NUMBER, 100, BYTES(N7F "\2\1\0\0"), 0 },
-    { "skip-endless", BALLOON_CODEC_NUMBER, 100, BYTES(N7F N7F "\0"), 0 },
-    { "skip-11-bytes", BALLOON_CODEC_NUMBER, 100,
-      BYTES(N7F "\x80\0\1\0\0"), 0 },
-    { "skip-11-bytes-1", BALLOON_CODEC_NUMBER, 100,
-      BYTES(N7F "\x81\0\1\0\0"), 0 },
-    { "count-65-bits", BALLOON_CODEC_NUMBER, 100,
-      BYTES("\0" NFF "\3\0\0"), 0 },
-    { "nruns-65-bits", BALLOON_CODEC_NUMBER, 100,
-      BYTES("\0\1\0" NFF "\x7f"), 0 },
-    { "gap-65-bits", BALLOON_CODEC_NUMBER, 100,
-      BYTES("\0\1\0\1" N7F "\2\1"), 0 },
-    { "length-65-bits", BALLOON_CODEC_NUMBER, 100,
-      BYTES("\0\1\0\1\0" N7F "\2"), 0 },
-    { "trailing", BALLOON_CODEC_NUMBER, 100,
-      BYTES("\0\1\0\0" NFF NFF), 100 },
+    BAD(NUMBER, "skip-65-bits", 100, N7F "\2\1\0\0"),
+    BAD(NUMBER, "skip-endless", 100, N7F N7F "\0"),
+    BAD(NUMBER, "skip-11-bytes", 100, N7F "\x80\0\1\0\0"),
+    BAD(NUMBER, "skip-11-bytes-1", 100, N7F "\x81\0\1\0\0"),
+    BAD(NUMBER, "count-65-bits", 100, "\0" NFF "\3\0\0"),
+    BAD(NUMBER, "nruns-65-bits", 100, "\0\1\0" NFF "\x7f"),
+    BAD(NUMBER, "gap-65-bits", 100, "\0\1\0\1" N7F "\2\1"),
+    BAD(NUMBER, "length-65-bits", 100, "\0\1\0\1\0" N7F "\2"),
+    BAD(NUMBER, "trailing", 100, "\0\1\0\0" NFF NFF, 100),
 
-    { "2", BALLOON_CODEC_KIND, 100, BYTES("\0\1\2\0"), 0 },
-    { "255", BALLOON_CODEC_KIND, 100, BYTES("\0\1\xff\0"), 0 },
-    { "trailing", BALLOON_CODEC_KIND, 3 * CHUNK,
-      BYTES("\1\1\0\0\0\1\2"), CHUNK },
+    BAD(KIND, "2", 100, "\0\1\2\0"),
+    BAD(KIND, "255", 100, "\0\1\xff\0"),
+    BAD(KIND, "trailing", 3 * CHUNK, "\1\1\0\0\0\1\2", CHUNK),
 
-    { "no-chunk", BALLOON_CODEC_EMPTY, 100, BYTES("\0\0\0\0"), 0 },
-    { "no-chunk-raw", BALLOON_CODEC_EMPTY, 100, BYTES("\0\0\1"), 0 },
-    { "no-page", BALLOON_CODEC_EMPTY, 100, BYTES("\0\1\0\1\5\0"), 0 },
-    { "no-page-second", BALLOON_CODEC_EMPTY, 100,
-      BYTES("\0\1\0\2\5\1\1\0"), 0 },
-    { "trailing-zeroes", BALLOON_CODEC_EMPTY, 100,
-      BYTES("\0\1\0\1\0\x64\0\0\0"), 100 },
+    BAD(EMPTY, "no-chunk", 100, "\0\0\0\0"),
+    BAD(EMPTY, "no-chunk-raw", 100, "\0\0\1"),
+    BAD(EMPTY, "no-page", 100, "\0\1\0\1\5\0"),
+    BAD(EMPTY, "no-page-second", 100, "\0\1\0\2\5\1\1\0"),
+    BAD(EMPTY, "trailing-zeroes", 100, "\0\1\0\1\0\x64\0\0\0", 100),
 
-    { "touching", BALLOON_CODEC_ORDER, 100, BYTES("\0\1\0\2\1\1\0\1"), 0 },
-    { "touching-third", BALLOON_CODEC_ORDER, 100,
-      BYTES("\0\1\0\3\0\1\1\1\0\1"), 0 },
+    BAD(ORDER, "touching", 100, "\0\1\0\2\1\1\0\1"),
+    BAD(ORDER, "touching-third", 100, "\0\1\0\3\0\1\1\1\0\1"),
 
-    { "no-chunks", BALLOON_CODEC_RANGE, 0, BYTES("\0\1\0\0"), 0 },
-    { "skip", BALLOON_CODEC_RANGE, 100, BYTES("\1\1\0\0"), 0 },
-    { "skip-2", BALLOON_CODEC_RANGE, 100, BYTES("\2\1\0\0"), 0 },
-    { "skip-max", BALLOON_CODEC_RANGE, 100, BYTES(NFF "\1\1\0\0"), 0 },
-    { "count", BALLOON_CODEC_RANGE, 100, BYTES("\0\2\0\0"), 0 },
-    { "count-after-skip", BALLOON_CODEC_RANGE, 3 * CHUNK,
-      BYTES("\1\3\0\0"), 0 },
-    { "count-max", BALLOON_CODEC_RANGE, 3 * CHUNK,
-      BYTES("\1" NFF "\1\0\0"), 0 },
-    { "wraps-2-to-49", BALLOON_CODEC_RANGE, 3 * CHUNK,
-      BYTES("\0\x80\x80\x80\x80\x80\x80\x80\1\0\0"), 0 },
-    { "second-segment", BALLOON_CODEC_RANGE, 2 * CHUNK,
-      BYTES("\0\2\0\0\0\1\0\0"), 2 * CHUNK },
-    { "second-segment-skip", BALLOON_CODEC_RANGE, 2 * CHUNK,
-      BYTES("\0\1\0\0\1\1\0\0"), CHUNK },
-    { "raw-two-chunks", BALLOON_CODEC_RANGE, 2 * CHUNK,
-      BYTES("\0\2\1\0\0\0\0"), 0 },
-    { "raw-spare-bit", BALLOON_CODEC_RANGE, 12, BYTES("\0\1\1\0\x10"), 0 },
-    { "raw-last-spare-bit", BALLOON_CODEC_RANGE, 15,
-      BYTES("\0\1\1\0\x80"), 0 },
-    { "gap", BALLOON_CODEC_RANGE, 100, BYTES("\0\1\0\1\x64\1"), 0 },
-    { "gap-more", BALLOON_CODEC_RANGE, 100, BYTES("\0\1\0\1\x65\1"), 0 },
-    { "gap-max", BALLOON_CODEC_RANGE, 100,
-      BYTES("\0\1\0\1" NFF "\1\2"), 0 },
-    { "length", BALLOON_CODEC_RANGE, 100, BYTES("\0\1\0\1\0\x65"), 0 },
-    { "length-after-gap", BALLOON_CODEC_RANGE, 100,
-      BYTES("\0\1\0\1\x32\x33"), 0 },
-    { "length-max", BALLOON_CODEC_RANGE, 100,
-      BYTES("\0\1\0\1\1" NFF "\1"), 0 },
-    { "second-run", BALLOON_CODEC_RANGE, 100,
-      BYTES("\0\1\0\2\0\x32\1\x32"), 0 },
-    { "other-chunk", BALLOON_CODEC_RANGE, 2 * CHUNK,
-      BYTES("\0\1\0\1\0\x81\x80\2"), 0 },
+    BAD(RANGE, "no-chunks", 0, "\0\1\0\0"),
+    BAD(RANGE, "skip", 100, "\1\1\0\0"),
+    BAD(RANGE, "skip-2", 100, "\2\1\0\0"),
+    BAD(RANGE, "skip-max", 100, NFF "\1\1\0\0"),
+    BAD(RANGE, "count", 100, "\0\2\0\0"),
+    BAD(RANGE, "count-after-skip", 3 * CHUNK, "\1\3\0\0"),
+    BAD(RANGE, "count-max", 3 * CHUNK, "\1" NFF "\1\0\0"),
+    BAD(RANGE, "wraps-2-to-49", 3 * CHUNK,
+        "\0\x80\x80\x80\x80\x80\x80\x80\1\0\0"),
+    BAD(RANGE, "second-segment", 2 * CHUNK, "\0\2\0\0\0\1\0\0", 2 * CHUNK),
+    BAD(RANGE, "second-segment-skip", 2 * CHUNK, "\0\1\0\0\1\1\0\0", CHUNK),
+    BAD(RANGE, "raw-two-chunks", 2 * CHUNK, "\0\2\1\0\0\0\0"),
+    BAD(RANGE, "raw-spare-bit", 12, "\0\1\1\0\x10"),
+    BAD(RANGE, "raw-last-spare-bit", 15, "\0\1\1\0\x80"),
+    BAD(RANGE, "gap", 100, "\0\1\0\1\x64\1"),
+    BAD(RANGE, "gap-more", 100, "\0\1\0\1\x65\1"),
+    BAD(RANGE, "gap-max", 100, "\0\1\0\1" NFF "\1\2"),
+    BAD(RANGE, "length", 100, "\0\1\0\1\0\x65"),
+    BAD(RANGE, "length-after-gap", 100, "\0\1\0\1\x32\x33"),
+    BAD(RANGE, "length-max", 100, "\0\1\0\1\1" NFF "\1"),
+    BAD(RANGE, "second-run", 100, "\0\1\0\2\0\x32\1\x32"),
+    BAD(RANGE, "other-chunk", 2 * CHUNK, "\0\1\0\1\0\x81\x80\2"),
 };
 
 static void test_bad(const void *data)
@@ -832,15 +783,15 @@ static void test_bad(const void *data)
     int full;
 
     for (full = 0; full < 2; full++) {
-        Map *b = drawn_map(full ? FULL : EVERY_OTHER, e->pages);
+        g_autoptr(Map) b = drawn_map(full ? FULL : EVERY_OTHER, e->pages);
         PageRun t;
 
         g_assert_cmpint(decode(b, e->bytes.data, e->bytes.size, &t), ==,
                         e->err);
         g_assert_cmpuint(t.end - t.start, ==, e->touched);
         map_check(b);
-        map_free(b);
     }
+
 }
 
 static const char *const error_names[] = {
@@ -850,10 +801,11 @@ static const char *const error_names[] = {
 static void add(const char *group, const char *name, const void *data,
                 void (*test)(const void *data))
 {
-    char *path = g_strdup_printf("/balloon-codec/%s/%s", group, name);
+    g_autofree char *path = g_strdup_printf("/balloon-codec/%s/%s", group,
+                                            name);
 
     g_test_add_data_func(path, data, test);
-    g_free(path);
+
 }
 
 int main(int argc, char **argv)
@@ -894,4 +846,5 @@ int main(int argc, char **argv)
             test_size_worst);
     }
     return g_test_run();
+
 }
