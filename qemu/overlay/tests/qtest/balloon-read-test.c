@@ -76,16 +76,22 @@ static void read_memory(BGuest *g, const Reading *reading, const char *path)
     }
 }
 
-/* What it reads; its file has gone already. */
-static GMappedFile *read_to_file(BGuest *g, const Reading *reading)
+/* What it reads; its file has gone already.  @stored: bytes of it, or NULL */
+static GMappedFile *read_to_file(BGuest *g, const Reading *reading,
+                                 int64_t *stored)
 {
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
     g_autofree char *protocol = g_strdup_printf("file:%s", path);
     GMappedFile *file;
+    struct stat st;
 
     read_memory(g, reading, reading->format ? protocol : path);
     file = g_mapped_file_new(path, false, NULL);
     g_assert_nonnull(file);
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    if (stored) {
+        *stored = st.st_blocks * INT64_C(512);
+    }
     unlink(path);
     return file;
 }
@@ -140,17 +146,15 @@ static void assert_pattern(const uint8_t *data, uint64_t start, uint64_t size)
 
 static void give_back(BGuest *g)
 {
-    uint32_t pfns[(MIXED_END - GIVEN_START) / BALLOON_PAGE / 2];
-    int i;
+    const uint64_t step = 2 * BALLOON_PAGE;
+    uint64_t at;
 
     bg_driver_start(g, BG_MUST_TELL_HOST);
     bg_request_range(g, BG_INFLATE, GIVEN_START, USED_END - GIVEN_START);
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        pfns[i] = BG_PFN(GIVEN_START) + 2 * i;
-    }
-    bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        bg_fill(g, pfns[i] * BALLOON_PAGE, BALLOON_PAGE, 1);
+    bg_request_every(g, BG_DEFLATE, GIVEN_START, step,
+                     (MIXED_END - GIVEN_START) / step);
+    for (at = GIVEN_START; at < MIXED_END; at += step) {
+        bg_fill(g, at, BALLOON_PAGE, 1);
     }
 }
 
@@ -322,16 +326,12 @@ static void read_one(const Guest *guest, const Guest *stock,
                      const Reading *reading)
 {
     uint64_t before = held(guest);
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
-    g_autofree char *protocol = g_strdup_printf("file:%s", path);
-    g_autoptr(GMappedFile) file = NULL;
-    struct stat st;
+    int64_t stored;
+    g_autoptr(GMappedFile) file = read_to_file(guest->g, reading, &stored);
 
-    read_memory(guest->g, reading, reading->format ? protocol : path);
     g_assert_cmpuint(held(guest), ==, before);
-    file = g_mapped_file_new(path, false, NULL);
     if (stock->g) {
-        g_autoptr(GMappedFile) other = read_to_file(stock->g, reading);
+        g_autoptr(GMappedFile) other = read_to_file(stock->g, reading, NULL);
 
         assert_equal(file, content(other), g_mapped_file_get_length(other));
     }
@@ -342,9 +342,7 @@ static void read_one(const Guest *guest, const Guest *stock,
         check_content(guest, elf_memory(content(file)));
     }
     /* What of the output need not be there is not, but for compressed ones. */
-    g_assert_cmpint(stat(path, &st), ==, 0);
-    g_assert_true(!has_holes() || st.st_blocks * INT64_C(512) < 20 * MiB);
-    unlink(path);
+    g_assert_true(!has_holes() || stored < 20 * MiB);
 }
 
 typedef struct Moved {
@@ -449,8 +447,8 @@ static void test_output(gconstpointer opaque)
     Guest guest = start_guest(&kinds[1], false);
     BGuest *g = guest.g;
     uint64_t before = held(&guest);
-    g_autoptr(GMappedFile) expected = read_to_file(g, output == FIFO ? &pmemsave
-                                                                     : &elf);
+    g_autoptr(GMappedFile) expected = read_to_file(
+        g, output == FIFO ? &pmemsave : &elf, NULL);
     size_t size = g_mapped_file_get_length(expected);
     g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "output");
     g_autofree char *old = g_strnfill(size + MiB, 'x');
@@ -567,7 +565,7 @@ static void test_virtual(gconstpointer data)
     BG_WAIT(qtest_readb(g->qts, FLAG));
     give_back(g);
     before = bg_count_populated(g, 0, RAM_SIZE);
-    file = read_to_file(g, &reading);
+    file = read_to_file(g, &reading, NULL);
     g_assert_cmpuint(g_mapped_file_get_length(file), ==, VIRTUAL_SIZE);
     for (at = 0; at < VIRTUAL_SIZE; at += BALLOON_PAGE) {
         assert_pattern(content(file) + at, RAM_SIZE - at - BALLOON_PAGE,
@@ -605,15 +603,11 @@ static void test_postcopy(gconstpointer data)
     bg_fill(g, BG_RAM_START, 8 * MiB, 1);
     bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 1048576 }");
     bg_migrate_begin(g, dest, MiB);
-    qtest_qmp_assert_success(g->qts,
-                             "{ 'execute': 'migrate-start-postcopy' }");
-    bg_wait_status(g, "postcopy-active", 60);
-    qtest_qmp_eventwait(dest->qts, "RESUME");
+    bg_postcopy_begin(g, dest);
     bg_assert_populated(dest, reading.start, reading.size, 0);
-    file = read_to_file(dest, &reading);
+    file = read_to_file(dest, &reading, NULL);
     assert_pattern(content(file), reading.start, reading.size);
-    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_migrate_wait(g, NULL);
+    bg_postcopy_end(g, dest);
     bg_quit(dest);
     bg_quit(g);
 }
@@ -658,7 +652,7 @@ static void check_blocks(const char *path, const char *share)
             .start = BLOCKS_START + skip,
             .size = BLOCKS_SIZE - skip,
         };
-        g_autoptr(GMappedFile) file = read_to_file(g, &reading);
+        g_autoptr(GMappedFile) file = read_to_file(g, &reading, NULL);
 
         assert_equal(file, expected + skip, BLOCKS_SIZE - skip);
     }
@@ -717,18 +711,14 @@ static BGuest *start_large(BGBackend backend, const char *ram_file, bool mixed)
         .capabilities = skip_balloon,
     };
     BGuest *g = bg_start_driven(&options);
-    uint32_t pfns[HUGE_COUNT];
-    int i;
+    uint64_t i;
 
     bg_fill(g, BG_RAM_START, 16 * MiB, 1);
     bg_request_range(g, BG_INFLATE, LARGE_START, LARGE_GIVEN);
-    for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-        pfns[i] = BG_PFN(LARGE_START + i * HM_HUGE_SIZE);
-    }
     if (mixed) {
-        bg_request(g, BG_DEFLATE, pfns, ARRAY_SIZE(pfns));
-        for (i = 0; i < ARRAY_SIZE(pfns); i++) {
-            bg_fill(g, pfns[i] * BALLOON_PAGE, BALLOON_PAGE, 2);
+        bg_request_every(g, BG_DEFLATE, LARGE_START, HM_HUGE_SIZE, HUGE_COUNT);
+        for (i = 0; i < HUGE_COUNT; i++) {
+            bg_fill(g, LARGE_START + i * HM_HUGE_SIZE, BALLOON_PAGE, 2);
         }
     }
     return g;
