@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "standard-headers/linux/virtio_ring.h"
 #include "balloon-model.h"
 
 BalloonModel *bm_new(const BGuest *g)
@@ -89,7 +88,7 @@ void bm_fill(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
     BMPage *end, *page = pages(m, start, length, &end);
 
     for (; page < end; page++) {
-        write_page(m, g, page, 1 + ((page - m->page) * 7 + seed) % 255);
+        write_page(m, g, page, bg_fill_value(addr_of(m, page), seed));
     }
 }
 
@@ -145,12 +144,6 @@ void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
     request(m, g, start, length, false);
 }
 
-void bm_inflate_in_vain(BalloonModel *m, BGuest *g, uint64_t start,
-                        uint64_t length)
-{
-    bg_request_range(g, BG_INFLATE, start, length);
-}
-
 void bm_complete(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
                  bool inflate)
 {
@@ -172,16 +165,8 @@ void bm_complete(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length,
 void bm_report(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length)
 {
     BMPage *end, *page = pages(m, start, length, &end);
-    BGQueue *q = &g->queue[BG_REPORT];
 
-    g_assert_cmpint(q->size, >, 0);
-    qtest_writeq(g->qts, q->ring, start);
-    qtest_writel(g->qts, q->ring + 8, length);
-    qtest_writel(g->qts, q->ring + 12, VRING_DESC_F_WRITE);
-    qtest_writew(g->qts, q->avail + 4 + q->added % q->size * 2, 0);
-    q->added++;
-    qtest_writew(g->qts, q->avail + 2, q->added);
-    bg_kick(g, BG_REPORT);
+    bg_report(g, start, length);
     for (; page < end; page++) {
         *page = (BMPage) { .in_balloon = page->in_balloon };
     }
@@ -289,16 +274,10 @@ char *bm_memory_fault(const BalloonModel *m, BGuest *g)
 
 char *bm_map_fault(const BalloonModel *m, BGuest *g)
 {
-    g_autofree bool *in_map = g_new0(bool, m->npages);
-    g_autoptr(GArray) runs = bg_map_runs(g);
+    g_autofree bool *in_map = bg_map_bits(g, g->ram_id,
+                                          m->npages * BALLOON_PAGE);
     uint64_t i;
 
-    for (i = 0; i < runs->len; i++) {
-        BGRun *run = &g_array_index(runs, BGRun, i);
-
-        memset(in_map + run->start / BALLOON_PAGE, 1,
-               run->length / BALLOON_PAGE);
-    }
     for (i = 0; i < m->npages; i++) {
         if (in_map[i] != m->page[i].in_balloon) {
             return g_strdup_printf("page 0x%" PRIx64 " is %s the map",

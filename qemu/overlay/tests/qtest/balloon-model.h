@@ -86,12 +86,6 @@ void bm_inflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
 void bm_deflate(BalloonModel *m, BGuest *g, uint64_t start, uint64_t length);
 
 /**
- * bm_inflate_in_vain: Give a range back to a host that keeps it as it is
- */
-void bm_inflate_in_vain(BalloonModel *m, BGuest *g, uint64_t start,
-                        uint64_t length);
-
-/**
  * bm_complete: Give back (or take back) in one request what of a range is not
  * in the balloon (or is)
  */
