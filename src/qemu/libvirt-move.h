@@ -42,8 +42,8 @@ bool libvirt_move(Move *move, GError **error);
 
 /**
  * libvirt_move_settle: find out where the domain runs. One that libvirt has
- * left paused at the source, and that is not at the destination, is resumed. Interrupts are
- * heeded no more.
+ * left paused at the source, and that is not at the destination, is resumed.
+ * Interrupts are heeded no more.
  * @move: the move, started
  * @end: where to put what has become of it
  */
