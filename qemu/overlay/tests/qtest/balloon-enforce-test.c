@@ -419,14 +419,6 @@ static void test_dimm(gconstpointer data)
     bg_quit(g);
 }
 
-static unsigned int count_mappings(BGuest *g)
-{
-    g_autofree char *text = bg_proc(g, "maps");
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-
-    return g_strv_length(lines);
-}
-
 /* What was scattered over memory that was never used leaves no mappings. */
 static void test_mappings(gconstpointer data)
 {
@@ -435,17 +427,17 @@ static void test_mappings(gconstpointer data)
         .args = BG_DIMM_ARGS,
     };
     BGuest *g = bg_start_driven(&options);
-    unsigned int before = count_mappings(g), i;
+    unsigned int before = bg_count_mappings(g), i;
     const unsigned int n = 512;
 
     bg_request_every(g, BG_INFLATE, BG_DIMM_START, 2 * BALLOON_PAGE, n);
-    g_assert_cmpuint(count_mappings(g), >=, before + 2 * n - 1);
+    g_assert_cmpuint(bg_count_mappings(g), >=, before + 2 * n - 1);
     for (i = 0; i < n; i++) {
         qtest_writeb(g->qts, BG_DIMM_START + (2 * i + 1) * BALLOON_PAGE, 1);
     }
     qtest_writeb(g->qts, BG_DIMM_START, 1);
     bg_request_every(g, BG_DEFLATE, BG_DIMM_START, 2 * BALLOON_PAGE, n);
-    g_assert_cmpuint(count_mappings(g), <=, before + 1);
+    g_assert_cmpuint(bg_count_mappings(g), <=, before + 1);
     bg_quit(g);
 }
 
@@ -484,7 +476,7 @@ static void test_cuts(gconstpointer data)
         return;
     }
     g = start_with_mappings(mappings);
-    before = count_mappings(g);
+    before = bg_count_mappings(g);
     /* Two requests, hence two mappings */
     bg_request_range(g, BG_INFLATE, GIVEN, 8 * MiB);
     for (i = 16; i < 48; i += 4) {
@@ -492,8 +484,8 @@ static void test_cuts(gconstpointer data)
         bg_request_range(g, BG_DEFLATE, GIVEN + i * MiB, 2 * MiB);
     }
     /* QEMU may have one of its own more or less meanwhile. */
-    g_assert_cmpuint(count_mappings(g), >=, before + mappings / 3 - 2);
-    g_assert_cmpuint(count_mappings(g), <=, before + mappings / 3 + 2);
+    g_assert_cmpuint(bg_count_mappings(g), >=, before + mappings / 3 - 2);
+    g_assert_cmpuint(bg_count_mappings(g), <=, before + mappings / 3 + 2);
     g_assert_cmpuint(count_registered(g), ==, 2);
 
     bg_step("what is beyond that is told");
@@ -515,7 +507,7 @@ static void test_cuts(gconstpointer data)
     assert_accesses(g, 0);
     qtest_writeb(g->qts, GIVEN + 6 * MiB, 1);
     assert_accesses(g, 1);
-    g_assert_cmpuint(count_mappings(g), <=, before + mappings / 3 + 2);
+    g_assert_cmpuint(bg_count_mappings(g), <=, before + mappings / 3 + 2);
     bg_quit(g);
 }
 

@@ -772,6 +772,14 @@ char *bg_proc(BGuest *g, const char *name)
     return text;
 }
 
+unsigned int bg_count_mappings(BGuest *g)
+{
+    g_autofree char *text = bg_proc(g, "maps");
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+    return g_strv_length(lines);
+}
+
 char *bg_find_fd(BGuest *g, const char *what)
 {
     g_autofree char *dir = g_strdup_printf("/proc/%d/fd",
@@ -1276,7 +1284,7 @@ void bg_postcopy_begin(BGuest *source, BGuest *dest)
 void bg_postcopy_end(BGuest *source, BGuest *dest)
 {
     bg_set_parameters(source, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_wait_status(source, "completed", WAIT_SECONDS);
+    bg_migrate_wait(source, NULL);
     bg_wait_status(dest, "completed", WAIT_SECONDS);
 }
 

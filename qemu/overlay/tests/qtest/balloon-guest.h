@@ -309,6 +309,9 @@ uint8_t bg_byte(BGuest *g, uint64_t addr);
 /* What the kernel tells of QEMU, in a file of /proc/PID */
 char *bg_proc(BGuest *g, const char *name);
 
+/* How many mappings QEMU has, and one */
+unsigned int bg_count_mappings(BGuest *g);
+
 /* The path in /proc of an open file of QEMU, of whose name @what is a part */
 char *bg_find_fd(BGuest *g, const char *what);
 

@@ -78,7 +78,7 @@ bool bp_has_status(BGuest *g, const char *wanted)
 
 void bp_wait_status(BGuest *g, const char *status)
 {
-    bp_wait_until(bp_has_status(g, status));
+    BG_WAIT(bp_has_status(g, status));
 }
 
 static bool has_failed(BGuest *g)
@@ -94,14 +94,14 @@ static bool has_failed(BGuest *g)
 
 void bp_wait_failed(BGuest *g)
 {
-    bp_wait_until(has_failed(g));
+    BG_WAIT(has_failed(g));
 }
 
 void bp_wait_until_it_runs(BGuest *g)
 {
     uint8_t before = bg_byte(g, COUNTER);
 
-    bp_wait_until(bg_byte(g, COUNTER) != before);
+    BG_WAIT(bg_byte(g, COUNTER) != before);
 }
 
 int64_t bp_passes(BGuest *g)
@@ -193,14 +193,14 @@ void bp_set_bandwidth(BGuest *g, uint64_t bytes)
     g_autofree char *json = g_strdup_printf("{ 'max-bandwidth': %" PRIu64 " }",
                                             bytes);
 
-    bp_set_parameters(g, json);
+    bg_set_parameters(g, json);
 }
 
 void bp_hold(BPair *p)
 {
     if (p->runs) {
         bp_wait_until_it_runs(p->source);
-        bp_set_parameters(p->source, BP_HELD);
+        bg_set_parameters(p->source, BP_HELD);
     } else {
         bg_set_capability(p->source, "pause-before-switchover", true);
     }
@@ -220,7 +220,7 @@ void bp_begin(BPair *p, uint64_t bandwidth)
 void bp_finish(BPair *p)
 {
     if (p->runs) {
-        bp_set_parameters(p->source, BP_RELEASED);
+        bg_set_parameters(p->source, BP_RELEASED);
         bg_migrate_wait(p->source, p->dest);
     } else {
         bg_migrate_limit(p->source, 0);

@@ -57,8 +57,6 @@ typedef struct BPair {
 /* Nothing depends on time, but a test that hangs has to end. */
 #define BP_HANG_SECONDS 120
 
-#define bp_wait_until BG_WAIT
-
 /**
  * bp_has_status: Has the migration of @g this status?
  *
@@ -119,8 +117,6 @@ void bp_end(BPair *p);
  * bp_set_capabilities: Set which of our capabilities are on, see BP_BOTH
  */
 void bp_set_capabilities(BGuest *g, int ours);
-
-#define bp_set_parameters bg_set_parameters
 
 void bp_set_bandwidth(BGuest *g, uint64_t bytes);
 

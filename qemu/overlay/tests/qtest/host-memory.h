@@ -74,9 +74,6 @@ void hm_test_with_huge_pages(uint64_t bytes);
  */
 void hm_test_on_hugetlbfs(uint64_t bytes);
 
-/* As skip-drop-test knows it */
-#define hm_eject_dimm bg_eject_dimm
-
 /* Make a disk at @path, which snapshots can be saved to */
 void hm_add_disk(BGuest *g, const char *path);
 

@@ -243,10 +243,7 @@ void ml_migrate_wait_sent(BGuest *source)
 void ml_migrate_finish(BGuest *source, BGuest *dest)
 {
     ml_migrate_wait_sent(source);
-    qtest_qmp_assert_success(
-        source->qts, "{ 'execute': 'migrate-continue',"
-        " 'arguments': { 'state': 'pre-switchover' } }");
-    bg_migrate_wait(source, dest);
+    bg_migrate_continue(source, dest);
 }
 
 static bool has_skipped(BGuest *g, const char *member, uint64_t bytes)

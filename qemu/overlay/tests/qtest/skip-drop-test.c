@@ -554,7 +554,7 @@ static void test_ejected_on_source(void)
     bg_set_capability(g, "skip-unpopulated", true);
     bg_migrate_uri(g, "exec:cat > /dev/null");
     bg_migrate_wait_pass(g, 1);
-    hm_eject_dimm(g, true);
+    bg_eject_dimm(g, true);
     BG_WAIT(count_lines(log, "skip_pass_pages_free") >= 1);
     blocks = count_lines(log, "skip_pass_pages_new");
     g_assert_cmpuint(blocks, >, 1);
@@ -584,7 +584,7 @@ static void test_ejected_with_map(gconstpointer data)
 
     bg_migrate_start(g, dest);
     bg_wait_status(g, "active", WAIT_SECONDS);
-    hm_eject_dimm(g, GPOINTER_TO_INT(data));
+    bg_eject_dimm(g, GPOINTER_TO_INT(data));
     bg_migrate_limit(g, 0);
     /* What was yet to be sent of it counts as if it still were. */
     bg_set_parameters(g, "{ 'downtime-limit': 2000000 }");
@@ -623,7 +623,7 @@ static void test_gone_on_destination(gconstpointer data)
     BG_WAIT(count_lines(l->log, "qemu_loadvm_state_section_startfull") >= 1);
 
     qtest_qmp_device_del_send(l->g->qts, "dimm0");
-    hm_eject_dimm(l->g, true);
+    bg_eject_dimm(l->g, true);
     put_page(l, 1);
     put_be(l, LAST, 1);
     send_all(fd, l);

@@ -147,8 +147,8 @@ static void check_source(const Case *c, int ours, Moment moment)
     bp_set_capabilities(p.dest, ours);
     bp_begin(&p, moment == LIVE ? SLOW : 0);
     if (moment == LIVE) {
-        bp_wait_until(!bg_is_zero(p.dest,
-                                  AGAIN_START + AGAIN_SIZE - BALLOON_PAGE));
+        BG_WAIT(!bg_is_zero(p.dest,
+                            AGAIN_START + AGAIN_SIZE - BALLOON_PAGE));
     } else {
         bp_wait_status(p.source, "pre-switchover");
     }
@@ -214,7 +214,7 @@ static void *let_go_when_sent(void *opaque)
     Hold *hold = opaque;
     g_autofree char *held = g_strconcat(hold->path, ".held", NULL);
 
-    bp_wait_until(!access(held, F_OK) && !bg_is_zero(hold->dest, HELD_START));
+    BG_WAIT(!access(held, F_OK) && !bg_is_zero(hold->dest, HELD_START));
     unlink(held);
     return NULL;
 }

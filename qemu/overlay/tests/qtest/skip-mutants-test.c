@@ -107,15 +107,11 @@ static void test_old(gconstpointer data)
 /* Does the mapping that @g has its memory in have a flag in smaps? */
 static bool has_flag(BGuest *g, const char *flag)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/smaps",
-                                            (int)qtest_pid(g->qts));
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
+    g_autofree char *text = bg_proc(g, "smaps");
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     bool is_ours = false, has = false;
     int i;
 
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    lines = g_strsplit(text, "\n", -1);
     for (i = 0; lines[i]; i++) {
         uint64_t start, end;
 
@@ -166,18 +162,6 @@ static void test_huge_pages(gconstpointer data)
     "-object memory-backend-ram,id=ram0,size=1792M" \
     PLACES_DIMM("1") PLACES_DIMM("2")
 
-static uint64_t count_mappings(BGuest *g)
-{
-    g_autofree char *path = g_strdup_printf("/proc/%d/maps",
-                                            (int)qtest_pid(g->qts));
-    g_autofree char *text = NULL;
-    g_auto(GStrv) lines = NULL;
-
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    lines = g_strsplit(text, "\n", -1);
-    return g_strv_length(lines);
-}
-
 /* A process has few mappings, so huge pages are forbidden at few places. */
 static void test_places(gconstpointer data)
 {
@@ -188,18 +172,14 @@ static void test_places(gconstpointer data)
         .capabilities = balloon,
     };
     BGuest *g = bg_start_driven(&options), *dest = bg_start_incoming(g);
-    uint64_t before = count_mappings(dest);
-    int i;
+    unsigned int before = bg_count_mappings(dest);
 
-    for (i = 1; i <= PLACES; i++) {
-        bg_request_range(g, BG_INFLATE, i * PLACES_APART, BALLOON_PAGE);
-        bg_request_range(g, BG_INFLATE, BG_DIMM_START + i * PLACES_APART,
-                         BALLOON_PAGE);
-        bg_request_range(g, BG_INFLATE, BG_DIMM_START + PLACES_RAM +
-                         i * PLACES_APART, BALLOON_PAGE);
-    }
+    bg_request_every(g, BG_INFLATE, PLACES_APART, PLACES_APART, PLACES);
+    bg_request_every(g, BG_INFLATE, BG_DIMM_START, PLACES_APART, PLACES);
+    bg_request_every(g, BG_INFLATE, BG_DIMM_START + PLACES_RAM, PLACES_APART,
+                     PLACES);
     bg_migrate_pause(g, dest);
-    g_assert_cmpuint(count_mappings(dest), <=, before + 2 * PLACES_MAX);
+    g_assert_cmpuint(bg_count_mappings(dest), <=, before + 2 * PLACES_MAX);
     bg_migrate_continue(g, dest);
     bg_assert_same_map(g, dest);
     bg_quit(dest);

@@ -57,7 +57,7 @@ static BPair start(const Case *c)
 /* After this the source sends next to nothing but what is asked for. */
 static void begin(BPair *p, Moment moment)
 {
-    bp_set_parameters(p->source, "{ 'downtime-limit': 1,"
+    bg_set_parameters(p->source, "{ 'downtime-limit': 1,"
                       " 'max-bandwidth': 1048576,"
                       " 'max-postcopy-bandwidth': 1048576 }");
     bg_migrate_start(p->source, p->dest);
@@ -68,19 +68,8 @@ static void begin(BPair *p, Moment moment)
 
 static void switch_over(BPair *p)
 {
-    qtest_qmp_assert_success(p->source->qts,
-                             "{ 'execute': 'migrate-start-postcopy' }");
-    bp_wait_status(p->source, "postcopy-active");
-    qtest_qmp_eventwait(p->dest->qts, "RESUME");
-    memcpy(p->dest->queue, p->source->queue, sizeof(p->dest->queue));
+    bg_postcopy_begin(p->source, p->dest);
     bm_migrated(p->model);
-}
-
-static void finish(BPair *p)
-{
-    bp_set_parameters(p->source, "{ 'max-postcopy-bandwidth': 0 }");
-    bg_migrate_wait(p->source, NULL);
-    bp_wait_status(p->dest, "completed");
 }
 
 /* ---- One script for all ---- */
@@ -159,7 +148,7 @@ static void until_late(BalloonModel *m, BGuest *g)
 /* Discarding is inhibited in postcopy, and made up for when that is over. */
 static void wait_until_let_go(BPair *p)
 {
-    bp_wait_until(!bg_count_populated(p->dest, LATE_INFLATED * MiB, MiB / 4));
+    BG_WAIT(!bg_count_populated(p->dest, LATE_INFLATED * MiB, MiB / 4));
 }
 
 static BPair begin_script(const Case *c, Moment moment)
@@ -225,7 +214,7 @@ static void test_script(gconstpointer data)
     }
     switch_over(&p);
     after_switch(p.model, p.dest);
-    finish(&p);
+    bg_postcopy_end(p.source, p.dest);
     wait_until_let_go(&p);
     check_source(p.source, c->capabilities, c->moment);
     bm_check(p.model, p.dest);
@@ -267,7 +256,7 @@ static void test_recover(gconstpointer data)
     recover(&p, 2);
     bm_read(p.model, p.dest, GIVEN_BACK * MiB, MiB);
     bm_read(p.model, p.dest, (DATA + 1) * MiB, 1 * MiB);
-    finish(&p);
+    bg_postcopy_end(p.source, p.dest);
     wait_until_let_go(&p);
     check_source(p.source, c->capabilities, MIDDLE);
     bm_check(p.model, p.dest);
@@ -323,7 +312,7 @@ static void test_destination_alone(gconstpointer data)
     bm_read(p.model, p.dest, UNTOUCHED * MiB, MiB / 4);
     bm_fill(p.model, p.dest, (UNTOUCHED + 1) * MiB, MiB / 4, 11);
     g_assert_true(bp_has_status(p.source, "postcopy-active"));
-    finish(&p);
+    bg_postcopy_end(p.source, p.dest);
     bm_read(p.model, p.dest, DATA * MiB, (TAKEN_BACK - DATA) * MiB);
     bm_read(p.model, p.dest, UNTOUCHED * MiB, (END - UNTOUCHED) * MiB);
     bp_end(&p);
@@ -377,7 +366,7 @@ static void test_hugetlb(gconstpointer data)
     bm_read(m, p.dest, UNTOUCHED * MiB, BALLOON_PAGE);
     bm_deflate(m, p.dest, DATA * MiB, 2 * MiB);
     bm_fill(m, p.dest, DATA * MiB, 2 * MiB, 2);
-    finish(&p);
+    bg_postcopy_end(p.source, p.dest);
     bm_read(m, p.dest, DATA * MiB, (END - DATA) * MiB);
     bp_end(&p);
 }

@@ -140,9 +140,7 @@ static void keep_busy(BGuest *g)
         g_assert_false(bg_has_status(g, "failed"));
     }
     g_test_message("%" PRIu64 " requests during the migration", requests);
-    qtest_qmp_assert_success(
-        g->qts, "{ 'execute': 'migrate-continue',"
-        " 'arguments': { 'state': 'pre-switchover' } }");
+    bg_migrate_continue(g, NULL);
 }
 
 static void migrate_large(const Case *c)

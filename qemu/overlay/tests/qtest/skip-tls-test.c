@@ -90,9 +90,9 @@ static void use_x509(Transport *t)
         t->p.dest->qts, "{ 'execute': 'object-add', 'arguments': {"
         " 'qom-type': 'authz-simple', 'id': 'authz0', 'identity': %s } }",
         "CN=" CLIENT_NAME);
-    bp_set_parameters(t->p.source, "{ 'tls-creds': 'tls0',"
+    bg_set_parameters(t->p.source, "{ 'tls-creds': 'tls0',"
                       " 'tls-hostname': '" SERVER_NAME "' }");
-    bp_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0',"
+    bg_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0',"
                       " 'tls-authz': 'authz0' }");
 }
 
@@ -106,8 +106,8 @@ static void use_psk(Transport *t)
         t->p.dest->qts, "{ 'execute': 'object-add', 'arguments': {"
         " 'qom-type': 'tls-creds-psk', 'id': 'tls0', 'dir': %s,"
         " 'endpoint': 'server' } }", folder);
-    bp_set_parameters(t->p.source, "{ 'tls-creds': 'tls0' }");
-    bp_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0' }");
+    bg_set_parameters(t->p.source, "{ 'tls-creds': 'tls0' }");
+    bg_set_parameters(t->p.dest, "{ 'tls-creds': 'tls0' }");
 }
 
 /* ---- The tests ---- */
@@ -137,7 +137,7 @@ static void test_no_credentials(void)
     g_autofree char *uri = g_strdup_printf("unix:%s", t->path);
 
     use_psk(t);
-    bp_set_parameters(t->p.dest, "{ 'tls-creds': '' }");
+    bg_set_parameters(t->p.dest, "{ 'tls-creds': '' }");
     qtest_set_expected_status(t->p.dest->qts, EXIT_FAILURE);
     qtest_qmp_assert_success(
         t->p.dest->qts,

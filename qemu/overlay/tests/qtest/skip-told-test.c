@@ -133,8 +133,8 @@ static void begin_steps(Steps *s)
 {
     /* What is left to be sent holds it. */
     s->t.p.runs = true;
-    bp_set_parameters(s->t.p.source, BP_RELEASED);
-    bp_set_parameters(s->t.p.source, BP_HELD);
+    bg_set_parameters(s->t.p.source, BP_RELEASED);
+    bg_set_parameters(s->t.p.source, BP_HELD);
     relay_set_speed(s->t.relay, RELAY_STOP);
     write_ballast(s);
     bg_migrate_start(s->t.p.source, s->t.p.dest);
@@ -160,7 +160,7 @@ static void test_xbzrle(gconstpointer data)
     BGuest *g = s.t.p.source, *dest = s.t.p.dest;
     uint64_t at;
 
-    bp_set_parameters(g, "{ 'xbzrle-cache-size': 33554432 }");
+    bg_set_parameters(g, "{ 'xbzrle-cache-size': 33554432 }");
     bg_fill(g, PART(SAME), 3 * PART_SIZE, 1);
     begin_steps(&s);
     /* The first pass leaves the cache alone. */
@@ -169,7 +169,7 @@ static void test_xbzrle(gconstpointer data)
     give_back(&s.t, PART(SAME), 2 * PART_SIZE);
     step(&s);
     step(&s);
-    bp_wait_until(!bg_count_populated(dest, PART(SAME), 2 * PART_SIZE));
+    BG_WAIT(!bg_count_populated(dest, PART(SAME), 2 * PART_SIZE));
 
     take_back(&s.t, PART(SAME), 2 * PART_SIZE, 2);
     for (at = PART(CHANGED); at < PART(CHANGED + 1); at += BALLOON_PAGE) {
@@ -220,7 +220,7 @@ static void test_auto_converge(gconstpointer data)
     take_back(&s.t, LAST_START, PART_SIZE, 2);
     give_back(&s.t, PART(0), PART_SIZE);
     bg_migrate_wait_pass(g, passes + 1);
-    bp_wait_until(balloon_skipped(&s.t) >= skipped + PART_PAGES);
+    BG_WAIT(balloon_skipped(&s.t) >= skipped + PART_PAGES);
     g_assert_cmpuint(bg_count_populated(dest, LAST_START, PART_SIZE), ==,
                      PART_PAGES);
     g_assert_cmpint(bg_migrate_stat(g, "ram", "remaining"), >, MiB);
@@ -289,9 +289,9 @@ static void test_postcopy(gconstpointer data)
     int64_t passes, skipped;
 
     bg_fill(g, PART(GIVEN), 2 * PART_SIZE, 1);
-    bp_set_parameters(g, "{ 'max-postcopy-bandwidth': 1048576 }");
+    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 1048576 }");
     bp_begin(&t.p, STEADY);
-    bp_wait_until(bp_holds(dest, PART(GIVEN), 2 * PART_SIZE, 1));
+    BG_WAIT(bp_holds(dest, PART(GIVEN), 2 * PART_SIZE, 1));
     bg_migrate_wait_pass(g, 2);
     bp_fill_ballast(g, BALLAST_START, POSTCOPY_BALLAST, 2);
     bp_wait_passes(g, 1);
@@ -310,7 +310,7 @@ static void test_postcopy(gconstpointer data)
     bp_wait_status(dest, "postcopy-active");
     read_zero(dest, PART(GIVEN), PART_SIZE);
 
-    bp_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
+    bg_set_parameters(g, "{ 'max-postcopy-bandwidth': 0 }");
     finish(&t);
     g_assert_true(bp_holds(dest, PART(TAKEN), PART_SIZE, 3));
     end(&t);
@@ -375,7 +375,7 @@ static Told start_channels(const BGOptions *flush,
     fill_with(t.p.source, BEHIND_START, "something");
     bp_fill_ballast(t.p.source, BALLAST_START, BALLAST_SIZE, 1);
     bp_begin(&t.p, STEADY);
-    bp_wait_until(bp_holds(t.p.dest, PART(0), PART_SIZE, 1));
+    BG_WAIT(bp_holds(t.p.dest, PART(0), PART_SIZE, 1));
     bg_migrate_wait_pass(t.p.source, 2);
     return t;
 }
@@ -412,13 +412,13 @@ static void test_word_late(gconstpointer data)
     give_back(&t, BEHIND_START, PART_SIZE);
     bp_set_bandwidth(g, SLOW);
     relay_set_speed(t.relay, RELAY_SLOW);
-    bp_wait_until(bp_skipped_pages(g) >= skipped + PART_PAGES);
+    BG_WAIT(bp_skipped_pages(g) >= skipped + PART_PAGES);
 
     bg_request_range(g, BG_DEFLATE, BEHIND_START, PART_SIZE);
     fill_with(g, BEHIND_START, SECOND_MARK);
     g_assert_cmpint(relay_words(t.relay), ==, words);
     relay_set_speed(t.relay, RELAY_FREE);
-    bp_wait_until(relay_words(t.relay) > words);
+    BG_WAIT(relay_words(t.relay) > words);
     bp_set_bandwidth(g, STEADY);
     relay_wait_bytes(t.relay, SECOND_MARK, sizeof(SECOND_MARK), false);
     settle(&t);
@@ -459,7 +459,7 @@ static void test_data_late(gconstpointer data)
     bp_set_bandwidth(g, 0);
     relay_wait_still(t.relay, true);
     relay_set_speed(t.relay, RELAY_FREE);
-    bp_wait_until(relay_words(t.relay) > words);
+    BG_WAIT(relay_words(t.relay) > words);
     bp_set_bandwidth(g, STEADY);
     settle(&t);
     end_channels(&t);
@@ -517,7 +517,7 @@ static int64_t final_bytes(BGBackend backend, uint64_t size)
     }
     /* When it goes on, the limit of the bandwidth comes before the word. */
     bp_set_bandwidth(g, SLOW);
-    bp_set_parameters(g, NEARLY);
+    bg_set_parameters(g, NEARLY);
     relay_set_speed(t.relay, RELAY_FREE);
     bg_migrate_wait(g, dest);
 

@@ -52,7 +52,7 @@ static bool is_throttled(BGuest *g)
 
 static void wait_throttle(Transport *t)
 {
-    bp_wait_until(is_throttled(t->p.source));
+    BG_WAIT(is_throttled(t->p.source));
 }
 
 static void check_events(Transport *t)

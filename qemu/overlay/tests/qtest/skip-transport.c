@@ -138,7 +138,7 @@ static void set_up(Transport *t, BGuest *g)
 
     /* Compression and zero-copy exclude each other: parameters come first. */
     if (t->c->parameters) {
-        bp_set_parameters(g, t->c->parameters);
+        bg_set_parameters(g, t->c->parameters);
     }
     for (; name && *name; name++) {
         bg_set_capability(g, *name, true);
@@ -288,7 +288,7 @@ static void finish(Transport *t)
 
     /* A guest that has not come to write has not held it. */
     bp_wait_status(g, "active");
-    bp_set_parameters(g, BP_RELEASED);
+    bg_set_parameters(g, BP_RELEASED);
     if (has_capability(t, "pause-before-switchover")) {
         bp_wait_status(g, "pre-switchover");
         qtest_qmp_assert_success(g->qts, "{ 'execute': 'migrate-continue',"

@@ -376,7 +376,7 @@ static void random_round(int round)
     bp_set_capabilities(p.dest, ours);
     bg_set_capability(p.source, "auto-converge", converge);
     bg_set_capability(p.source, "xbzrle", xbzrle);
-    bp_set_parameters(p.source, parameters);
+    bg_set_parameters(p.source, parameters);
     bm_fill(p.model, p.source, RANDOM_BALLAST, RANDOM_RAM - RANDOM_BALLAST, 7);
     random_steps(&p, 40);
     bp_begin(&p, bandwidth);

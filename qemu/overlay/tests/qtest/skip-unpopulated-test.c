@@ -175,7 +175,7 @@ static void use_again(const Case *c, BPair *p)
     bg_request_range(p->source, BG_INFLATE, SENT_START, SENT_SIZE);
     bg_migrate_limit(p->source, 16 * MiB);
     bp_wait_status(p->source, "pre-switchover");
-    bp_wait_until(!bg_count_populated(p->dest, SENT_START, SENT_SIZE));
+    BG_WAIT(!bg_count_populated(p->dest, SENT_START, SENT_SIZE));
     bg_fill(p->source, SENT_START, SENT_SIZE, 3);
 }
 
@@ -199,7 +199,7 @@ static void begin_and_wait(BPair *p, Moment moment)
 {
     bp_begin(p, moment == SLOWLY ? SLOW : 0);
     if (moment == SLOWLY) {
-        bp_wait_until(!bg_is_zero(p->dest, LAST_SENT));
+        BG_WAIT(!bg_is_zero(p->dest, LAST_SENT));
         bg_migrate_limit(p->source, NEXT_TO_NOTHING);
     } else if (moment == PAUSED) {
         bp_wait_status(p->source, "pre-switchover");
@@ -250,7 +250,7 @@ static void run(const Case *c, const BGOptions *options, bool capable)
     bg_set_capability(p.source, "skip-balloon", c->flags & BOTH);
     bg_set_capability(p.dest, "skip-balloon", c->flags & BOTH);
     if (c->parameters) {
-        bp_set_parameters(p.source, c->parameters);
+        bg_set_parameters(p.source, c->parameters);
     }
     (c->use ?: bp_scatter)(p.source);
     before = bp_populated_of(p.source);
