@@ -77,7 +77,7 @@ typedef struct SkipArrival {
     struct rcu_head rcu;
     /* The source told that it skips pages */
     bool begun;
-    /* Places where huge pages are forbidden */
+    /* Places where huge pages are forbidden, in all RAM blocks */
     int places;
     /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
@@ -133,7 +133,6 @@ static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
     if (start < end) {
         qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
         *done = end;
-        rb->skip_pages->places++;
         get_arrival()->places++;
     }
 }
@@ -146,11 +145,9 @@ static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
                               int bits, const PageRun *range)
 {
     uint64_t from = range->start, done = 0, huge;
-    SkipPages *pages = rb->skip_pages;
     PageRun run;
 
-    if (!pages || rb->page_size != qemu_real_host_page_size() ||
-        pages->places > HUGE_PAGE_PLACES_MAX) {
+    if (!rb->skip_pages || rb->page_size != qemu_real_host_page_size()) {
         return;
     }
     huge = huge_page_size();
@@ -159,22 +156,23 @@ static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
         forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
     }
     if (get_arrival()->places > HUGE_PAGE_PLACES_MAX) {
-        pages->places = HUGE_PAGE_PLACES_MAX + 1;
         qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
     }
-    trace_skip_arrival_forbid_huge_pages(rb->idstr, pages->places);
+    trace_skip_arrival_forbid_huge_pages(rb->idstr, get_arrival()->places);
 }
 
 static void allow_huge_pages(void)
 {
+    SkipArrival *arrival = get_arrival();
     RAMBlock *rb;
 
+    if (!arrival || !arrival->places) {
+        return;
+    }
+    arrival->places = 0;
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        SkipPages *pages = rb->skip_pages;
-
-        if (pages && pages->places) {
-            pages->places = 0;
+        if (rb->skip_pages) {
             qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
         }
     }

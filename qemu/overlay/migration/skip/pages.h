@@ -66,8 +66,6 @@ typedef struct SkipPages {
      * the first page arrives.
      */
     bool emptied;
-    /* Places where huge pages are forbidden; with the BQL */
-    int places;
 } SkipPages;
 
 /**
