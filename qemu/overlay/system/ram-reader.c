@@ -128,14 +128,16 @@ static bool is_unpopulated(RamReader *r, const void *buf, size_t *size)
     uint64_t offset = r->rb ? (const uint8_t *)buf - r->rb->host : 0;
 
     if (!r->rb || offset < r->start || offset >= r->end) {
+        ram_addr_t at;
         RAMBlock *rb;
 
         RCU_READ_LOCK_GUARD();
         rb = xen_enabled() ? NULL
-             : qemu_ram_block_from_host((void *)buf, false, &offset);
+             : qemu_ram_block_from_host((void *)buf, false, &at);
         if (!rb) {
             return false;
         }
+        offset = at;
         if (rb != r->rb) {
             begin_block(r, rb);
         }
