@@ -1018,34 +1018,35 @@ static uint64_t count_whole(RAMBlock *rb, const unsigned long *given,
 }
 
 /*
- * Those that are registered.  More of a huge page may be, see remove_range(),
- * which does not count once a part of it has left the map.
+ * Of those that are registered, more of a huge page may be than what is in the
+ * map, see remove_range(): it does not count once a part of it has left that.
  */
-static uint64_t count_enforced(const EnforceBlock *block,
-                               const unsigned long *given)
+void balloon_enforce_count(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                           uint64_t end, BalloonEnforceCounts *counts)
 {
-    uint64_t pages = 0, end = 0;
+    const unsigned long *given = balloon_map_of_block(rb);
+    EnforceBlock *block = get_block(e, rb);
     PageRun run;
 
-    while (page_run_next(block->armed, end, block->size, &run)) {
-        pages += count_whole(block->rb, given, run.start, run.end);
-        end = run.end;
+    if (given && unit_of(rb) > 1) {
+        counts->whole += count_whole(rb, given, start, end);
     }
-    return pages;
+    for (; given && block && page_run_next(block->armed, start, end, &run);
+         start = run.end) {
+        counts->enforced += count_whole(rb, given, run.start, run.end);
+    }
 }
 
 void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
+                               const BalloonEnforceCounts *counts,
                                BalloonMapInfo *info)
 {
     const unsigned long *given = balloon_map_of_block(rb);
     uint64_t pages = balloon_map_pages(rb), enforced = 0, parts;
-    EnforceBlock *block = e ? get_block(e, rb) : NULL;
+    EnforceBlock *block = get_block(e, rb);
     /* This if what it rested for is over, and it resumes in a moment */
     BalloonNotEnforcedReason reason = BALLOON_NOT_ENFORCED_REASON_STOPPED;
 
-    if (!e) {
-        return;
-    }
     info->has_enforced = true;
     info->has_accesses = true;
     info->accesses = block ? block->accesses : 0;
@@ -1058,9 +1059,9 @@ void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
     } else if (at_rest(e, &reason) || !e->active) {
         add_not_enforced(info, reason, pages);
     } else {
-        enforced = block ? count_enforced(block, given) : 0;
-        parts = unit_of(rb) == 1 ? 0 :
-            pages - count_whole(rb, given, 0, to_page(rb->used_length));
+        /* While they were counted the map may have changed. */
+        enforced = MIN(counts->enforced, pages);
+        parts = unit_of(rb) == 1 ? 0 : pages - MIN(counts->whole, pages);
         info->enforced = enforced << BALLOON_MAP_PAGE_SHIFT;
         add_not_enforced(info, BALLOON_NOT_ENFORCED_REASON_PART_OF_PAGE, parts);
         add_not_enforced(info, block && block->refused

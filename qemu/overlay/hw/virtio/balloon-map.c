@@ -29,6 +29,7 @@
 #include "migration/misc.h"
 #include "migration/skip/control.h"
 #include "migration/skip/dirty.h"
+#include "migration/skip/look.h"
 #include "migration/skip/told.h"
 #include "system/runstate.h"
 #include "system/system.h"
@@ -49,6 +50,9 @@
 
 /* Balloon pages that are let go of between two looks at the clock: 2 MiB */
 #define OWED_PIECE_PAGES ((2 * MiB) >> BALLOON_MAP_PAGE_SHIFT)
+
+/* Balloon pages that are counted between two looks at the clock: 32 GiB */
+#define COUNT_PIECE_PAGES ((32 * GiB) >> BALLOON_MAP_PAGE_SHIFT)
 
 typedef struct BalloonMapBlock {
     BalloonMap *map;
@@ -728,7 +732,6 @@ static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
 
     info->id = g_strdup(rb->idstr);
     info->size = rb->used_length;
-    balloon_enforce_fill_info(the_map->enforce, rb, info);
     if (!block) {
         return info;
     }
@@ -739,6 +742,46 @@ static BalloonMapInfo *query_block(RAMBlock *rb, uint64_t offset,
         info->next_offset = next << BALLOON_MAP_PAGE_SHIFT;
     }
     return info;
+}
+
+/* Returns false if the RAM block, or the device, has gone. */
+static bool count_enforced(BalloonMapInfo *info, uint64_t at, uint64_t end,
+                           BalloonEnforceCounts *counts)
+{
+    RAMBlock *rb;
+
+    RCU_READ_LOCK_GUARD();
+    rb = qemu_ram_block_by_name(info->id);
+    if (!rb || rb->used_length != info->size || !the_map ||
+        !the_map->enforce) {
+        return false;
+    }
+    balloon_enforce_count(the_map->enforce, rb, at, end, counts);
+    if (end == to_page(info->size)) {
+        balloon_enforce_fill_info(the_map->enforce, rb, counts, info);
+    }
+    return true;
+}
+
+/* To count the pages of 1 TiB takes 20 ms, so others have the BQL meanwhile. */
+static void tell_enforced(BalloonMapInfoList *list)
+{
+    Look look = { .what = "enforced" };
+
+    look_begin(&look);
+    for (; list; list = list->next) {
+        BalloonEnforceCounts counts = { };
+        uint64_t size = to_page(list->value->size), at = 0, end;
+
+        do {
+            if (look_time_is_up(&look)) {
+                look_pause(&look);
+            }
+            end = MIN(at + COUNT_PIECE_PAGES, size);
+        } while (count_enforced(list->value, at, end, &counts) &&
+                 (at = end) < size);
+    }
+    look_end(&look);
 }
 
 BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
@@ -782,6 +825,9 @@ BalloonMapInfoList *qmp_query_balloon_map(const char *id, bool has_offset,
         QAPI_LIST_APPEND(tail, info);
     }
     rcu_read_unlock();
+    if (the_map->enforce) {
+        tell_enforced(list);
+    }
     if (audit) {
         balloon_audit(list);
     }

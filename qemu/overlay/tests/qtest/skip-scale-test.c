@@ -43,11 +43,12 @@ typedef struct Case {
     uint64_t ram_size;
     BGBackend backend;
     bool busy;                  /* the driver */
+    bool enforced;              /* what the guest gave back is */
     bool old_kernel;            /* before Linux 6.7 */
 } Case;
 
 static const Case cases[] = {
-    { "memfd", 1 * TiB, BG_MEMFD },
+    { "memfd", 1 * TiB, BG_MEMFD, .enforced = true },
     { "anon", 256 * GiB, BG_ANON },
     { "hugetlb-busy", 256 * GiB, BG_HUGETLB, .busy = true },
     { "anon-pagemap-read", 128 * GiB, BG_ANON, .old_kernel = true },
@@ -77,6 +78,7 @@ static BGuest *start(const Case *c, const char *who, bool incoming)
         .backend = c->backend,
         .ram_size = c->ram_size,
         .capabilities = both,
+        .device_args = c->enforced ? "enforce=report" : NULL,
         .args = args,
     };
 
@@ -92,7 +94,7 @@ static uint64_t tell(const Case *c, const char *who)
     g_autofree char *path = trace_path(who);
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
-    uint64_t n = 0, longest = 0, total = 0, armed = 0;
+    uint64_t n = 0, longest = 0, total = 0, armed = 0, counted = 0;
     bool in_pass = false;
     int i;
 
@@ -108,6 +110,7 @@ static uint64_t tell(const Case *c, const char *who)
             total += us;
             longest = MAX(longest, us);
         }
+        counted += strstr(lines[i], "skip_bql_end enforced") != NULL;
         /* The thread that makes passes is the one that arms, too. */
         if (strstr(lines[i], "skip_bql_begin pass")) {
             in_pass = true;
@@ -122,6 +125,8 @@ static uint64_t tell(const Case *c, const char *who)
                    "together %.1f ms", c->name, who, n, longest / 1e3,
                    total / 1e3);
     g_assert_cmpuint(n, >, 0);
+    /* query-balloon-map counts what is enforced, of a terabyte in pieces. */
+    g_assert_true(!counted == !c->enforced && counted != 1);
     return armed;
 }
 
@@ -154,6 +159,9 @@ static void migrate_large(const Case *c)
     bg_fill(g, BG_RAM_START, USED, 1);
     for (at = LEFT; at < c->ram_size; at += STEP) {
         bg_inflate_unseen(g, at < LOW_RAM ? at : at - LOW_RAM + 4 * GiB, STEP);
+    }
+    if (c->enforced) {
+        bg_assert_map(g, pages);
     }
     bg_set_capability(g, "pause-before-switchover", c->busy);
     bg_migrate_begin(g, dest, 0);

@@ -89,12 +89,30 @@ void balloon_enforce_forget(BalloonEnforce *e, RAMBlock *rb);
  */
 void balloon_enforce_rest(BalloonEnforce *e);
 
+/* Balloon pages of a RAM block */
+typedef struct BalloonEnforceCounts {
+    uint64_t whole;             /* in pages of the host that are in the map */
+    uint64_t enforced;
+} BalloonEnforceCounts;
+
+/**
+ * balloon_enforce_count: Count what is enforced of a piece of a RAM block
+ * @rb: the RAM block
+ * @start: first balloon page
+ * @end: the balloon page after the last one; both of whole pages of the host
+ * @counts: what is added to
+ */
+void balloon_enforce_count(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                           uint64_t end, BalloonEnforceCounts *counts);
+
 /**
  * balloon_enforce_fill_info: Tell what is enforced of a RAM block
  * @rb: the RAM block
+ * @counts: all of it, counted
  * @info: what query-balloon-map tells of it
  */
 void balloon_enforce_fill_info(BalloonEnforce *e, RAMBlock *rb,
+                               const BalloonEnforceCounts *counts,
                                BalloonMapInfo *info);
 
 #endif
