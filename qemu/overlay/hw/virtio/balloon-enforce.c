@@ -88,6 +88,8 @@
  * a run takes 3 us, for which the guest waits when it is started.
  */
 #define MAPPINGS_PATH "/proc/sys/vm/max_map_count"
+/* As kernels have it; a QEMU that is confined may not be allowed to look. */
+#define MAPPINGS_DEFAULT 65530
 #define MAPPINGS_PER_RUN 2
 #define MAPPINGS_SHARE 3
 #define RUNS_MAX 2048
@@ -733,10 +735,12 @@ static void arm_block(BalloonEnforce *e, RAMBlock *rb)
 static void set_limits(BalloonEnforce *e)
 {
     g_autofree char *text = NULL;
+    uint64_t mappings = MAPPINGS_DEFAULT;
 
     if (g_file_get_contents(MAPPINGS_PATH, &text, NULL, NULL)) {
-        e->cuts_max = g_ascii_strtoull(text, NULL, 10) / MAPPINGS_SHARE;
+        mappings = g_ascii_strtoull(text, NULL, 10);
     }
+    e->cuts_max = mappings / MAPPINGS_SHARE;
     e->runs_max = MIN(RUNS_MAX, e->cuts_max / MAPPINGS_PER_RUN);
 }
 
