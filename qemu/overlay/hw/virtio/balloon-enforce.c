@@ -622,7 +622,10 @@ static void unregister(BalloonEnforce *e, EnforceBlock *block, uint64_t start,
     uint64_t to = MIN(end + 1, block->size);
     uint64_t before = count_runs(block->armed, from, to);
 
-    unregister_range(e->fd, block->rb, start, end);
+    if (unregister_range(e->fd, block->rb, start, end) == -ENOMEM) {
+        /* There are too many mappings, so it is registered still. */
+        return;
+    }
     page_run_clear(block->armed, start, end);
     e->runs += count_runs(block->armed, from, to) - before;
 }
@@ -652,9 +655,9 @@ void balloon_enforce_add(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
         block->prepared = prepare_memory(e, rb, start);
     }
     ret = register_range(e->fd, rb, start, end);
+    bitmap_set(block->armed, start, end - start);
+    e->runs += 1 - before;
     if (!ret) {
-        bitmap_set(block->armed, start, end - start);
-        e->runs += 1 - before;
         return;
     }
     /* It may have been registered in part. */
