@@ -22,6 +22,9 @@
  *
  * HOST_LIAR_SWAP is how many bytes of swap the host has, as sysinfo() tells.
  * HOST_LIAR_MAPPINGS is a file that is opened as vm.max_map_count.
+ * HOST_LIAR_UNREGISTER=N: the Nth UFFDIO_UNREGISTER has no memory.
+ * HOST_LIAR_WRITES=1: where the main thread places a page of zeroes, somebody
+ * writes a 1 at once.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -53,6 +56,10 @@
 /* As of Linux 6.7, and of Linux 6.5 */
 #define PM_SCAN_IOCTL _IOWR('f', 16, uint64_t[12])
 #define PM_SCAN_VEC 5
+
+/* As of Linux 4.3 */
+#define UFFD_UNREGISTER_IOCTL _IOR(0xaa, 0x01, uint64_t[2])
+#define UFFD_ZERO_IOCTL _IOWR(0xaa, 0x04, uint64_t[4])
 
 typedef struct PmRegion {
     uint64_t start;
@@ -310,6 +317,23 @@ static int lying_scan(int n, const uint64_t *scan)
     return n;
 }
 
+static bool fails_to_unregister(void)
+{
+    const char *nth = getenv("HOST_LIAR_UNREGISTER");
+    static int calls;
+
+    return nth && ++calls == atoi(nth);
+}
+
+/* @ret is what UFFDIO_ZEROPAGE returned. */
+static int write_at_once(int ret, const uint64_t *zeropage)
+{
+    if (!ret && getenv("HOST_LIAR_WRITES") && gettid() == getpid()) {
+        *(volatile uint8_t *)(uintptr_t)zeropage[0] = 1;
+    }
+    return ret;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     int (*next)(int, unsigned long, void *) = real("ioctl");
@@ -325,6 +349,13 @@ int ioctl(int fd, unsigned long request, ...)
     }
     if (request == PM_SCAN_IOCTL) {
         return lying_scan(next(fd, request, arg), arg);
+    }
+    if (request == UFFD_UNREGISTER_IOCTL && fails_to_unregister()) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (request == UFFD_ZERO_IOCTL) {
+        return write_at_once(next(fd, request, arg), arg);
     }
     return next(fd, request, arg);
 }

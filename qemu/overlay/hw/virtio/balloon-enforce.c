@@ -73,8 +73,16 @@
 /* How often to look whether what it rests for is over */
 #define REST_POLL_MS 100
 
-/* With a stop under way, a page is placed each ms: see serve(). */
+/* With a stop under way, a page is placed each ms: see serve_access(). */
 #define STOPPING_US 1000
+
+/*
+ * Accesses that the main loop has yet to drain: a second of them, or less.
+ * Whoever makes more holds the BQL, as a device does that writes to all of the
+ * balloon in one go, and nobody could stop it.
+ */
+#define UNDRAINED_MAX 16384
+#define UNDRAINED_STOPPING_MAX 1000
 
 /*
  * What a migration that skips nothing reads anyway is placed so much at a time.
@@ -152,8 +160,9 @@ struct BalloonEnforce {
     size_t zeroes_size;
 
     QemuMutex lock;
-    /* Of Access; with the lock */
+    /* Of Access, and how many were noted in it; with the lock */
     GArray *accesses;
+    unsigned int undrained;
     QEMUBH *drain_bh;
     /* Atomic: an access was noted that may stop the guest */
     bool stopping;
@@ -247,22 +256,25 @@ static bool is_of_migration(uint32_t tid)
     return found;
 }
 
-static void note_access(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
-                        uint64_t end)
+/* Returns how many are noted that the main loop has yet to drain. */
+static unsigned int note_access(BalloonEnforce *e, RAMBlock *rb, uint64_t start,
+                                uint64_t end)
 {
     Access access = { .rb = rb, .start = start, .end = end };
 
     QEMU_LOCK_GUARD(&e->lock);
+    e->undrained++;
     if (e->accesses->len) {
         Access *last = &g_array_index(e->accesses, Access,
                                       e->accesses->len - 1);
 
         if (last->rb == rb && last->end == start) {
             last->end = end;
-            return;
+            return e->undrained;
         }
     }
     g_array_append_val(e->accesses, access);
+    return e->undrained;
 }
 
 /* The kernel has no huge page of zeroes that could be placed on hugetlbfs. */
@@ -376,36 +388,84 @@ static bool let_go_on(BalloonEnforce *e, uint64_t addr, uint64_t size)
  * Private memory that was never touched gets what the kernel tracks its pages
  * with (anon_vma) when it is, and each mapping of it another one; such mappings
  * never merge again.  So all of the block gets one while it is one mapping.
- * @page is in the balloon.
+ *
+ * That is so as soon as a page of zeroes is placed, even if something is there,
+ * which stays.  The guest may run, and write to that page, so it is not
+ * discarded again.  Of anonymous memory it is none that is in the map, if there
+ * is one; elsewhere what is not in the map is in the file.
  */
-static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t page)
+static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t given)
 {
-    uint8_t *host = rb->host + (page << BALLOON_MAP_PAGE_SHIFT);
-    uint64_t size = rb->page_size;
+    uint64_t size = rb->page_size, pages = to_page(rb->used_length);
+    uint64_t page = rb->fd >= 0 ? given :
+        find_next_zero_bit(balloon_map_of_block(rb), pages, 0) % pages;
 
     if (qemu_ram_is_shared(rb) || size != qemu_real_host_page_size()) {
         return true;
     }
-    if (register_range(e->fd, rb, 0, to_page(rb->used_length))) {
+    if (register_range(e->fd, rb, 0, pages)) {
         return false;
     }
-    if (!place_zeroes(e, (uintptr_t)host, size, size, true)) {
-        qemu_madvise(host, size, QEMU_MADV_DONTNEED);
-    }
-    unregister_range(e->fd, rb, 0, to_page(rb->used_length));
+    place_zeroes(e, (uintptr_t)rb->host +
+                 ROUND_DOWN(page << BALLOON_MAP_PAGE_SHIFT, size),
+                 size, size, true);
+    unregister_range(e->fd, rb, 0, pages);
     return true;
+}
+
+/* Something is not registered any more, which the main loop has to mend. */
+static void lapse(BalloonEnforce *e)
+{
+    qatomic_set(&e->lapsed, true);
+    qemu_bh_schedule(e->drain_bh);
+}
+
+/*
+ * Until the main loop mends it nothing of @rb is noticed.  Whoever waits there
+ * goes on, unless it returns false.
+ */
+static bool let_go_of_block(BalloonEnforce *e, RAMBlock *rb)
+{
+    lapse(e);
+    return !unregister_range(e->fd, rb, 0, to_page(ROUND_UP(rb->used_length,
+                                                            rb->page_size)));
+}
+
+/* Returns true if whoever made the access goes on already. */
+static bool serve_access(BalloonEnforce *e, RAMBlock *rb, ram_addr_t offset)
+{
+    bool pause = e->mode == BALLOON_ENFORCE_MODE_PAUSE;
+    bool stopping = pause && qatomic_xchg(&e->stopping, true);
+    uint64_t size = e->exact ? BALLOON_MAP_PAGE_SIZE : rb->page_size;
+    uint64_t start = ROUND_DOWN(offset, size);
+    unsigned int undrained = note_access(e, rb, start, start + size);
+
+    qemu_bh_schedule(e->drain_bh);
+    if (stopping) {
+        /*
+         * Whoever waits may be needed for the guest to be stopped, since it
+         * holds the BQL; but a guest that goes through its balloon with all
+         * vCPUs does not get far meanwhile.
+         */
+        g_usleep(STOPPING_US);
+    }
+    return undrained >= (pause ? UNDRAINED_STOPPING_MAX : UNDRAINED_MAX) &&
+           let_go_of_block(e, rb);
 }
 
 static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
 {
-    uint64_t addr = msg->arg.pagefault.address;
-    uint64_t offset, start;
+    uint64_t addr = msg->arg.pagefault.address, start;
+    ram_addr_t offset;
+    bool goes_on;
     RAMBlock *rb;
 
     RCU_READ_LOCK_GUARD();
     rb = qemu_ram_block_from_host((void *)(uintptr_t)addr, false, &offset);
     if (!rb) {
-        /* It has been unplugged; that wakes whoever waits. */
+        /* It has been unplugged. */
+        wake(e, ROUND_DOWN(addr, qemu_real_host_page_size()),
+             qemu_real_host_page_size());
         return;
     }
     start = ROUND_DOWN(offset, rb->page_size);
@@ -414,36 +474,15 @@ static void serve(BalloonEnforce *e, const struct uffd_msg *msg)
          * A device is there now that pins all memory.  That is no access, and
          * it would take long page by page.
          */
-        qatomic_set(&e->lapsed, true);
-        qemu_bh_schedule(e->drain_bh);
-        unregister_range(e->fd, rb, 0, to_page(ROUND_UP(rb->used_length,
-                                                        rb->page_size)));
-        return;
+        goes_on = let_go_of_block(e, rb);
+    } else if (!is_of_migration(msg->arg.pagefault.feat.ptid)) {
+        goes_on = serve_access(e, rb, offset);
+    } else {
+        goes_on = qatomic_read(&e->read_through) && place_ahead(e, rb, start);
     }
-    if (!is_of_migration(msg->arg.pagefault.feat.ptid)) {
-        if (e->mode == BALLOON_ENFORCE_MODE_PAUSE &&
-            qatomic_xchg(&e->stopping, true)) {
-            /*
-             * Whoever waits may be needed for the guest to be stopped, since it
-             * holds the BQL; but a guest that goes through its balloon with
-             * all vCPUs does not get far meanwhile.
-             */
-            g_usleep(STOPPING_US);
-        }
-        if (e->exact) {
-            uint64_t page = ROUND_DOWN(offset, BALLOON_MAP_PAGE_SIZE);
-
-            note_access(e, rb, page, page + BALLOON_MAP_PAGE_SIZE);
-        } else {
-            note_access(e, rb, start, start + rb->page_size);
-        }
-        qemu_bh_schedule(e->drain_bh);
-    } else if (qatomic_read(&e->read_through) && place_ahead(e, rb, start)) {
-        return;
-    }
-    if (!let_go_on(e, (uintptr_t)rb->host + start, rb->page_size)) {
-        qatomic_set(&e->lapsed, true);
-        qemu_bh_schedule(e->drain_bh);
+    if (!goes_on &&
+        !let_go_on(e, (uintptr_t)rb->host + start, rb->page_size)) {
+        lapse(e);
     }
 }
 
@@ -498,7 +537,7 @@ static int unregister_range(int fd, RAMBlock *rb, uint64_t start, uint64_t end)
     return -ENOSYS;
 }
 
-static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t page)
+static bool prepare_memory(BalloonEnforce *e, RAMBlock *rb, uint64_t given)
 {
     return true;
 }
@@ -927,6 +966,7 @@ void balloon_enforce_drain(BalloonEnforce *e)
         if (e->accesses->len) {
             accesses = e->accesses;
             e->accesses = g_array_new(false, false, sizeof(Access));
+            e->undrained = 0;
         }
     }
     for (i = 0; accesses && i < accesses->len; i++) {

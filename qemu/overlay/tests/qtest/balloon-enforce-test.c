@@ -354,8 +354,8 @@ static void test_order(gconstpointer data)
 
 /* ---- Devices, and other memory ---- */
 
-/* fw_cfg reads its signature into a page: a device of QEMU, by DMA. */
-static void test_dma(gconstpointer data)
+/* fw_cfg writes its signature, and zeroes behind it: a device of QEMU. */
+static void write_by_dma(BGuest *g, uint64_t address, uint32_t length)
 {
     const uint64_t request = 2 * MiB;
     const struct {
@@ -364,21 +364,57 @@ static void test_dma(gconstpointer data)
     } QEMU_PACKED dma = {
         .control = cpu_to_be32(FW_CFG_SIGNATURE << 16 | FW_CFG_DMA_CTL_SELECT |
                                FW_CFG_DMA_CTL_READ),
-        .length = cpu_to_be32(4),
-        .address = cpu_to_be64(GIVEN + MiB),
+        .length = cpu_to_be32(length),
+        .address = cpu_to_be64(address),
     };
-    Events events;
-    BGuest *g = start_given(GPOINTER_TO_INT(data), "report", &events);
-    uint8_t signature[4];
 
     qtest_memwrite(g->qts, request, &dma, sizeof(dma));
     qtest_outl(g->qts, FW_CFG_DMA_PORT, 0);
     qtest_outl(g->qts, FW_CFG_DMA_PORT + 4, bswap32(request));
+}
+
+static void test_dma(gconstpointer data)
+{
+    Events events;
+    BGuest *g = start_given(GPOINTER_TO_INT(data), "report", &events);
+    uint8_t signature[4];
+
+    write_by_dma(g, GIVEN + MiB, 4);
     wait_events(g, &events, 1);
     g_assert_cmphex(events.address, ==, GIVEN + MiB);
     qtest_memread(g->qts, GIVEN + MiB, signature, sizeof(signature));
     g_assert_cmpmem(signature, 4, "QEMU", 4);
     assert_accesses(g, 1);
+    bg_quit(g);
+}
+
+/* A device that writes to all of the balloon keeps the main loop from it. */
+static void test_in_one_go(gconstpointer data)
+{
+    const char *mode = data;
+    /* After so many accesses they are not noticed any more. */
+    const uint64_t noticed = strcmp(mode, "pause") ? 16384 : 1000;
+    const uint64_t size = 128 * MiB;
+    g_autofree char *args = g_strdup_printf("enforce=%s", mode);
+    BGOptions options = { .device_args = args, .ram_size = 192 * MiB };
+    BGuest *g = bg_start_driven(&options);
+    Events events;
+
+    watch_events(g, &events);
+    bg_request_range(g, BG_INFLATE, GIVEN, size);
+    write_by_dma(g, GIVEN, size);
+    wait_events(g, &events, noticed);
+    g_assert_cmpuint(bg_in_map(g, GIVEN, size), ==,
+                     size - noticed * BALLOON_PAGE);
+    if (strcmp(mode, "pause")) {
+        assert_enforced(g, size - noticed * BALLOON_PAGE);
+        bg_step("given back again");
+        bg_request_range(g, BG_INFLATE, GIVEN, size);
+        qtest_writeb(g->qts, GIVEN + size - 1, 1);
+        wait_events(g, &events, noticed + 1);
+    } else {
+        BG_WAIT((sync_events(g), events.stopped));
+    }
     bg_quit(g);
 }
 
@@ -441,21 +477,77 @@ static void test_mappings(gconstpointer data)
     bg_quit(g);
 }
 
-/* A host that lets a process have so many mappings */
-static BGuest *start_with_mappings(unsigned int mappings)
+static bool has_host_liar(void)
 {
-    g_autofree char *text = g_strdup_printf("%u\n", mappings);
-    g_autofree char *path = hm_temp_path(g_get_tmp_dir(), "mappings");
+    if (!g_getenv("SB_HOST_LIAR")) {
+        g_test_skip("SB_HOST_LIAR names no library to preload");
+    }
+    return g_getenv("SB_HOST_LIAR");
+}
+
+/* On a host that does what @lie is about, see tests/host-liar.c */
+static BGuest *start_with_liar(BGBackend backend, const char *lie,
+                               const char *value)
+{
     BGuest *g;
 
-    g_assert_true(g_file_set_contents(path, text, -1, NULL));
     g_setenv("LD_PRELOAD", g_getenv("SB_HOST_LIAR"), true);
-    g_setenv("HOST_LIAR_MAPPINGS", path, true);
-    g = start(BG_HUGETLB, "report", NULL);
-    g_unsetenv("HOST_LIAR_MAPPINGS");
+    g_setenv(lie, value, true);
+    g = start(backend, "report", NULL);
+    g_unsetenv(lie);
     g_unsetenv("LD_PRELOAD");
-    unlink(path);
     return g;
+}
+
+/* It has no mapping left to split one, so what is taken back stays noticed. */
+static void test_unregister(gconstpointer data)
+{
+    BGuest *g;
+
+    if (!has_host_liar()) {
+        return;
+    }
+    g = start_with_liar(BG_MEMFD, "HOST_LIAR_UNREGISTER", "1");
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    bg_request_range(g, BG_DEFLATE, GIVEN + MiB, GIVEN_SIZE - MiB);
+    g_assert_cmpuint(count_registered(g), ==, 1);
+    assert_enforced(g, MiB);
+    qtest_writeb(g->qts, GIVEN + 2 * MiB, 1);
+    assert_accesses(g, 0);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+    g_assert_cmpuint(count_registered(g), ==, 0);
+    bg_quit(g);
+}
+
+/* When what is in the balloon is registered, a guest that lies may write. */
+static void test_written_at_once(gconstpointer data)
+{
+    BGuest *g;
+
+    if (!has_host_liar()) {
+        return;
+    }
+    g = start_with_liar(BG_PRIVATE_MEMFD, "HOST_LIAR_WRITES", "1");
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'stop' }");
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    qtest_qmp_assert_success(g->qts, "{ 'execute': 'cont' }");
+    assert_enforced(g, GIVEN_SIZE);
+    g_assert_cmpint(qtest_readb(g->qts, GIVEN), ==, 1);
+    bg_quit(g);
+}
+
+/* A QEMU that is confined and may not know takes it that there are some. */
+static void test_mappings_unknown(gconstpointer data)
+{
+    BGuest *g;
+
+    if (!has_host_liar()) {
+        return;
+    }
+    g = start_with_liar(BG_ANON, "HOST_LIAR_MAPPINGS", "/nonexistent");
+    bg_request_range(g, BG_INFLATE, GIVEN, GIVEN_SIZE);
+    assert_enforced(g, GIVEN_SIZE);
+    bg_quit(g);
 }
 
 /*
@@ -465,17 +557,16 @@ static BGuest *start_with_mappings(unsigned int mappings)
 static void test_cuts(gconstpointer data)
 {
     const unsigned int mappings = 51;
+    g_autofree char *path = NULL, *text = g_strdup_printf("%u\n", mappings);
     unsigned int before, i;
     BGuest *g;
 
-    if (!g_getenv("SB_HOST_LIAR")) {
-        g_test_skip("SB_HOST_LIAR names no library to preload");
+    if (!has_host_liar() || !has_huge_pages()) {
         return;
     }
-    if (!has_huge_pages()) {
-        return;
-    }
-    g = start_with_mappings(mappings);
+    path = hm_temp_path(g_get_tmp_dir(), "mappings");
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    g = start_with_liar(BG_HUGETLB, "HOST_LIAR_MAPPINGS", path);
     before = bg_count_mappings(g);
     /* Two requests, hence two mappings */
     bg_request_range(g, BG_INFLATE, GIVEN, 8 * MiB);
@@ -509,6 +600,7 @@ static void test_cuts(gconstpointer data)
     assert_accesses(g, 1);
     g_assert_cmpuint(bg_count_mappings(g), <=, before + mappings / 3 + 2);
     bg_quit(g);
+    unlink(path);
 }
 
 /* Part of a huge page is discarded when the rest is. */
@@ -865,6 +957,9 @@ int main(int argc, char **argv)
         { "too-many-runs", test_too_many_runs },
         { "dimm", test_dimm },
         { "mappings", test_mappings },
+        { "mappings/unknown", test_mappings_unknown },
+        { "mappings/none-left", test_unregister },
+        { "written-at-once", test_written_at_once },
         { "cuts", test_cuts },
         { "part-of-page", test_part_of_page },
         { "not-permitted", test_not_permitted },
@@ -877,6 +972,8 @@ int main(int argc, char **argv)
     int i, k;
 
     bg_init(&argc, &argv);
+    bg_add_test("report", test_in_one_go, "/balloon-enforce/in-one-go/report");
+    bg_add_test("pause", test_in_one_go, "/balloon-enforce/in-one-go/pause");
     for (i = 0; i < ARRAY_SIZE(of_backends); i++) {
         for (k = BG_ANON; k <= of_backends[i].last; k++) {
             bg_add_test(GINT_TO_POINTER(k), of_backends[i].func,
