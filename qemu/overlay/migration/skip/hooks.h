@@ -81,15 +81,25 @@ void skip_migration_before_sync(void);
 /**
  * skip_migration_catch_up: Make a pass if one is due
  *
- * The main loop, too, synchronizes the dirty bitmap (auto-converge), and
- * leaves the pass to the migration thread.  To be called by that, without the
- * BQL, before it sends.
+ * Whoever synchronizes the dirty bitmap while the guest runs, the main loop too
+ * (auto-converge), leaves the pass to the migration thread.  To be called by
+ * that, without the BQL, and not by RCU, before it looks at what is dirty.
  */
 void skip_migration_catch_up(void);
 
+/**
+ * skip_migration_last_sync: The synchronization that postcopy begins with
+ *
+ * With the BQL held, the guest stopped, and by RCU.  If the last pass has been
+ * made it is not made again: KVM would call what was skipped by that dirty once
+ * more, since nothing is armed with the guest stopped.
+ */
+void skip_migration_last_sync(void);
+
 /* See skip_told_before_sending() */
-uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page);
-void skip_told_sent(RAMBlock *rb, unsigned long page);
+uint64_t skip_told_skip_discarded(RAMBlock *rb, SkipPages *pages,
+                                  unsigned long page);
+void skip_told_sent(RAMBlock *rb, SkipPages *pages, unsigned long page);
 
 /**
  * skip_told_before_sending: A page is going to be sent, or skipped after all
@@ -112,13 +122,13 @@ static inline uint64_t skip_told_before_sending(RAMBlock *rb,
     }
     discarded = qatomic_load_acquire(&pages->discarded);
     if (discarded && test_bit(page, discarded)) {
-        uint64_t skipped = skip_told_skip_discarded(rb, page);
+        uint64_t skipped = skip_told_skip_discarded(rb, pages, page);
 
         if (skipped) {
             return skipped;
         }
     }
-    skip_told_sent(rb, page);
+    skip_told_sent(rb, pages, page);
     return 0;
 }
 

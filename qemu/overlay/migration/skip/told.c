@@ -185,10 +185,8 @@ uint64_t skip_told_pending(void)
 
 /* ---- Sending ---- */
 
-void skip_told_sent(RAMBlock *rb, unsigned long page)
+void skip_told_sent(RAMBlock *rb, SkipPages *pages, unsigned long page)
 {
-    SkipPages *pages = skip_pages_of(rb);
-
     if (test_bit(page, pages->told)) {
         clear_bit(page, pages->told);
         /* What was sent before it was told is not what it is changed from. */
@@ -232,9 +230,9 @@ static uint64_t end_of_discarded(const RAMBlock *rb, const SkipPages *pages,
     return find_next_zero_bit(rb->bmap, end, page + 1);
 }
 
-uint64_t skip_told_skip_discarded(RAMBlock *rb, unsigned long page)
+uint64_t skip_told_skip_discarded(RAMBlock *rb, SkipPages *pages,
+                                  unsigned long page)
 {
-    SkipPages *pages = skip_pages_of(rb);
     SkipMigration *m = skip_migration();
     int bits = qemu_target_page_bits();
     uint64_t first = page;
