@@ -226,6 +226,38 @@ static bool cancel(Journey *journey, GError **error)
 
 /* ---- Postcopy ---- */
 
+static bool shared_memory(Vm *vm, uint64_t *bytes, GError **error)
+{
+    uint64_t own;
+
+    if (!memory_of_process(vm_pid(vm), bytes, error) ||
+        !memory_private_of_process(vm_pid(vm), &own, error)) {
+        return false;
+    }
+    *bytes -= own;
+    return true;
+}
+
+/*
+ * The guest does not run there any more: if all that is not populated is
+ * skipped, nothing gets populated by being read.
+ */
+static bool check_source(Journey *journey, GError **error)
+{
+    uint64_t now;
+
+    if (!shared_memory(journey->vm, &now, error)) {
+        return false;
+    }
+    FAIL_UNLESS(now <= journey->at_switch ||
+                journey->bench->backend != BACKEND_MEMFD ||
+                !(journey->skip & SKIP_UNPOPULATED),
+                "the source had %" G_GUINT64_FORMAT " KiB of guest memory when "
+                "postcopy began, and has %" G_GUINT64_FORMAT " KiB",
+                journey->at_switch >> 10, now >> 10);
+    return true;
+}
+
 /* Until the guest runs on the destination */
 static bool switch_to_postcopy(Journey *journey, Vm *next, GError **error)
 {
@@ -243,7 +275,8 @@ static bool switch_to_postcopy(Journey *journey, Vm *next, GError **error)
                                error) &&
            stay_slow(journey, error) &&
            vm_do(journey->vm, "migrate-start-postcopy", NULL, error) &&
-           vm_wait_event(next, "RESUME", error);
+           vm_wait_event(next, "RESUME", error) &&
+           shared_memory(journey->vm, &journey->at_switch, error);
 }
 
 static bool complete_postcopy(Journey *journey, Vm **next, GError **error)
@@ -255,6 +288,9 @@ static bool complete_postcopy(Journey *journey, Vm **next, GError **error)
                             error) ||
         !migrate_wait_status(session, journey->vm, "completed", &stats,
                              error)) {
+        return false;
+    }
+    if (!check_source(journey, error)) {
         return false;
     }
     journey->postcopy_bytes = stats.postcopy_bytes;

@@ -14,6 +14,7 @@ typedef struct Journey {
     unsigned vms;               /* how many QEMUs were started */
     uint64_t skipped;           /* pages, of all moves; see move_count() */
     uint64_t postcopy_bytes;    /* sent in postcopy by the last move */
+    uint64_t at_switch;         /* shared memory of the source at its begin */
 } Journey;
 
 /* A way to move it. Leaves it running, in another QEMU or in the same. */

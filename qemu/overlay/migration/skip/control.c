@@ -198,10 +198,14 @@ void skip_migration_before_sync(void)
     }
 }
 
+static bool is_last(const SkipMigration *m)
+{
+    return runstate_check(RUN_STATE_FINISH_MIGRATE) || m->in_savevm;
+}
+
 static void make_pass(SkipMigration *m)
 {
-    skip_pass_make(m, runstate_check(RUN_STATE_FINISH_MIGRATE) ||
-                      m->in_savevm);
+    skip_pass_make(m, is_last(m));
 }
 
 void skip_migration_first_pass(void)
@@ -227,6 +231,16 @@ void skip_migration_last_pass(void)
     }
 }
 
+void skip_migration_last_sync(void)
+{
+    const SkipMigration *m = skip_migration();
+
+    assert(bql_locked());
+    if (!m || !m->final_made) {
+        ram_sync_bitmap();
+    }
+}
+
 static bool makes_passes(const SkipMigration *m)
 {
     return m && m->first_made && skip_migration_skips();
@@ -245,12 +259,17 @@ void skip_migration_catch_up(void)
     }
 }
 
+/*
+ * Called by RCU, for which the main loop may wait.  Only the last pass is over
+ * soon.
+ */
 static int on_precopy(NotifierWithReturn *n, void *data, Error **errp)
 {
     SkipMigration *m = skip_migration();
     PrecopyNotifyData *pnd = data;
 
     if (pnd->reason == PRECOPY_NOTIFY_AFTER_BITMAP_SYNC && makes_passes(m) &&
+        is_last(m) &&
         (m->in_savevm || qemu_thread_is_self(&migrate_get_current()->thread))) {
         make_pass(m);
     }

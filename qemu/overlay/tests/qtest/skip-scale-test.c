@@ -34,6 +34,10 @@
 
 /* Of which the dirty log is armed by 256 KiB */
 #define WINDOWS_RAM (64 * GiB)
+#define WINDOW (256 * KiB)
+/* Of each window of this a page is used while the rest is sent. */
+#define SPARSE_START (4 * GiB)
+#define SPARSE_SIZE (8 * GiB)
 
 #define QEMU_ENV "QTEST_QEMU_BINARY"
 #define WITHOUT_PAGEMAP_SCAN "--run-without-pagemap-scan"
@@ -210,21 +214,27 @@ static void test_large(gconstpointer data)
     g_setenv(QEMU_ENV, qemu, true);
 }
 
-static bool is_traced(const char *path, const char *event)
+static unsigned int count_traced(const char *path, const char *event)
 {
     g_autofree char *text = NULL;
+    unsigned int n = 0;
+    const char *at;
 
     g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    return strstr(text, event);
+    for (at = text; (at = strstr(at, event)); at++) {
+        n++;
+    }
+    return n;
 }
 
 /*
  * QEMU refuses a device during a migration, and its main loop then waits for
- * all who read by RCU: not until the pass has come to its end.  Small windows
+ * all who read by RCU: not until a pass has come to its end.  Small windows
  * make that last seconds.
  */
 static void test_refused(gconstpointer data)
 {
+    unsigned int pass = GPOINTER_TO_UINT(data);
     g_autofree char *path = trace_path("refused");
     g_autofree char *args = g_strdup_printf(
         "-global migration.x-clear-bitmap-shift=6 -trace skip_pass_begin "
@@ -236,16 +246,26 @@ static void test_refused(gconstpointer data)
         .args = args,
     };
     BGuest *g = bg_start(&options), *dest;
+    uint64_t at;
 
     options.args = NULL;
     dest = bg_start_dest(&options);
-    bg_migrate_begin(g, dest, 0);
-    BG_WAIT(is_traced(path, "skip_pass_begin"));
+    bg_fill(g, BG_RAM_START, USED, 1);
+    bg_migrate_begin(g, dest, MiB);
+    BG_WAIT(count_traced(path, "skip_pass_begin"));
+    if (pass > 1) {
+        BG_WAIT(count_traced(path, "skip_pass_end"));
+        for (at = SPARSE_START; at < SPARSE_START + SPARSE_SIZE; at += WINDOW) {
+            qtest_writeb(g->qts, at, 1);
+        }
+        bg_migrate_limit(g, 0);
+        BG_WAIT(count_traced(path, "skip_pass_begin") == pass);
+    }
     qobject_unref(qtest_qmp_assert_failure_ref(
         g->qts, "{ 'execute': 'device_add',"
         " 'arguments': { 'driver': 'virtio-rng-pci' } }"));
-    g_assert_false(is_traced(path, "skip_pass_end"));
-    bg_migrate_wait(g, dest);
+    g_assert_cmpuint(count_traced(path, "skip_pass_end"), ==, pass - 1);
+    bg_migrate_end(g, dest);
     bg_quit(dest);
     bg_quit(g);
     unlink(path);
@@ -267,6 +287,7 @@ int main(int argc, char **argv)
     for (i = 0; i < ARRAY_SIZE(cases); i++) {
         bg_add_test(&cases[i], test_large, "/skip-scale/%s", cases[i].name);
     }
-    bg_add_test(NULL, test_refused, "/skip-scale/refused");
+    bg_add_test(GUINT_TO_POINTER(1), test_refused, "/skip-scale/refused");
+    bg_add_test(GUINT_TO_POINTER(2), test_refused, "/skip-scale/refused-later");
     return g_test_run();
 }
