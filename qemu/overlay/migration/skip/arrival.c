@@ -59,8 +59,8 @@
 
 /*
  * Places where huge pages are forbidden, of all RAM blocks; each costs two
- * mappings, of which a process may have 65530.  From then on they are forbidden
- * in all of a RAM block.
+ * mappings, of which a process may have 65530.  Where more are named they are
+ * forbidden in all of the RAM block.
  */
 #define HUGE_PAGE_PLACES_MAX 1024
 
@@ -77,7 +77,9 @@ typedef struct SkipArrival {
     struct rcu_head rcu;
     /* The source told that it skips pages */
     bool begun;
-    /* Places where huge pages are forbidden, in all RAM blocks */
+    /* Bytes of a transparent huge page */
+    uint64_t huge;
+    /* Places where they are forbidden, in all RAM blocks */
     int places;
     /* The page that is being loaded: its RAM block, and was it not received? */
     RAMBlock *rb;
@@ -98,16 +100,6 @@ bool skip_arrival_begun(void)
     return arrival && qatomic_read(&arrival->begun);
 }
 
-static SkipArrival *get_or_add_arrival(void)
-{
-    if (!get_arrival()) {
-        skip_pages_add();
-        qatomic_rcu_set(&migration_incoming_get_current()->skip,
-                        g_new0(SkipArrival, 1));
-    }
-    return get_arrival();
-}
-
 /* ---- Huge pages ---- */
 
 /* Size of a transparent huge page, in bytes */
@@ -124,16 +116,33 @@ static uint64_t huge_page_size(void)
     return HUGE_PAGE_SIZE_DEFAULT;
 }
 
-/* @start and @end are in bytes; huge pages are forbidden up to @done. */
-static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
-                         uint64_t huge, uint64_t *done)
+static SkipArrival *get_or_add_arrival(void)
 {
-    start = MAX(QEMU_ALIGN_DOWN(start, huge), *done);
-    end = MIN(QEMU_ALIGN_UP(end, huge), rb->used_length);
-    if (start < end) {
+    SkipArrival *arrival;
+
+    if (!get_arrival()) {
+        skip_pages_add();
+        arrival = g_new0(SkipArrival, 1);
+        arrival->huge = huge_page_size();
+        qatomic_rcu_set(&migration_incoming_get_current()->skip, arrival);
+    }
+    return get_arrival();
+}
+
+/* Forbid huge pages in [@start, @end), in bytes, if they are not already. */
+static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end)
+{
+    unsigned long *forbidden = rb->skip_pages->forbidden;
+    SkipArrival *arrival = get_arrival();
+    uint64_t first = start / arrival->huge;
+    uint64_t last = DIV_ROUND_UP(end, arrival->huge);
+
+    if (find_next_zero_bit(forbidden, last, first) < last) {
+        bitmap_set(forbidden, first, last - first);
+        arrival->places++;
+        start = first * arrival->huge;
+        end = MIN(last * arrival->huge, rb->used_length);
         qemu_madvise(rb->host + start, end - start, QEMU_MADV_NOHUGEPAGE);
-        *done = end;
-        get_arrival()->places++;
     }
 }
 
@@ -144,35 +153,36 @@ static void forbid_place(RAMBlock *rb, uint64_t start, uint64_t end,
 static void forbid_huge_pages(RAMBlock *rb, const unsigned long *named,
                               int bits, const PageRun *range)
 {
-    uint64_t from = range->start, done = 0, huge;
+    SkipPages *pages = rb->skip_pages;
+    SkipArrival *arrival = get_arrival();
+    uint64_t from = range->start;
     PageRun run;
 
-    if (!rb->skip_pages || rb->page_size != qemu_real_host_page_size()) {
+    if (!pages || rb->page_size != qemu_real_host_page_size()) {
         return;
     }
-    huge = huge_page_size();
-    for (; get_arrival()->places <= HUGE_PAGE_PLACES_MAX &&
+    if (!pages->forbidden) {
+        pages->forbidden = bitmap_new(DIV_ROUND_UP(rb->max_length,
+                                                   arrival->huge));
+    }
+    for (; arrival->places < HUGE_PAGE_PLACES_MAX &&
            page_run_next(named, from, range->end, &run); from = run.end) {
-        forbid_place(rb, run.start << bits, run.end << bits, huge, &done);
+        forbid_place(rb, run.start << bits, run.end << bits);
     }
-    if (get_arrival()->places > HUGE_PAGE_PLACES_MAX) {
-        qemu_madvise(rb->host, rb->used_length, QEMU_MADV_NOHUGEPAGE);
+    if (arrival->places >= HUGE_PAGE_PLACES_MAX) {
+        forbid_place(rb, 0, rb->used_length);
     }
-    trace_skip_arrival_forbid_huge_pages(rb->idstr, get_arrival()->places);
+    trace_skip_arrival_forbid_huge_pages(rb->idstr, arrival->places);
 }
 
 static void allow_huge_pages(void)
 {
-    SkipArrival *arrival = get_arrival();
     RAMBlock *rb;
 
-    if (!arrival || !arrival->places) {
-        return;
-    }
-    arrival->places = 0;
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH_NOT_IGNORED(rb) {
-        if (rb->skip_pages) {
+        if (rb->skip_pages && rb->skip_pages->forbidden) {
+            g_clear_pointer(&rb->skip_pages->forbidden, g_free);
             qemu_madvise(rb->host, rb->used_length, QEMU_MADV_HUGEPAGE);
         }
     }

@@ -22,6 +22,7 @@ static void free_pages(SkipPages *pages)
     }
     g_free(pages->pending);
     g_free(pages->discarded);
+    g_free(pages->forbidden);
     populated_scan_free(pages->discarded_scan);
     g_free(pages);
 }

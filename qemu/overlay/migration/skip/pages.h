@@ -66,6 +66,8 @@ typedef struct SkipPages {
      * the first page arrives.
      */
     bool emptied;
+    /* A bit for each huge page that is forbidden, or NULL; with the BQL */
+    unsigned long *forbidden;
 } SkipPages;
 
 /**

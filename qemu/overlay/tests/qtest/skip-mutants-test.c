@@ -186,6 +186,27 @@ static void test_places(gconstpointer data)
     bg_quit(g);
 }
 
+/* The same place may be named by the map, and again by each word. */
+static void test_named_again(gconstpointer data)
+{
+    const unsigned int places = PLACES_MAX * 3 / 4;
+    static const char *const balloon[] = { "skip-balloon", NULL };
+    BGOptions options = {
+        .ram_size = 2 * PLACES_RAM,
+        .capabilities = balloon,
+    };
+    BGuest *g = bg_start_driven(&options), *dest = bg_start_incoming(g);
+    unsigned int before = bg_count_mappings(dest);
+
+    bg_request_every(g, BG_INFLATE, PLACES_APART, PLACES_APART, places);
+    bg_migrate_pause(g, dest);
+    /* Not in all memory, which would be one mapping */
+    g_assert_cmpuint(bg_count_mappings(dest), >=, before + places);
+    bg_migrate_continue(g, dest);
+    bg_quit(dest);
+    bg_quit(g);
+}
+
 /* ---- What has to stay, and what need not ---- */
 
 /* Given back when it has been sent: parts of huge pages, and whole ones */
@@ -532,6 +553,7 @@ static const struct {
     { "zeroes/old-multifd", test_old, "multifd" },
     { "huge-pages", test_huge_pages },
     { "places", test_places },
+    { "named-again", test_named_again },
     { "parts", test_parts },
     { "locked", test_locked },
     { "locked-source", test_locked_source },
