@@ -112,8 +112,8 @@ bool skip_balloon_active(void);
 bool skip_migration_skips(void);
 
 /**
- * skip_migration_discard_inhibited: Is memory not discarded that the guest gives
- * back, since a device needs it to stay, it is locked, or the host refuses?
+ * skip_migration_discard_inhibited: Does memory that the guest gives back stay
+ * since a device needs it, or it is locked, or the host refuses?
  * Not asked is whether it is put off, as in postcopy.
  *
  * With the BQL held.

@@ -150,8 +150,8 @@ bool populated_is_resident(const void *host, size_t size);
  * @buf: where to put it
  * @size: bytes
  *
- * What is not in memory at the moment is not read.  The kernel reads it, so that
- * memory that has failed does not end the process.
+ * What is not in memory at the moment is not read.  The kernel reads it, so
+ * that memory that has failed does not end the process.
  *
  * Returns: whether all of it was read
  */
