@@ -278,6 +278,27 @@ void test_half_page(void)
     unlink(path);
 }
 
+/* When the snapshot begins half of a page is populated, later the other one. */
+void test_half_page_later(void)
+{
+    BGOptions options = { .backend = BG_ANON };
+    const uint64_t at = 16 * MiB, half = at + bg_target_page() / 2;
+    BPair p = unpopulated_start(&options, NULL);
+
+    if (bg_set_background_snapshot(p.source)) {
+        /* This goes first. */
+        bg_fill(p.source, at / 2, at / 4, 1);
+        qtest_writeb(p.source->qts, at, 2);
+        bg_migrate_begin(p.source, p.dest, MiB);
+        qtest_qmp_eventwait(p.source->qts, "RESUME");
+        qtest_writeb(p.source->qts, half, 3);
+        bg_migrate_end(p.source, p.dest);
+        g_assert_cmpint(qtest_readb(p.dest->qts, at), ==, 2);
+        g_assert_cmpint(qtest_readb(p.dest->qts, half), ==, 0);
+    }
+    bp_end(&p);
+}
+
 /* ---- Anything, at any time ---- */
 
 #define ROUNDS_ENV "SKIP_UNPOPULATED_TEST_ROUNDS"

@@ -551,6 +551,7 @@ int main(int argc, char **argv)
     }
     if (alpha) {
         qtest_add_func(PROGRAM "/half-page", test_half_page);
+        qtest_add_func(PROGRAM "/half-page/later", test_half_page_later);
         return g_test_run();
     }
     for (i = 0; i < ARRAY_SIZE(from_stock); i++) {

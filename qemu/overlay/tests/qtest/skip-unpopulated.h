@@ -17,8 +17,9 @@
  */
 BPair unpopulated_start(const BGOptions *options, const BGOptions *dest);
 
-/* What depends on the host; the last one is for a target with larger pages */
+/* What depends on the host; the others are for a target with larger pages */
 void add_host_tests(void);
 void test_half_page(void);
+void test_half_page_later(void);
 
 #endif
