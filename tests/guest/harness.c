@@ -339,3 +339,15 @@ bool bench_runs_bare(const Bench *bench, const BareGuest *bare,
     return vm && guest_wait_ready(vm_guest(vm), error) &&
            guest_wait_ticks(vm_guest(vm), 1, error);
 }
+
+bool bench_shared_memory(Vm *vm, uint64_t *bytes, GError **error)
+{
+    uint64_t own;
+
+    if (!memory_of_process(vm_pid(vm), bytes, error) ||
+        !memory_private_of_process(vm_pid(vm), &own, error)) {
+        return false;
+    }
+    *bytes -= own;
+    return true;
+}

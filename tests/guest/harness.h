@@ -169,6 +169,14 @@ bool bench_start_slow(Bench *bench, Vm *source, Vm *destination,
 bool bench_intact(Vm *vm, GError **error);
 
 /**
+ * bench_shared_memory: how much memory of the host the guest's memfds take.
+ * @vm: its VM
+ * @bytes: where to put it
+ * @error: set if /proc does not say
+ */
+bool bench_shared_memory(Vm *vm, uint64_t *bytes, GError **error);
+
+/**
  * bench_skipped: check that most of what could be was skipped, by the
  * capabilities of the case, and that each counts for itself.
  * @bench: the bench

@@ -38,20 +38,17 @@ static bool look(Life *life, Moment *moment, GError **error)
  */
 static bool check_memory(Life *life, const Moment *moment, GError **error)
 {
-    pid_t pid = vm_pid(life->vm);
-    uint64_t own;
-    uint64_t all;
+    uint64_t shared;
 
     if (life->bench->backend != BACKEND_MEMFD) {
         return true;
     }
-    if (!memory_of_process(pid, &all, error) ||
-        !memory_private_of_process(pid, &own, error)) {
+    if (!bench_shared_memory(life->vm, &shared, error)) {
         return false;
     }
-    FAIL_UNLESS(all - own + moment->map <= MEMORY + SLACK, "%"
+    FAIL_UNLESS(shared + moment->map <= MEMORY + SLACK, "%"
                 G_GUINT64_FORMAT " bytes of memory are in use, and %"
-                G_GUINT64_FORMAT " in the balloon", all - own, moment->map);
+                G_GUINT64_FORMAT " in the balloon", shared, moment->map);
     return true;
 }
 

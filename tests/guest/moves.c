@@ -226,18 +226,6 @@ static bool cancel(Journey *journey, GError **error)
 
 /* ---- Postcopy ---- */
 
-static bool shared_memory(Vm *vm, uint64_t *bytes, GError **error)
-{
-    uint64_t own;
-
-    if (!memory_of_process(vm_pid(vm), bytes, error) ||
-        !memory_private_of_process(vm_pid(vm), &own, error)) {
-        return false;
-    }
-    *bytes -= own;
-    return true;
-}
-
 /*
  * The guest does not run there any more: if all that is not populated is
  * skipped, nothing gets populated by being read.
@@ -246,7 +234,7 @@ static bool check_source(Journey *journey, GError **error)
 {
     uint64_t now;
 
-    if (!shared_memory(journey->vm, &now, error)) {
+    if (!bench_shared_memory(journey->vm, &now, error)) {
         return false;
     }
     FAIL_UNLESS(now <= journey->at_switch ||
@@ -276,7 +264,7 @@ static bool switch_to_postcopy(Journey *journey, Vm *next, GError **error)
            stay_slow(journey, error) &&
            vm_do(journey->vm, "migrate-start-postcopy", NULL, error) &&
            vm_wait_event(next, "RESUME", error) &&
-           shared_memory(journey->vm, &journey->at_switch, error);
+           bench_shared_memory(journey->vm, &journey->at_switch, error);
 }
 
 static bool complete_postcopy(Journey *journey, Vm **next, GError **error)

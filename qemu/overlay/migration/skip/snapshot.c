@@ -39,9 +39,9 @@ bool skip_snapshot_populate(RAMBlock *rb)
 {
     SkipPages *pages = skip_pages_of(rb);
 
+    /* Of a larger page that is populated in part nobody protects the rest. */
     if (!pages || !pages->all_wanted ||
         qemu_target_page_size() > qemu_real_host_page_size()) {
-        /* Of a page that is populated in part nobody protects the rest. */
         return false;
     }
     pages->spared = true;
